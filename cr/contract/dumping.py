@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cr.kernel import pidfd, proc
 from cr.model import DumpReport
@@ -113,6 +113,22 @@ class OpenFile:
         return f"fd {self.fd} ({self.link}) of {self.task}"
 
 
+class FileRegistry(Protocol):
+    """The open files met so far; see cr.dump.files."""
+
+    def add(self, file: OpenFile) -> int:
+        """Id of the open file description behind a descriptor; 0 where it cannot be dumped."""
+
+    def add_path(self, task: DumpTask, name: str, flags: int) -> int:
+        """Id of the file that /proc/PID/NAME is a link to (exe, cwd, map_files/...), as if opened with `flags`."""
+
+    def new_id(self) -> int:
+        """An id for a file that no descriptor refers to."""
+
+    def find(self, task: DumpTask, fd: int) -> int:
+        """Id of what `fd` of `task` refers to; 0 where that is not (or not yet) known."""
+
+
 @dataclass
 class DumpContext:
     """The dump under way."""
@@ -123,7 +139,13 @@ class DumpContext:
     tasks: list[DumpTask] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
-    files: Callable[[OpenFile], int] | None = None
+    registry: FileRegistry | None = None
+
+    @property
+    def files(self) -> FileRegistry:
+        if self.registry is None:
+            raise RuntimeError("no file table yet")
+        return self.registry
 
     @property
     def root(self) -> DumpTask:

@@ -127,15 +127,15 @@ class NamespaceResource(ABC):
 
 
 
-def _subclasses(base: type) -> Iterable[type]:
+def subclasses(base: type) -> Iterable[type]:
     for cls in base.__subclasses__():
         if not getattr(cls, "__abstractmethods__", None):
             yield cls
-        yield from _subclasses(cls)
+        yield from subclasses(cls)
 
 
 @cache
-def _discover() -> None:
+def discover() -> None:
     package = importlib.import_module("cr.resources")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"cr.resources.{module.name}")
@@ -143,8 +143,8 @@ def _discover() -> None:
 
 @cache
 def fd_resources() -> tuple[type[FdResource], ...]:
-    _discover()
-    return tuple(sorted(_subclasses(FdResource), key=lambda cls: cls.__name__))
+    discover()
+    return tuple(sorted(subclasses(FdResource), key=lambda cls: cls.__name__))
 
 
 @cache
@@ -155,12 +155,12 @@ def fd_resource(type: int) -> type[FdResource]:
 @cache
 def task_resources(*, leader: bool) -> tuple[type[_TaskState], ...]:
     """Resources of a thread in the order of their rebuilding; those of the process for its leader only."""
-    _discover()
-    found = [cls for cls in _subclasses(_TaskState) if leader or not issubclass(cls, ProcessResource)]
+    discover()
+    found = [cls for cls in subclasses(_TaskState) if leader or not issubclass(cls, ProcessResource)]
     return tuple(sorted(found, key=lambda cls: (cls.stage, cls.order, cls.__name__)))
 
 
 @cache
 def namespace_resources() -> tuple[type[NamespaceResource], ...]:
-    _discover()
-    return tuple(sorted(_subclasses(NamespaceResource), key=lambda cls: (cls.order, cls.name)))
+    discover()
+    return tuple(sorted(subclasses(NamespaceResource), key=lambda cls: (cls.order, cls.name)))

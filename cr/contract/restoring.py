@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cr.contract.resource import fd_resource
+from cr.kernel.files import open_in_root
 from cr.model import BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
@@ -98,6 +99,10 @@ class RestoreContext:
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
 
+    owners: list[tuple[int, m.fown_entry]] = field(default_factory=list)
+    """(our descriptor, owner to be set once all tasks exist)"""
+    root_fd: int = -1
+    """root directory under which the paths of the images are opened"""
     _files: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -124,6 +129,11 @@ class RestoreContext:
                 error.add_note(f"while making {resource.describe(getattr(entry, resource.field))}")
                 raise
         return self._files[file_id]
+
+    def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
+        """Open a path of the images as a task in the container would."""
+        relative = os.fsencode(path).lstrip(b"/") or b"."
+        return open_in_root(self.root_fd, relative, flags, mode)
 
     def run(self, thread: RestoreThread, program: Program) -> None:
         """Run a program in a puppet; ProgramError where a call of it fails."""

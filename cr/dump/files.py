@@ -19,8 +19,20 @@ def open_file(task: DumpTask, fd: int) -> OpenFile:
     """Everything that /proc tells about a descriptor."""
     path = f"/proc/{task.pid}/fd/{fd}"
     text = proc.fdinfo(task.pid, fd)
-    info = {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
-    return OpenFile(task, fd, os.readlink(path), os.stat(path), info, text)
+    return OpenFile(task, fd, os.readlink(path), os.stat(path), parse_fdinfo(text), text)
+
+
+def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
+    """The file behind a link of /proc/PID; `local` is an O_PATH descriptor of it."""
+    path = f"/proc/{task.pid}/{name}"
+    local = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    text = proc.fdinfo(os.getpid(), local)
+    info = parse_fdinfo(text) | {"pos": "0", "flags": oct(flags | os.O_PATH)}
+    return OpenFile(task, -1, os.readlink(path), os.stat(local), info, text, _local=local)
+
+
+def parse_fdinfo(text: str) -> dict[str, str]:
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
 
 
 def descriptors(pid: int) -> list[int]:
@@ -44,6 +56,8 @@ class FileTable:
     entries: dict[int, tuple[type[FdResource], Any]] = field(default_factory=dict)
     _buckets: dict[object, ObjectTable] = field(default_factory=dict)
     _ids: dict[tuple[object, int], int] = field(default_factory=dict)
+    slots: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(files_id, fd) -> id"""
 
     def add(self, file: OpenFile) -> int:
         """The id of the description behind this descriptor; 0 where it cannot be dumped (noted)."""
@@ -54,6 +68,18 @@ class FileTable:
             self._ids[key, number] = self._describe(file)
         file.id = self._ids[key, number]
         return file.id
+
+    def add_path(self, task: DumpTask, name: str, flags: int) -> int:
+        """A file that a task refers to without a descriptor: its executable, directory, a mapping."""
+        file = open_path(task, name, flags)
+        key = ("path", file.stat.st_dev, file.stat.st_ino, file.info["mnt_id"], file.link, flags)
+        if (key, 0) not in self._ids:
+            self._ids[key, 0] = self._describe(file)
+        file.close()
+        return self._ids[key, 0]
+
+    def find(self, task: DumpTask, fd: int) -> int:
+        return self.slots.get((task.ids["files_id"], fd), 0)
 
     def new_id(self) -> int:
         self.next_id += 1
@@ -79,6 +105,7 @@ class FileTable:
         for fd in descriptors(task.pid):
             file = open_file(task, fd)
             file_id = self.add(file)
+            self.slots[task.ids["files_id"], fd] = file_id
             if file_id:
                 resource = self.entries[file_id][0]
                 cloexec = 1 if file.flags & O_CLOEXEC else 0

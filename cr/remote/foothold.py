@@ -7,12 +7,11 @@ itself and returns to the interrupted context by the signal frame that stands re
 
 from __future__ import annotations
 
-import mmap
 import signal
 import struct
 from dataclasses import dataclass
 
-from cr.kernel import ptrace, vm
+from cr.kernel import mman, ptrace, vm
 from cr.kernel.numbers import NUMBERS
 from cr.remote.machine import CODE, DONE_OFFSET, RECORD_SIZE, SYSCALL_INSTRUCTION, SYSCALL_OFFSET
 from cr.remote.program import Program
@@ -22,10 +21,9 @@ FRAME_OFFSET = 0x3000  # struct ucontext; the room below serves as stack for a s
 XSTATE_OFFSET = 0x3400
 PROGRAM_OFFSET = 0x8000
 DUMP_SIZE = 0x20000
-MAP_FIXED_NOREPLACE = 0x100000
 DEFAULT_IGNORED = (signal.SIGURG, signal.SIGWINCH, signal.SIGCHLD)
 
-_PROT_ALL = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+_PROT_ALL = mman.PROT_READ | mman.PROT_WRITE | mman.PROT_EXEC
 _FP_XSTATE_MAGIC1 = 0x46505853
 _FP_XSTATE_MAGIC2 = 0x46505845
 _UC_FP_XSTATE, _UC_SIGCONTEXT_SS = 1, 2
@@ -52,7 +50,7 @@ class Foothold:
     def make(cls, tracee: Tracee, instruction: int, *, address: int = 0, size: int = DUMP_SIZE) -> Foothold:
         """Map it, at `address` where given; `instruction` is where the task has a `syscall` instruction."""
         tracee.block_signals()
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (MAP_FIXED_NOREPLACE if address else 0)
+        flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS | (mman.MAP_FIXED_NOREPLACE if address else 0)
         found = tracee.system_call(instruction, NUMBERS["mmap"], address, size, _PROT_ALL, flags, -1, 0)
         if found < 0:
             raise OSError(-found, f"cannot map {size} bytes of scratch memory in task {tracee.tid}")
@@ -93,7 +91,7 @@ class Foothold:
         """Wait for the program's end; its results are in the program afterwards."""
         done = range(self.address + DONE_OFFSET, self.address + len(CODE))
         while (stop := wait_stop(tracee.tid)).event or ptrace.get_registers(tracee.tid).rip not in done:
-            tracee.hold_back(stop)
+            tracee.pass_by(stop)
             tracee.resume()
         registers = ptrace.get_registers(tracee.tid)
         base = self.address + PROGRAM_OFFSET

@@ -6,6 +6,7 @@ The first one, the seed, is a few hundred bytes of ELF in a memfd; all others ar
 from __future__ import annotations
 
 import os
+import signal
 import struct
 
 from cr.kernel import ptrace
@@ -39,7 +40,7 @@ def spawn_seed(control: int, *, options: int = OPTIONS) -> Tracee:
         os.write(memory, elf())
         actions = [(os.POSIX_SPAWN_DUP2, control, 0), (os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)]
         pid = os.posix_spawn(
-            f"/proc/self/fd/{memory}", ["woodfrog-seed"], {}, file_actions=actions, setsigdef=range(1, 65)
+            f"/proc/self/fd/{memory}", ["woodfrog-seed"], {}, file_actions=actions, setsigdef=signal.valid_signals()
         )
     finally:
         os.close(memory)

@@ -12,6 +12,9 @@ WALL = 0x40000000
 STOP_SIGNALS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
+_BIRTHS = frozenset({ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE})
+
+
 class TaskGone(ProcessLookupError):
     """The task ended while we held it."""
 
@@ -41,6 +44,8 @@ class Tracee:
     registers: ptrace.Registers = field(default_factory=ptrace.Registers)
     sigmask: int = 0
     held_back: list[int] = field(default_factory=list)
+    born: list[int] = field(default_factory=list)
+    """tids, as we see them, of the tasks it created under our eyes"""
 
     @classmethod
     def seize(cls, tid: int, options: int = 0) -> Tracee:
@@ -108,10 +113,12 @@ class Tracee:
 
     def _expect_syscall_stop(self) -> None:
         while (stop := wait_stop(self.tid)).event or stop.signo & ~0x80 != signal.SIGTRAP:
-            self.hold_back(stop)
+            self.pass_by(stop)
             self.resume(ptrace.SYSCALL)
 
-    def hold_back(self, stop: Stop) -> None:
-        """A stop that is none of ours: SIGSTOP cannot be blocked, it is sent again at the end."""
-        if not stop.event:
+    def pass_by(self, stop: Stop) -> None:
+        """A stop on the way: note a new task's birth; SIGSTOP cannot be blocked, it is sent again at the end."""
+        if stop.event in _BIRTHS:
+            self.born.append(ptrace.event_message(self.tid))
+        elif not stop.event:
             self.held_back.append(stop.signo)
