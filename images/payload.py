@@ -82,17 +82,11 @@ def locate(rule: PayloadRule, entry: Message, file: ImageFile, offset: int) -> t
     """
     size = declared_size(rule, entry)
     if size is None:
-        size = (
-            _queue_size(_field(entry, "qnum"), file, offset)
-            if rule is PayloadRule.MSG
-            else file.size - offset
-        )
+        size = _queue_size(_field(entry, "qnum"), file, offset) if rule is PayloadRule.MSG else file.size - offset
     after = offset + size + padding(rule, size)
     if after > file.size:
         left = file.size - offset
-        raise ImageError(
-            file.path, f"the entry promises {after - offset} bytes of data, {left} are left", offset
-        )
+        raise ImageError(file.path, f"the entry promises {after - offset} bytes of data, {left} are left", offset)
     return Payload(file, offset, size), after
 
 

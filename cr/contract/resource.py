@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, DumpThread, OpenFile
     from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
-    from cr.remote.program import Data, Program, Result
+    from cr.remote.program import Program
 
 
 class Stage(enum.IntEnum):
@@ -81,7 +81,7 @@ class FdResource(ABC):
         """The message that describes the open file; called once for each open file description."""
 
     @classmethod
-    def finish_dump(cls, context: DumpContext) -> None:  # noqa: B027
+    def finish_dump(cls, context: DumpContext) -> None:
         """Write images of its own (queued data, ...), once all files of all tasks are known."""
 
     @classmethod
@@ -98,7 +98,7 @@ class FdResource(ABC):
         """
 
     @classmethod
-    def placed(cls, entry: Any, program: Program, fd: int, task: RestoreTask, context: RestoreContext) -> None:  # noqa: B027
+    def placed(cls, entry: Any, program: Program, fd: int, task: RestoreTask, context: RestoreContext) -> None:
         """Calls to run in one task that has it as `fd`, once all descriptors of all tasks are in place."""
 
 
@@ -125,9 +125,7 @@ class NamespaceResource(ABC):
         """Fill the new namespace of the root puppet."""
 
 
-
-
-def subclasses(base: type) -> Iterable[type]:
+def subclasses(base: type[Any]) -> Iterable[type[Any]]:
     for cls in base.__subclasses__():
         if not getattr(cls, "__abstractmethods__", None):
             yield cls

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cr.contract.resource import fd_resource
+from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
+from cr.kernel.setns import setns
 from cr.model import BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
@@ -103,6 +106,8 @@ class RestoreContext:
     """(our descriptor, owner to be set once all tasks exist)"""
     root_fd: int = -1
     """root directory under which the paths of the images are opened"""
+    network_fd: int = -1
+    """the tasks' network namespace, -1 where it is our own"""
     _files: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -134,6 +139,20 @@ class RestoreContext:
         """Open a path of the images as a task in the container would."""
         relative = os.fsencode(path).lstrip(b"/") or b"."
         return open_in_root(self.root_fd, relative, flags, mode)
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """Inside the block this process is in the tasks' network namespace: sockets are made there."""
+        if self.network_fd < 0:
+            yield
+            return
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(self.network_fd, CLONE_NEWNET)
+            yield
+        finally:
+            setns(own, CLONE_NEWNET)
+            os.close(own)
 
     def run(self, thread: RestoreThread, program: Program) -> None:
         """Run a program in a puppet; ProgramError where a call of it fails."""

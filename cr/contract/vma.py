@@ -36,7 +36,7 @@ class VmaResource(ABC):
         return ()
 
     @classmethod
-    def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:  # noqa: B027
+    def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
         """Fill in shmid, pgoff and what else is special; start, end, prot, flags and status are set."""
 
     @classmethod

@@ -109,7 +109,7 @@ class FileTable:
             if file_id:
                 resource = self.entries[file_id][0]
                 cloexec = 1 if file.flags & O_CLOEXEC else 0
-                slots.append(m.fdinfo_entry(id=file_id, flags=cloexec, type=resource.type, fd=fd))
+                slots.append(m.fdinfo_entry(id=file_id, flags=cloexec, type=m.fd_types.Name(resource.type), fd=fd))
         self.context.images.write("fdinfo", task.ids["files_id"], entries=slots)
 
     def write(self) -> None:
@@ -120,4 +120,4 @@ class FileTable:
             resource.finish_dump(self.context)
         with self.context.images.writer("files") as image:
             for file_id, (resource, record) in self.entries.items():
-                image.add(m.file_entry(type=resource.type, id=file_id, **{resource.field: record}))
+                image.add(m.file_entry(type=m.fd_types.Name(resource.type), id=file_id, **{resource.field: record}))

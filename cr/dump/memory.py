@@ -20,7 +20,12 @@ CHUNK = 8 << 20
 
 # VmFlags of smaps -> madvise(2) advice numbers, kept as bits of vma_entry.madv
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
-_MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
+_MAP_FLAGS = {
+    "gd": mman.MAP_GROWSDOWN,
+    "nr": mman.MAP_NORESERVE,
+    "lo": mman.MAP_LOCKED,
+    "ht": mman.MAP_HUGETLB,
+}
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 Span = tuple[int, int]

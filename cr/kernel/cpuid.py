@@ -8,7 +8,7 @@ from functools import cache
 
 # push rbx; mov r10, rdx; mov eax, edi; mov ecx, esi; cpuid;
 # mov [r10], eax; mov [r10+4], ebx; mov [r10+8], ecx; mov [r10+12], edx; pop rbx; ret
-_CODE = bytes.fromhex("53" "4989d2" "89f8" "89f1" "0fa2" "418902" "41895a04" "41894a08" "4189520c" "5b" "c3")
+_CODE = bytes.fromhex("534989d289f889f10fa241890241895a0441894a084189520c5bc3")
 
 
 @cache

@@ -25,9 +25,7 @@ Run = tuple[int, int, int]
 """start, end (addresses), categories"""
 
 
-def scan(
-    fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0
-) -> list[Run]:
+def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0) -> list[Run]:
     """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart."""
     found: list[Run] = []
     buffer = ctypes.create_string_buffer(24 * _REGIONS)

@@ -121,7 +121,7 @@ def _ucontext(registers: ptrace.Registers, sigmask: int, xstate: int) -> bytes:
         rax, rip = registers.orig_rax, rip - 2
     r = registers
     head = struct.pack("<QQQIIQ", _UC_FP_XSTATE | _UC_SIGCONTEXT_SS, 0, 0, 0x7F00, 0, 0)  # stack flags: leave it
-    general = (r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15)
+    general: tuple[int, ...] = (r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15)
     general += (r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, rax, r.rcx, r.rsp, rip, r.eflags)
     segments = struct.pack("<4H", r.cs & 0xFFFF, 0, 0, r.ss & 0xFFFF)
     tail = struct.pack("<4QQ8Q", 0, 0, 0, 0, xstate, *(0,) * 8)

@@ -20,17 +20,17 @@ _LISTING = (
     ("736b", "jae done"),
     ("448b6b04", "mov r13d, [rbx+4]        ; flags"),
     ("488b7b08", "mov rdi, [rbx+8]"),
-    ("41f6c501" "7403" "488b3f", "if flags & 1: mov rdi, [rdi]"),
+    ("41f6c5017403488b3f", "if flags & 1: mov rdi, [rdi]"),
     ("488b7310", "mov rsi, [rbx+16]"),
-    ("41f6c502" "7403" "488b36", "if flags & 2: mov rsi, [rsi]"),
+    ("41f6c5027403488b36", "if flags & 2: mov rsi, [rsi]"),
     ("488b5318", "mov rdx, [rbx+24]"),
-    ("41f6c504" "7403" "488b12", "if flags & 4: mov rdx, [rdx]"),
+    ("41f6c5047403488b12", "if flags & 4: mov rdx, [rdx]"),
     ("4c8b5320", "mov r10, [rbx+32]"),
-    ("41f6c508" "7403" "4d8b12", "if flags & 8: mov r10, [r10]"),
+    ("41f6c50874034d8b12", "if flags & 8: mov r10, [r10]"),
     ("4c8b4328", "mov r8, [rbx+40]"),
-    ("41f6c510" "7403" "4d8b00", "if flags & 16: mov r8, [r8]"),
+    ("41f6c51074034d8b00", "if flags & 16: mov r8, [r8]"),
     ("4c8b4b30", "mov r9, [rbx+48]"),
-    ("41f6c520" "7403" "4d8b09", "if flags & 32: mov r9, [r9]"),
+    ("41f6c52074034d8b09", "if flags & 32: mov r9, [r9]"),
     ("8b03", "mov eax, [rbx]"),
     ("0f05", "syscall"),
     ("48894338", "mov [rbx+56], rax"),
@@ -42,8 +42,8 @@ _LISTING = (
     ("4c89f7", "done: mov rdi, r14"),
     ("4c89fe", "mov rsi, r15"),
     ("4889ea", "mov rdx, rbp"),
-    ("b8ea000000" "0f05", "tgkill(rdi, rsi, rdx)"),
-    ("b80f000000" "0f05", "rt_sigreturn()"),
+    ("b8ea0000000f05", "tgkill(rdi, rsi, rdx)"),
+    ("b80f0000000f05", "rt_sigreturn()"),
     ("cc", "int3                    ; never reached"),
 )
 
@@ -55,5 +55,5 @@ DONE_OFFSET = 0x70
 """Where in CODE the label `done` stands: a task that stops behind it has finished its program."""
 
 # What a puppet runs before it is given anything to do: pause(2), again and again.
-IDLE = bytes.fromhex("b822000000" "0f05" "ebf7")
+IDLE = bytes.fromhex("b8220000000f05ebf7")
 IDLE_SYSCALL_OFFSET = 5

@@ -40,7 +40,11 @@ def spawn_seed(control: int, *, options: int = OPTIONS) -> Tracee:
         os.write(memory, elf())
         actions = [(os.POSIX_SPAWN_DUP2, control, 0), (os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)]
         pid = os.posix_spawn(
-            f"/proc/self/fd/{memory}", ["woodfrog-seed"], {}, file_actions=actions, setsigdef=signal.valid_signals()
+            f"/proc/self/fd/{memory}",
+            ["woodfrog-seed"],
+            {},
+            file_actions=actions,
+            setsigdef=signal.valid_signals(),
         )
     finally:
         os.close(memory)

@@ -38,8 +38,11 @@ class RegularFile(FdResource):
         if file.flags & os.O_PATH:
             return True
         mode = file.stat.st_mode
-        return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISBLK(mode) or (
-            stat.S_ISCHR(mode) and not is_terminal(file.stat)
+        return (
+            stat.S_ISREG(mode)
+            or stat.S_ISDIR(mode)
+            or stat.S_ISBLK(mode)
+            or (stat.S_ISCHR(mode) and not is_terminal(file.stat))
         )
 
     @classmethod
@@ -49,7 +52,7 @@ class RegularFile(FdResource):
         flags = file.flags & ~os.O_CLOEXEC
         if file.fd < 0:
             flags &= ~os.O_PATH  # a mapping's or a directory's file: opened for its purpose at restore
-        entry = m.reg_file_entry(id=file.id, flags=flags, pos=file.pos, name=os.fsencode(file.link))
+        entry = m.reg_file_entry(id=file.id, flags=flags, pos=file.pos, name=file.link)
         entry.fown.CopyFrom(dump_owner(file))
         entry.mode = file.stat.st_mode
         if stat.S_ISREG(file.stat.st_mode):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from cr.contract.resource import Stage, fd_resource, task_resources
-from cr.contract.restoring import RestoreContext, RestoreTask
-from cr.kernel import clone
-from cr.model import CheckpointError, RestoreReport
+from cr.contract.restoring import RestoreContext
+from cr.model import RestoreReport
 from cr.options import Options
-from cr.remote.foothold import Foothold, Identity
 from cr.remote.program import Program
-from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import Tracee
+from cr.restore import births, namespaces
 from cr.restore.handover import Channel, Placement, place
-from cr.restore.memory import SCRATCH_SIZE, AddressSpace, leave, scratch_address
+from cr.restore.memory import AddressSpace, leave
 from cr.restore.read import read
 
 
@@ -44,65 +41,28 @@ class Builder:
         self.seed: Tracee | None = None
 
     def build(self) -> None:
+        """Everything up to the moment when all tasks stand complete and still."""
         context = self.context
-        context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.seed = spawn_seed(self.channel.theirs.fileno())
-        address = scratch_address(context)
-        context.foothold = Foothold.make(self.seed, SEED_INSTRUCTION, address=address, size=SCRATCH_SIZE)
-        self._bear_root()
+        self._make_root()
         for task in context.tasks:
             AddressSpace(task, context, self.channel).build()
             for child in task.children:
-                self._bear(task, child)
+                births.bear_child(context, task, child)
         self._place_descriptors()
         for task in context.tasks:
-            self._bear_threads(task)
+            births.bear_threads(context, task)
         for stage in Stage:
             self._rebuild(stage)
         for action in context.at_end:
             action()
 
-    def _bear_root(self) -> None:
-        assert self.seed is not None
-        root = self.context.root
-        program = Program()
-        program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0, note="what our own parent left open")
-        tid = program.words(root.vpid)
-        flags = clone.CLONE_PARENT
-        args = program.data(clone.clone_args(flags, exit_signal=0, set_tid=1, set_tid_size=1))
-        program.link(args.at(64), tid)
-        program.call("clone3", args, args.size)
-        self._run_birth(self.seed, Identity(self.seed.tid, self.seed.tid), program, root)
-        os.kill(self.seed.tid, signal.SIGKILL)
-        os.waitpid(self.seed.tid, 0x40000000)
+    def _make_root(self) -> None:
+        context = self.context
+        context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.seed = births.sow(context, self.channel)
+        births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
-
-    def _bear(self, parent: RestoreTask, child: RestoreTask) -> None:
-        program = Program()
-        tid = program.words(child.vpid)
-        args = program.data(clone.clone_args(0, exit_signal=signal.SIGCHLD, set_tid=1, set_tid_size=1))
-        program.link(args.at(64), tid)
-        program.call("clone3", args, args.size)
-        self._run_birth(parent.puppet, parent.leader.identity, program, child)
-
-    def _run_birth(self, mother: Tracee, who: Identity, program: Program, child: RestoreTask) -> None:
-        try:
-            self.context.foothold.run(mother, who, program)
-        except FileExistsError as error:
-            raise CheckpointError(f"pid {child.vpid} is taken by another process: end it, or restore elsewhere") from error
-        child.leader.tracee = adopt(mother.born.pop())
-
-    def _bear_threads(self, task: RestoreTask) -> None:
-        for thread in task.threads[1:]:
-            program = Program()
-            tid = program.words(thread.vtid)
-            args = program.data(
-                clone.clone_args(clone.THREAD_FLAGS, exit_signal=0, set_tid=1, set_tid_size=1, stack=1)
-            )
-            program.link(args.at(64), tid)
-            program.call("clone3", args, args.size)
-            self.context.run(task.leader, program)
-            thread.tracee = adopt(task.puppet.born.pop())
+        namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
         context = self.context
@@ -127,6 +87,7 @@ class Builder:
                 self.context.run(thread, program)
 
     def resume(self) -> None:
+        """Take our scratch memory out of the tasks and let all of them run."""
         context = self.context
         for task in context.tasks:
             leave(task, context.foothold)
@@ -138,24 +99,20 @@ class Builder:
         for task in context.tasks:
             for thread in task.threads:
                 thread.puppet.detach()
-        context.close()
-        self.channel.close()
+        self._close()
 
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
         held = [thread.tracee for task in self.context.tasks for thread in task.threads]
         for tracee in [self.seed, *held]:
             if tracee is not None:
-                _end(tracee.tid)
+                births.end(tracee.tid)
         for undo in reversed(self.context.undo):
             undo()
+        self._close()
+
+    def _close(self) -> None:
         self.context.close()
         self.channel.close()
-
-
-def _end(tid: int) -> None:
-    try:
-        os.kill(tid, signal.SIGKILL)
-        os.waitpid(tid, 0x40000000)
-    except (ProcessLookupError, ChildProcessError):
-        return
+        if self.context.root_fd >= 0:
+            os.close(self.context.root_fd)

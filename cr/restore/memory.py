@@ -99,13 +99,13 @@ class AddressSpace:
     def _body(self, sources: list[PageSource]) -> list[Program]:
         program = Program()
         self._clear(program)
+        self._describe(program)  # now: the executable cannot be changed while the old one is mapped
         filled = _filled(self.mm, sources)
         for vma in self.mm.vmas:
             self._map(program, vma, vma.start in filled)
         self._fill(program, sources)
         for vma in self.mm.vmas:
             self._finish_vma(program, vma, vma.start in filled)
-        self._describe(program)
         if self.fds.slots:
             program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0)
         return [program]
