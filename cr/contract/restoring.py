@@ -109,6 +109,7 @@ class RestoreContext:
     network_fd: int = -1
     """the tasks' network namespace, -1 where it is our own"""
     _files: dict[int, int] = field(default_factory=dict)
+    _kept: list[int] = field(default_factory=list)
 
     @property
     def root(self) -> RestoreTask:
@@ -159,8 +160,14 @@ class RestoreContext:
         if program.calls:
             self.foothold.run(thread.puppet, thread.identity, program)
 
+    def keep(self, fd: int) -> int:
+        """Hold a descriptor until the restore is over."""
+        self._kept.append(fd)
+        return fd
+
     def close(self) -> None:
         """Close every descriptor that was made for the tasks; they have their own by now."""
-        for fd in self._files.values():
+        for fd in {*self._files.values(), *self._kept}:
             os.close(fd)
         self._files.clear()
+        self._kept.clear()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
+from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources
 from cr.kernel import mman, pagemap, proc, vm
 from images.kinds import VmaStatus
@@ -105,23 +106,12 @@ class AddressSpaceDump:
 
         runs = list(_private_pages(self.task.pid, private))
         self.context.report.pages_scanned += sum((end - start) // vm.PAGE_SIZE for start, end in private)
-        pages_id = self.context.once("pages ids", lambda: PageIds()).next()
+        pages_id = next_pages_id(self.context)
         with PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id) as writer:
             for start, end in runs:
                 writer.present(start, (end - start) // vm.PAGE_SIZE)
             copy_pages(self.task.pid, runs, writer.fd)
         self.context.report.pages_written += sum(end - start for start, end in runs) // vm.PAGE_SIZE
-
-
-class PageIds:
-    """Numbers of pages-N.img files."""
-
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self) -> int:
-        self.last += 1
-        return self.last
 
 
 def _private_pages(pid: int, private: list[Span]) -> Iterator[Span]:

@@ -125,6 +125,8 @@ class AddressSpace:
             return
         ours = resource.fd(vma, self.task, self.context)
         flags = vma.flags & _MMAP_FLAGS | mman.MAP_FIXED
+        if ours is not None:
+            flags &= ~mman.MAP_ANONYMOUS
         prot = vma.prot | (mman.PROT_WRITE if filled else 0)
         slot = -1 if ours is None else self.fds.slot(ours)
         program.call("mmap", vma.start, vma.end - vma.start, prot, flags, slot, vma.pgoff)
