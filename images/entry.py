@@ -59,11 +59,7 @@ def read_entries(file: ImageFile, kind: ImageKind) -> Iterator[tuple[Message, Pa
     """
     from images import messages
 
-    expected = header_bytes(kind)
-    found = file.read(0, len(expected), "the header")
-    if found != expected:
-        raise ImageError(file.path, f"begins with {found.hex()}, {kind.name} images with {expected.hex()}", 0)
-    offset = len(expected)
+    offset = _skip_header(file, kind)
     name = kind.head or kind.message
     while offset < file.size:
         message: type[Message] = getattr(messages, name)
@@ -71,6 +67,19 @@ def read_entries(file: ImageFile, kind: ImageKind) -> Iterator[tuple[Message, Pa
         payload, offset = locate(kind.payload, entry, file, offset)
         yield entry, payload
         name = kind.message
+
+
+def _skip_header(file: ImageFile, kind: ImageKind) -> int:
+    """Where the first entry is. Format 1.0 had no magic number before the file's own."""
+    own = _WORD.pack(kind.magic)
+    if file.read(0, _WORD.size, "the magic number") == own:
+        return _WORD.size
+    expected = header_bytes(kind)
+    found = file.read(0, len(expected), "the magic numbers")
+    if found != expected:
+        reason = f"begins with {found.hex()}, which no image of kind {kind.name} does ({expected.hex()})"
+        raise ImageError(file.path, reason, 0)
+    return len(expected)
 
 
 class ImageWriter:
