@@ -14,6 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
+
 def syscall(name: str, number: int, *args: object) -> int:
     """Call the kernel.  Integers are passed as 64-bit words, bytes and ctypes objects by address.
 
