@@ -195,9 +195,7 @@ class Manager:
         """A descriptor to poll for OOM kills.  Raises CgroupError without the memory controller."""
         hierarchy = self.layout.holding("memory")
         if hierarchy is None:
-            raise CgroupError(
-                f"cgroup {self.path} has no OOM events: this host has no cgroup controller memory"
-            )
+            raise CgroupError(f"cgroup {self.path} has no OOM events: this host has no cgroup controller memory")
         return oom.watch(Node(self.directory(hierarchy), hierarchy.version))
 
 

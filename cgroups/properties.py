@@ -78,9 +78,7 @@ DEFAULTS: PropertyList = {
         ),
     ),
     "io": ("io.weight", "io.bfq.weight", "io.max", "io.latency"),
-    "hugetlb": (
-        *("hugetlb.*.limit_in_bytes", "hugetlb.*.rsvd.limit_in_bytes", "hugetlb.*.max", "hugetlb.*.rsvd.max"),
-    ),
+    "hugetlb": (*("hugetlb.*.limit_in_bytes", "hugetlb.*.rsvd.limit_in_bytes", "hugetlb.*.max", "hugetlb.*.rsvd.max"),),
     "devices": ("devices.list",),
     "net_cls": ("net_cls.classid",),
     "net_prio": ("net_prio.ifpriomap",),
@@ -138,9 +136,7 @@ def _strategy(value: object, name: str, source: str) -> Strategy:
         return "merge"
     if value == "replace":
         return "replace"
-    raise CgroupError(
-        f'{source}: strategy of controller {name} is {value!r}; it must be "merge" or "replace"'
-    )
+    raise CgroupError(f'{source}: strategy of controller {name} is {value!r}; it must be "merge" or "replace"')
 
 
 def choose(specs: Iterable[ControllerSpec] = (), ignore_default: bool = False) -> PropertyList:

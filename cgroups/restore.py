@@ -86,8 +86,7 @@ def relocate(tree: CgroupTree, roots: Roots) -> CgroupTree:
         by_name[name] = common_root(m.path for s in others for m in s.members if m.name == name)
     controllers = tuple(_relocate_controller(c, old[c.names], roots) for c in tree.controllers)
     sets = tuple(
-        CgroupSet(s.id, tuple(_relocate_member(m, by_name[m.name], roots) for m in s.members))
-        for s in tree.sets
+        CgroupSet(s.id, tuple(_relocate_member(m, by_name[m.name], roots) for m in s.members)) for s in tree.sets
     )
     return CgroupTree(sets, controllers, tree.of_task, tree.own_set)
 
@@ -162,9 +161,7 @@ def walk(controller: CgroupController) -> Iterator[tuple[str, CgroupDir]]:
 def _restore_dir(path: str, directory: CgroupDir, hierarchy: Hierarchy, mode: Mode, result: Restored) -> None:
     there = Node(path, hierarchy.version).exists()
     if mode is Mode.STRICT and there and path != hierarchy.mountpoint:
-        raise CgroupError(
-            f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict"
-        )
+        raise CgroupError(f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict")
     if mode in (Mode.NONE, Mode.PROPS) and not there:
         raise CgroupError(
             f"cgroup {path} is not there; make it, or use --manage-cgroups=soft ({mode.value} makes none)"

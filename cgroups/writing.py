@@ -53,9 +53,7 @@ def _freezer(node: Node, value: str, steps: list[UndoStep]) -> None:
     state = "THAWED" if value == "THAWED" else "FROZEN"
     if node.read("freezer.state") != state:
         node.write("freezer.state", state)
-        steps.append(
-            UndoStep("write", node.file("freezer.state"), "THAWED" if state == "FROZEN" else "FROZEN")
-        )
+        steps.append(UndoStep("write", node.file("freezer.state"), "THAWED" if state == "FROZEN" else "FROZEN"))
 
 
 def _oom_control(node: Node, value: str, steps: list[UndoStep]) -> None:
@@ -151,6 +149,4 @@ def set_perms(path: str, perms: Perms) -> None:
         if stat.S_IMODE(now.st_mode) != stat.S_IMODE(perms.mode):
             os.chmod(path, stat.S_IMODE(perms.mode))  # noqa: PTH101
     except OSError as err:
-        raise from_os(
-            f"give {path} its owner {perms.uid}:{perms.gid} and mode {perms.mode & 0o7777:o}", err
-        ) from err
+        raise from_os(f"give {path} its owner {perms.uid}:{perms.gid} and mode {perms.mode & 0o7777:o}", err) from err

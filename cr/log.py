@@ -64,3 +64,8 @@ def info(text: str) -> None:
 
 def debug(text: str) -> None:
     _write(DEBUG, text)
+
+
+def to_standard_error() -> bool:
+    """Whether the log goes where standard error goes."""
+    return _Log.fd >= 0 and os.path.sameopenfile(_Log.fd, 2)

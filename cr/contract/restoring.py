@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cr.contract.resource import fd_resource
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
-from cr.kernel.setns import setns
+from cr.kernel.namespaces import setns
 from cr.model import BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity

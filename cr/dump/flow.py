@@ -27,11 +27,11 @@ def dump(options: Options) -> DumpReport:
     options.notification("pre-dump")
     try:
         _dump_frozen(tree, context)
+        options.notification("post-dump")
     except BaseException:
         tree.release()
         images.discard()
         raise
-    options.notification("post-dump")
     _finish(tree, options)
     return report
 

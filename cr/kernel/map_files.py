@@ -7,7 +7,6 @@ import mmap
 import os
 
 
-
 def open_mapping(pid: int, start: int, end: int, flags: int) -> int:
     """A descriptor of the file that [start, end) of task `pid` maps."""
     return os.open(f"/proc/{pid}/map_files/{start:x}-{end:x}", flags | os.O_CLOEXEC)
@@ -23,5 +22,3 @@ def shared_anonymous(size: int) -> int:
             return open_mapping(os.getpid(), start, start + length, os.O_RDWR)
         finally:
             del anchor
-
-

@@ -23,11 +23,16 @@ def restore(options: Options) -> RestoreReport:
     context = read(options)
     builder = Builder(context)
     try:
+        options.notification("pre-restore")
         builder.build()
+        options.notification("post-restore", context.root.puppet.tid)
+        options.notification("network-unlock")
+        options.notification("pre-resume")
     except BaseException:
         builder.abandon()
         raise
     builder.resume()
+    options.notification("post-resume")
     context.report.restore_time = (time.monotonic_ns() - began) // 1000
     return context.report
 

@@ -45,9 +45,7 @@ def fake(path: Path, version: Literal[1, 2], **files: str) -> Node:
     return Node(str(path), version)
 
 
-@pytest.mark.parametrize(
-    ("shares", "weight"), [(0, 0), (1, 1), (2, 1), (1024, 39), (262_144, 10_000), (10**6, 10_000)]
-)
+@pytest.mark.parametrize(("shares", "weight"), [(0, 0), (1, 1), (2, 1), (1024, 39), (262_144, 10_000), (10**6, 10_000)])
 def test_shares_become_a_weight(shares: int, weight: int) -> None:
     assert shares_to_weight(shares) == weight
 
@@ -90,9 +88,7 @@ def test_lifting_the_memory_limit_lifts_the_sum_first(tmp_path: Path, log: Log) 
 
 def test_memory_of_v2(tmp_path: Path, log: Log) -> None:
     node = fake(tmp_path, 2, memory__max="max\n", memory__swap__max="max\n", memory__low="0\n")
-    Memory().apply(
-        node, {"memory": {"limit": 300, "swap": 500, "reservation": 100, "disableOOMKiller": False}}
-    )
+    Memory().apply(node, {"memory": {"limit": 300, "swap": 500, "reservation": 100, "disableOOMKiller": False}})
     assert log == [("memory.swap.max", "200"), ("memory.max", "300"), ("memory.low", "100")]
     assert Memory().read(node) == {"limit": 300, "swap": 500, "reservation": 100}
 
@@ -213,9 +209,7 @@ def empty_layout(path: Path) -> Layout:
         ({"devices": [{"allow": False}]}, "devices"),
     ],
 )
-def test_a_limit_without_its_controller_is_refused(
-    tmp_path: Path, resources: dict[str, object], name: str
-) -> None:
+def test_a_limit_without_its_controller_is_refused(tmp_path: Path, resources: dict[str, object], name: str) -> None:
     with pytest.raises(CgroupError, match=f"limit of the cgroup controller {name}, which this host"):
         Manager("/x", empty_layout(tmp_path)).apply(resources)
 

@@ -64,9 +64,7 @@ rules = st.builds(Rule, st.booleans(), st.sampled_from("abc"), numbers, numbers,
     st.sampled_from([1, 2]),
     letters,
 )
-def test_the_program_answers_as_v1_would(
-    todo: list[Rule], kind: str, major: int, minor: int, access: str
-) -> None:
+def test_the_program_answers_as_v1_would(todo: list[Rule], kind: str, major: int, minor: int, access: str) -> None:
     state = emulate(todo)
     program = bpf.device_program(state.allow, state.exceptions)
     assert run(program, kind, major, minor, access) == answer(state, kind, major, minor, access)

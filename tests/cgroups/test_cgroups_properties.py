@@ -43,9 +43,7 @@ def test_merge_adds_and_replace_replaces() -> None:
 
 
 def test_defaults_can_be_left_out() -> None:
-    assert props.choose([props.ControllerSpec("pids", "merge", ("x",))], ignore_default=True) == {
-        "pids": ("x",)
-    }
+    assert props.choose([props.ControllerSpec("pids", "merge", ("x",))], ignore_default=True) == {"pids": ("x",)}
 
 
 @pytest.mark.parametrize(
@@ -78,9 +76,7 @@ def test_nested_paths_are_kept_once() -> None:
     assert topmost(["/a/b", "/a", "/ab", "/", "/a/b/c", "/ab/c"]) == ["/a", "/ab"]
 
 
-@pytest.mark.parametrize(
-    ("outside", "inside", "length"), [("/a/b", "/", 4), ("/a/b/c", "/c", 4), ("/", "/", 0)]
-)
+@pytest.mark.parametrize(("outside", "inside", "length"), [("/a/b", "/", 4), ("/a/b/c", "/c", 4), ("/", "/", 0)])
 def test_a_namespaces_root_is_a_prefix(outside: str, inside: str, length: int) -> None:
     assert namespace_prefix(outside, inside) == length
 

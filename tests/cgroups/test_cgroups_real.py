@@ -109,9 +109,7 @@ def saved(manager: cgroups.Manager, sleeper: Start) -> CgroupTree:
     task = sleeper()
     manager.attach(task.pid)
     manager.freeze()
-    tree = collect(
-        [task.pid], Selection(controllers=frozenset({"memory", "pids", "freezer", "cpuset", "cpu"}))
-    )
+    tree = collect([task.pid], Selection(controllers=frozenset({"memory", "pids", "freezer", "cpuset", "cpu"})))
     manager.thaw()
     task.kill()
     task.wait(10)
@@ -125,9 +123,7 @@ def directories(tree: CgroupTree) -> list[str]:
     return [h.directory("/" + d.name) for h, d in found if h is not None]
 
 
-def test_saved_cgroups_come_back_as_they_were(
-    saved: CgroupTree, manager: cgroups.Manager, sleeper: Start
-) -> None:
+def test_saved_cgroups_come_back_as_they_were(saved: CgroupTree, manager: cgroups.Manager, sleeper: Start) -> None:
     assert {c.names[0] for c in saved.controllers} == {"memory", "pids", "freezer", "cpuset", "cpu"}
     task = sleeper()
     result = restore(saved)
