@@ -44,7 +44,7 @@ prepare() {
     if [ "$(cat .venv/.woodfrog 2>/dev/null)" != "$want" ]; then
         [ -x "$PYTHON" ] || "$base" -m venv .venv || fail "the virtual environment could not be made"
         "$PYTHON" -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat \
-            -e ".${1:+[$1]}" || fail "pip could not install what Woodfrog needs"
+            -e ".${1:+[$1]}" >.venv/pip.log 2>&1 || { tail -5 .venv/pip.log >&2; fail "pip could not install what Woodfrog needs"; }
         echo "$want" >.venv/.woodfrog
     fi
 }

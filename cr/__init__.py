@@ -9,10 +9,16 @@ Options are the long options of `woodfrog-criu` with underscores (see cr.options
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cr.model import DumpReport, RestoreReport
+
+# The packages cr.dump and cr.restore are bound as attributes of this one at their first import, which is now:
+# afterwards the functions of the same names stand in front of them (`from cr.dump import flow` goes on to work).
+import_module("cr.dump")
+import_module("cr.restore")
 
 
 def dump(pid: int, directory: str, **options: Any) -> DumpReport:
