@@ -20,7 +20,7 @@ from images.kinds import (
     kind_by_magic,
     kind_by_magic_name,
 )
-from images.payload import Payload, decode_queue, encode_queue
+from images.payload import Payload, declared_size, decode_queue, encode_queue
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -50,7 +50,7 @@ def _entries(file: ImageFile, kind: ImageKind, pretty: bool, with_data: bool) ->
         if with_data and _has_extra(kind, entry):
             values["extra"] = _extra(kind, entry, payload)
         elif kind.payload not in (PayloadRule.NONE, PayloadRule.GHOST):
-            values["extra"] = f"... <{_data_size(kind, payload)}B>"
+            values["extra"] = f"... <{_human(_data_size(kind, payload))}>"
         yield values
 
 
@@ -83,6 +83,15 @@ def _data_size(kind: ImageKind, payload: Payload) -> int:
     return payload.size
 
 
+def _human(size: float) -> str:
+    """A size in the largest unit of 1024 that it fills, with one decimal where it is not a whole number."""
+    units = ["B", "KB", "MB", "GB", "TB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f}{units[0]}" if size == int(size) else f"{size:.1f}{units[0]}"
+
+
 def encode(image: Any, fd: int, path: str) -> None:
     """Write JSON values as an image to `fd`. Raises ImageError if they are not one."""
     try:
@@ -96,7 +105,7 @@ def encode(image: Any, fd: int, path: str) -> None:
         for number, values in enumerate(entries):
             try:
                 writer.add(*_entry(kind, number, values))
-            except ValueError as err:
+            except (ValueError, RecursionError) as err:
                 raise ImageError(path, f"entry {number}: {err}") from err
 
 
@@ -113,9 +122,9 @@ def _entry(kind: ImageKind, number: int, values: dict[str, Any]) -> tuple[Messag
         raise ValueError(f"{name} lacks {missing}")
     if not _has_extra(kind, message):
         return message, None
-    if "extra" not in values:
+    if "extra" not in values and declared_size(kind.payload, message) != 0:
         raise ValueError('has no "extra" with its data')
-    return message, _data(kind, values["extra"])
+    return message, _data(kind, values["extra"]) if "extra" in values else None
 
 
 def _data(kind: ImageKind, extra: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -184,11 +185,15 @@ class ImageDirectory:
     def _open(self, name: str) -> int:
         """An existing file, without waiting for the other end should it be a fifo."""
         try:
-            return os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
         except FileNotFoundError as err:
             raise ImageError(self.path / name, "this image is missing from the snapshot") from err
         except OSError as err:
             raise ImageError(self.path / name, f"cannot be opened: {err.strerror}") from err
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        raise ImageError(self.path / name, "an image must be a regular file, this is something else")
 
     # Snapshots that build on others
 

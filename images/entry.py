@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from images.errors import ImageError
-from images.file import ImageFile
+from images.file import ImageFile, write_all
 from images.kinds import Header, ImageKind
 from images.payload import Payload, declared_size, locate, padding
 
@@ -133,7 +133,7 @@ class ImageWriter:
             raise ValueError(f"{self._path}: {size} bytes of data after a {name} that promises {declared}")
         if size >= _FLUSH_AT:
             self.flush()
-            self._write(payload)
+            write_all(self._fd, self._path, payload)
         else:
             self._buffer += payload
         self._buffer += bytes(padding(rule, size))
@@ -141,13 +141,5 @@ class ImageWriter:
     def flush(self) -> None:
         """Hand everything buffered to the kernel."""
         if self._buffer:
-            self._write(self._buffer)
+            write_all(self._fd, self._path, self._buffer)
             self._buffer = bytearray()
-
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
-        view = memoryview(data).cast("B")
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as err:
-            raise ImageError(self._path, f"cannot be written: {err.strerror}") from err

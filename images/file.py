@@ -1,4 +1,4 @@
-"""An image file open for reading: bounds are checked against the real size before anything is allocated."""
+"""Bytes of image files: on reading, bounds are checked against the real size before anything is allocated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from pathlib import Path
 from images.errors import ImageError
 
 _BLOCK = 1 << 16
+
+
+def write_all(fd: int, path: Path, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data`; ImageError naming `path` if the filesystem refuses, e.g. because it is full."""
+    view = memoryview(data).cast("B")
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as err:
+        raise ImageError(path, f"cannot be written: {err.strerror}") from err
 
 
 class ImageFile:

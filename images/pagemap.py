@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _TOP = 1 << 64
+_MOST_ANCESTORS = 200
 Identity = tuple[int, int]
 
 
@@ -162,6 +163,8 @@ class PagemapReader:
         identity = _identity(directory)
         if identity in self._line:
             raise ImageError(self._path, "its snapshot is its own ancestor")
+        if len(self._line) >= _MOST_ANCESTORS:
+            raise ImageError(self._path, f"more than {_MOST_ANCESTORS} snapshots build on each other here")
         return PagemapReader(directory, self._kind, self._object, _line=self._line | {identity})
 
 

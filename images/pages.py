@@ -8,6 +8,7 @@ from typing import Self
 
 from images.directory import ImageDirectory
 from images.errors import ImageError
+from images.file import write_all
 from images.kinds import KINDS, PageFlag
 from images.pagemap import PAGE_SIZE, PagemapReader, PageRun, PageSource
 
@@ -25,6 +26,7 @@ class PagesWriter:
         from images import messages as m
 
         self._path = directory.path / KINDS[kind].filename(object_id)
+        self._pages = directory.path / KINDS["pages"].filename(pages_id)
         self.fd = directory.open_raw("pages", pages_id, write=True)
         try:
             self._map = directory.writer(kind, object_id)
@@ -60,8 +62,7 @@ class PagesWriter:
         nr_pages, rest = divmod(view.nbytes, PAGE_SIZE)
         if rest:
             raise ValueError(f"{view.nbytes} bytes are not whole pages")
-        while view:
-            view = view[os.write(self.fd, view) :]
+        write_all(self.fd, self._pages, view)
         self.present(vaddr, nr_pages, lazy=lazy)
 
     def in_parent(self, vaddr: int, nr_pages: int) -> None:
