@@ -10,6 +10,7 @@ from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump
 from cr.dump.objects import KernelObjects
+from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
 from cr.options import Options
 from cr.remote.foothold import PROGRAM_OFFSET, Foothold, find_system_call
@@ -21,9 +22,10 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    images.uncommit()
     tree = FrozenTree(options.tree, deadline=time.monotonic() + options.timeout)
     context = DumpContext(options, images, report)
+    scout(context)
+    images.uncommit()
     options.notification("pre-dump")
     try:
         _dump_frozen(tree, context)
