@@ -118,3 +118,24 @@ def for_mounts(manager: Manager) -> list[tuple[str, str]]:
     paths = manager.paths()
     v1 = [(name, directory) for name, directory in paths.items() if name]
     return v1 or [("", directory) for directory in paths.values()]
+
+
+def sub_manager(manager: Manager, places: list[str]) -> Manager:
+    """The manager of an existing sub-cgroup, given as one "path" or some "controller[,controller]:path".
+
+    Hierarchies that are not named stay with the container's own cgroup, so they are left out here.
+    """
+    from cgroups import Layout, Manager
+
+    controllers: list[str] = []
+    path = places[0]
+    for place in places:
+        names, colon, path = place.rpartition(":")
+        controllers += names.split(",") if colon else []
+    wanted = [manager.layout.holding(name) for name in controllers]
+    kept = tuple(h for h in manager.layout.hierarchies if not controllers or h in wanted)
+    sub = Manager(os.path.join(manager.path, path.strip("/")), Layout(manager.layout.kind, kept))
+    missing = [directory for directory in sub.paths().values() if not os.path.isdir(directory)]
+    if missing or not kept:
+        raise ContainerError(f"cgroup {path} of --cgroup does not exist: {', '.join(missing) or controllers}")
+    return sub

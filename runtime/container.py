@@ -141,6 +141,7 @@ def new_record(bundle: str, rootfs: str, config: Config, cgroups: dict[str, Any]
         "pid": 0,
         "start_time": 0,
         "ready": False,
+        "keyring": True,
         "creator": [os.getpid(), own[1] if own else 0],
         "cgroup": cgroups,
         "config": config,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cgroups import Manager
-    from oci.types import Config
+    from oci.types import Config, Process
     from runtime.context import Context
     from runtime.init.channel import Channel
 
@@ -75,9 +75,10 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     manager = cgroup.new_manager(config, name, context.systemd_cgroup, context.rootless)
     store = Store(context.root, name)
     plan = InitPlan(name, config, rootfs, spaces)
-    plan.process = process_plan(context, config, request)
+    plan.process = process_plan(context, config, config["process"], request.preserve_fds)
     store.make()
     container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
+    container.record["keyring"] = request.keyring
     try:
         container.save()
         return _make(container, manager, plan, request)
@@ -86,13 +87,12 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
         raise
 
 
-def process_plan(context: Context, config: Config, request: Request) -> ProcessPlan:
-    """Capabilities and seccomp, ready to be used behind the fork."""
-    process = config["process"]
+def process_plan(context: Context, config: Config, process: Process, preserve_fds: int) -> ProcessPlan:
+    """Capabilities and seccomp of one process of a container, ready to be used behind the fork."""
     sets = CapabilitySets(process.get("capabilities") or {}, available_capabilities(config))
     if sets.unavailable:
         context.reporter.warn(f"ignoring unknown or unavailable capabilities: [{' '.join(sets.unavailable)}]")
-    plan = ProcessPlan(process, sets, request.preserve_fds)
+    plan = ProcessPlan(process, sets, preserve_fds)
     profile = (config.get("linux") or {}).get("seccomp")
     if profile:
         from runtime.seccomp import compile_profile

@@ -51,7 +51,7 @@ def _start_plain(config: Config, spaces: Namespaces, body: Body) -> tuple[int, C
     user = "user" in spaces.new
     pid = fork_into(spaces.clone_flags())
     if pid == 0:
-        _child(channel, body, user)
+        child(channel, body, user)
     channel.become_parent()
     if user:
         try:
@@ -64,7 +64,7 @@ def _start_plain(config: Config, spaces: Namespaces, body: Body) -> tuple[int, C
     return pid, channel
 
 
-def _child(channel: Channel, body: Body, user: bool) -> None:
+def child(channel: Channel, body: Body, user: bool) -> None:
     """Run the body; never returns.  Errors go to the parent as one sentence."""
     try:
         channel.become_child()
@@ -94,7 +94,7 @@ def _start_staged(
     channel, inner = Channel(), Channel()
     stage = os.fork()
     if stage == 0:
-        _child(channel, lambda talk: _stage(talk, inner, config, spaces, joins, body), False)
+        child(channel, lambda talk: _stage(talk, inner, config, spaces, joins, body), False)
     channel.become_parent()
     inner.become_parent()
     try:
@@ -132,7 +132,7 @@ def _stage(
     pid = fork_into(CLONE_PARENT | spaces.clone_flags_after_stage())
     if pid == 0:
         channel.close()
-        _child(inner, body, False)
+        child(inner, body, False)
     channel.send(kind="pid", pid=pid)
     os._exit(0)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 
+from cr.kernel.namespaces import set_domain_name
 from runtime.errors import ContainerError, reason
 
 TYPE_CHECKING = False
@@ -20,11 +21,12 @@ _IFF_UP = 1
 
 def apply(config: Config) -> None:
     """Host and domain name, then linux.sysctl; /proc is still the host's, and shows our namespaces."""
-    linux = config.get("linux") or {}
-    wanted = {"kernel.hostname": config.get("hostname"), "kernel.domainname": config.get("domainname")}
-    for name, value in {**wanted, **(linux.get("sysctl") or {})}.items():
-        if value:
-            write_sysctl(name, value)
+    if config.get("hostname"):
+        socket.sethostname(config["hostname"])
+    if config.get("domainname"):
+        set_domain_name(config["domainname"])
+    for name, value in ((config.get("linux") or {}).get("sysctl") or {}).items():
+        write_sysctl(name, value)
 
 
 def write_sysctl(name: str, value: str) -> None:
