@@ -6,7 +6,7 @@ This package gives and takes plain dataclasses and imports nothing else of ours.
 from __future__ import annotations
 
 from cgroups.errors import CgroupError
-from cgroups.layout import Hierarchy, Layout, layout, membership
+from cgroups.hierarchies import Hierarchy, Layout, layout, membership
 from cgroups.manager import Manager
 from cgroups.stats import Stats
 

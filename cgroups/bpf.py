@@ -85,9 +85,7 @@ def device_program(default: bool, exceptions: Mapping[tuple[str, int, int], set[
 
 
 def _bpf(command: int, attr: ctypes.Array[ctypes.c_char], what: str) -> int:
-    result: int = _libc.syscall(
-        ctypes.c_long(SYS_BPF), ctypes.c_long(command), attr, ctypes.c_long(ATTR_SIZE)
-    )
+    result: int = _libc.syscall(ctypes.c_long(SYS_BPF), ctypes.c_long(command), attr, ctypes.c_long(ATTR_SIZE))
     if result < 0:
         raise from_os(what, OSError(ctypes.get_errno(), ""))
     return result

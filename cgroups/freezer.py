@@ -54,9 +54,7 @@ def freeze(path: str, deadline: float = DEADLINE) -> bool:
     """
     node, before = freezer_node(path), wanted_frozen(path)
     if os.getpid() in _pids(path, node):
-        raise CgroupError(
-            f"cgroup {path} holds this very process (pid {os.getpid()}); run it from another cgroup"
-        )
+        raise CgroupError(f"cgroup {path} holds this very process (pid {os.getpid()}); run it from another cgroup")
     try:
         if node.version == 1:
             _wait_v1(node, lambda: node.write("freezer.state", "FROZEN"), "FROZEN", deadline)

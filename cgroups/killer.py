@@ -12,9 +12,7 @@ from cgroups.node import Node
 from cgroups.pause import Pause
 
 
-def kill_all(
-    paths: Sequence[str], pids: Callable[[], list[int]], thaw: Callable[[], None], deadline: float
-) -> None:
+def kill_all(paths: Sequence[str], pids: Callable[[], list[int]], thaw: Callable[[], None], deadline: float) -> None:
     """SIGKILL whatever `pids` lists until it lists nothing.
 
     Raises CgroupError with the pids that are left at the deadline (seconds), or if the caller is among them.

@@ -10,8 +10,8 @@ from pathlib import Path
 from cgroups import freezer, killer, oom
 from cgroups.controllers import Controller, Resources, all_controllers, cpuset
 from cgroups.errors import CgroupError, from_os
-from cgroups.layout import Hierarchy, Layout
-from cgroups.layout import layout as this_layout
+from cgroups.hierarchies import Hierarchy, Layout
+from cgroups.hierarchies import layout as this_layout
 from cgroups.node import Node, read_ids, subtree, write_file
 from cgroups.pause import Pause
 from cgroups.removal import remove_tree
@@ -195,9 +195,7 @@ class Manager:
         """A descriptor to poll for OOM kills.  Raises CgroupError without the memory controller."""
         hierarchy = self.layout.holding("memory")
         if hierarchy is None:
-            raise CgroupError(
-                f"cgroup {self.path} has no OOM events: this host has no cgroup controller memory"
-            )
+            raise CgroupError(f"cgroup {self.path} has no OOM events: this host has no cgroup controller memory")
         return oom.watch(Node(self.directory(hierarchy), hierarchy.version))
 
 

@@ -16,6 +16,4 @@ def refuse(path: str) -> CgroupError:
         why = f"this host's init is not systemd ({RUNNING} does not exist)"
     else:
         why = "only the cgroupfs driver is built in"
-    return CgroupError(
-        f"the systemd cgroup driver was asked for {path}, but {why}; run without --systemd-cgroup"
-    )
+    return CgroupError(f"the systemd cgroup driver was asked for {path}, but {why}; run without --systemd-cgroup")

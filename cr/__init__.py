@@ -1,0 +1,45 @@
+"""The checkpoint/restore engine: freeze a process tree into a directory of images, and thaw it.
+
+    import cr
+    report = cr.dump(4242, "/var/tmp/images", leave_running=True)
+    report = cr.restore("/var/tmp/images", restore_detached=True)
+
+Options are the long options of `woodfrog-criu` with underscores (see cr.options.Options).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cr.model import DumpReport, RestoreReport
+
+# The packages cr.dump and cr.restore are bound as attributes of this one at their first import, which is now:
+# afterwards the functions of the same names stand in front of them (`from cr.dump import flow` goes on to work).
+import_module("cr.dump")
+import_module("cr.restore")
+
+
+def dump(pid: int, directory: str, **options: Any) -> DumpReport:
+    """Dump the tree that starts at `pid` into `directory`.
+
+    Raises cr.model.Refused with every reason where the tree holds something that cannot be dumped,
+    cr.model.CheckpointError, images.ImageError or OSError where it fails otherwise.  The tree is as it was
+    before whenever this raises, and when the calling process is killed.
+    """
+    from cr.api import dump_tree
+    from cr.options import Options
+
+    return dump_tree(Options(tree=pid, images_dir=str(directory), **options))
+
+
+def restore(directory: str, **options: Any) -> RestoreReport:
+    """Restore the tree whose images are in `directory`; `report.pid` is its root, a child of ours.
+
+    Raises as `dump` does; then nothing of the tree is left.
+    """
+    from cr.api import restore_tree
+    from cr.options import Options
+
+    return restore_tree(Options(images_dir=str(directory), **options))

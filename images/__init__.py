@@ -1,0 +1,1 @@
+"""The image format: schema, reading, writing, and the `woodfrog-crit` command."""

@@ -55,9 +55,7 @@ class Controller(ABC):
 
     def refuse(self, what: str, node: Node, hint: str) -> CgroupError:
         """The error for a limit that this version of cgroups cannot keep."""
-        return CgroupError(
-            f"linux.resources.{self.section}.{what} cannot be kept by cgroup v{node.version}: {hint}"
-        )
+        return CgroupError(f"linux.resources.{self.section}.{what} cannot be kept by cgroup v{node.version}: {hint}")
 
 
 @functools.cache

@@ -79,9 +79,7 @@ class BlockIO(Controller):
     def _weight(self, node: Node, plain: str, weight: int) -> None:
         """The BFQ's file takes 1..1000 on both versions; blkio.weight was CFQ's, io.weight is iocost's."""
         if node.version == 1:
-            written = node.write_if_there("blkio.weight", plain) or node.write_if_there(
-                "blkio.bfq.weight", plain
-            )
+            written = node.write_if_there("blkio.weight", plain) or node.write_if_there("blkio.bfq.weight", plain)
         else:
             written = node.write_if_there("io.bfq.weight", plain) or node.write_if_there(
                 "io.weight", weight_to_io(weight)
@@ -111,9 +109,7 @@ class BlockIO(Controller):
     def stats(self, node: Node) -> BlkioStats:
         if node.version == 1:
             prefix = "blkio.throttle." if node.exists("blkio.throttle.io_service_bytes") else "blkio.bfq."
-            return BlkioStats(
-                _entries_v1(node, prefix + "io_service_bytes"), _entries_v1(node, prefix + "io_serviced")
-            )
+            return BlkioStats(_entries_v1(node, prefix + "io_service_bytes"), _entries_v1(node, prefix + "io_serviced"))
         table = node.nested("io.stat")
         return BlkioStats(_entries_v2(table, "bytes"), _entries_v2(table, "ios"))
 

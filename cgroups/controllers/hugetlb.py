@@ -51,7 +51,5 @@ class HugeTlb(Controller):
     def _one(self, node: Node, prefix: str) -> HugetlbStats:
         usage = node.number(prefix + USAGE[node.version]) or 0
         if node.version == 1:
-            return HugetlbStats(
-                usage, node.number(prefix + "max_usage_in_bytes"), node.number(prefix + "failcnt") or 0
-            )
+            return HugetlbStats(usage, node.number(prefix + "max_usage_in_bytes"), node.number(prefix + "failcnt") or 0)
         return HugetlbStats(usage, None, node.pairs(prefix + "events").get("max", 0))

@@ -35,11 +35,7 @@ class Memory(Controller):
         section = mapping(resources.get("memory"), WHERE)
         limits = [number(section, key, WHERE) or 0 for key in ("limit", "reservation", "swap", "kernelTCP")]
         swappiness = number(section, "swappiness", WHERE)
-        return (
-            any(limit > 0 for limit in limits)
-            or swappiness is not None
-            or bool(section.get("disableOOMKiller"))
-        )
+        return any(limit > 0 for limit in limits) or swappiness is not None or bool(section.get("disableOOMKiller"))
 
     def apply(self, node: Node, resources: Resources) -> None:
         section = mapping(resources.get("memory"), WHERE)
@@ -56,9 +52,7 @@ class Memory(Controller):
             return
         usage = node.number("memory.usage_in_bytes" if node.version == 1 else "memory.current") or 0
         if usage > limit:
-            raise CgroupError(
-                f"{WHERE}.limit of {limit} bytes is below the {usage} bytes in use in {node.path}"
-            )
+            raise CgroupError(f"{WHERE}.limit of {limit} bytes is below the {usage} bytes in use in {node.path}")
 
     def _apply_v1(self, node: Node, section: Mapping[str, object]) -> None:
         self._limits_v1(node, number(section, "limit", WHERE) or 0, number(section, "swap", WHERE) or 0)
@@ -68,9 +62,7 @@ class Memory(Controller):
             node.write("memory.kmem.tcp.limit_in_bytes", tcp)
         if (swappiness := number(section, "swappiness", WHERE)) is not None:
             node.write("memory.swappiness", swappiness)
-        if (disable := section.get("disableOOMKiller")) is not None and (
-            disable or node.exists("memory.oom_control")
-        ):
+        if (disable := section.get("disableOOMKiller")) is not None and (disable or node.exists("memory.oom_control")):
             node.write("memory.oom_control", int(bool(disable)))
 
     def _limits_v1(self, node: Node, limit: int, swap: int) -> None:

@@ -27,9 +27,7 @@ class Unified(Controller):
                 raise CgroupError(f"{WHERE} names {name!r}, which is not the name of a file in a cgroup")
             if not node.exists(name):
                 controller = name.split(".", 1)[0]
-                raise CgroupError(
-                    f"{WHERE} sets {name}, but controller {controller} is not available in {node.path}"
-                )
+                raise CgroupError(f"{WHERE} sets {name}, but controller {controller} is not available in {node.path}")
             for line in str(value).splitlines():
                 node.write(name, line)
 

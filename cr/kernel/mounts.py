@@ -92,9 +92,7 @@ def _c(text: str | None) -> bytes | None:
     return None if text is None else os.fsencode(text)
 
 
-def mount(
-    source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None
-) -> None:
+def mount(source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None) -> None:
     """mount(2): attach a filesystem, or change one that is there (by `flags`)."""
     syscall("mount", 165, _c(source), _c(target), _c(fstype), flags, _c(data))
 
@@ -137,9 +135,7 @@ def fsopen(fstype: str, flags: int = 1) -> int:
     return syscall("fsopen", 430, _c(fstype), flags)
 
 
-def fsconfig(
-    fs_fd: int, command: int, key: str | None = None, value: str | None = None, aux: int = 0
-) -> None:
+def fsconfig(fs_fd: int, command: int, key: str | None = None, value: str | None = None, aux: int = 0) -> None:
     """fsconfig(2): one parameter, or the command that makes the superblock."""
     syscall("fsconfig", 431, fs_fd, command, _c(key), _c(value), aux)
 

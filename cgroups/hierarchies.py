@@ -39,9 +39,7 @@ class Hierarchy:
         if relative == ".":
             return self.mountpoint
         if relative.startswith(".."):
-            raise CgroupError(
-                f"cgroup {path} lies outside of {self.root}, which is mounted at {self.mountpoint}"
-            )
+            raise CgroupError(f"cgroup {path} lies outside of {self.root}, which is mounted at {self.mountpoint}")
         return posixpath.join(self.mountpoint, relative)
 
     def below_mount(self, path: str) -> str:

@@ -1,0 +1,153 @@
+"""`woodfrog-criu check`: whether this kernel has what the engine needs, each thing tried, not guessed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from cr.kernel.libc import syscall
+from cr.kernel.numbers import NUMBERS
+
+Probe = Callable[[], None]
+
+
+def _call(name: str, *arguments: object, expected: tuple[int, ...]) -> None:
+    """A call that must exist: with useless arguments it fails with one of the expected errors."""
+    try:
+        syscall(name, NUMBERS[name], *arguments)
+    except OSError as error:
+        if error.errno not in expected:
+            raise
+
+
+def _kcmp() -> None:
+    syscall("kcmp", NUMBERS["kcmp"], os.getpid(), os.getpid(), 1, 0, 0)
+
+
+def _clone3_set_tid() -> None:
+    from cr.kernel.clone import CLONE_ARGS_SIZE, clone_args
+
+    tid = (ctypes.c_int * 1)(os.getpid())
+    args = clone_args(0, exit_signal=17, set_tid=ctypes.addressof(tid), set_tid_size=1)
+    try:
+        syscall("clone3", NUMBERS["clone3"], ctypes.create_string_buffer(args, len(args)), CLONE_ARGS_SIZE)
+    except FileExistsError:
+        return  # our own pid is taken, of course: the kernel looked at it
+    raise OSError(errno.ENOSYS, "clone3 ignores set_tid")
+
+
+def _map_files() -> None:
+    os.listdir("/proc/self/map_files")
+
+
+def _pagemap_scan() -> None:
+    from cr.kernel import pagemap
+
+    fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pagemap.scan(fd, 0, 0x10000, any_of=pagemap.PAGE_IS_PRESENT)
+    finally:
+        os.close(fd)
+
+
+def _ptrace_seize() -> None:
+    from cr.remote.puppet import spawn_seed
+    from cr.remote.tracee import WALL
+
+    read, write = os.pipe()
+    try:
+        seed = spawn_seed(read)
+        os.kill(seed.tid, 9)
+        os.waitpid(seed.tid, WALL)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def _children() -> None:
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        file.read()
+
+
+def _namespace(name: str) -> Probe:
+    def probe() -> None:
+        os.stat(f"/proc/self/ns/{name}")
+
+    return probe
+
+
+def _userfaultfd() -> None:
+    os.close(syscall("userfaultfd", NUMBERS["userfaultfd"], os.O_CLOEXEC | 1))
+
+
+def _sock_diag() -> None:
+    import socket
+
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).close()
+
+
+NEEDED: dict[str, Probe] = {
+    "ptrace_seize": _ptrace_seize,
+    "clone3_set_tid": _clone3_set_tid,
+    "map_files": _map_files,
+    "kcmp": _kcmp,
+    "pidfd_getfd": lambda: _call("pidfd_getfd", -1, -1, 0, expected=(errno.EBADF,)),
+    "pidfd_open": lambda: _call("pidfd_open", -1, 0, expected=(errno.EINVAL,)),
+    "process_vm_readv": lambda: _call("process_vm_readv", -1, None, 0, None, 0, 0, expected=(errno.ESRCH,)),
+    "proc_children": _children,
+    "pagemap_scan": _pagemap_scan,
+    "sock_diag": _sock_diag,
+    "openat2": lambda: _call("openat2", -1, None, None, 0, expected=(errno.EINVAL, errno.EFAULT)),
+}
+"""Category 1: nothing goes without these."""
+
+OPTIONAL: dict[str, Probe] = {
+    **{name: _namespace(name) for name in ("pid", "mnt", "net", "uts", "ipc", "user", "cgroup")},
+    "timens": _namespace("time"),
+    "userns": _namespace("user"),
+    "uffd": _userfaultfd,
+    "move_mount": lambda: _call(
+        "move_mount", -1, None, -1, None, 0, expected=(errno.EBADF, errno.EFAULT, errno.ENOENT)
+    ),
+}
+"""Category 2: needed by trees that use them."""
+
+
+def check(features: list[str]) -> int:
+    """Say "Looks good." (0), or what is missing (1)."""
+    if "list" in features:
+        print("\n".join(sorted({**NEEDED, **OPTIONAL})))
+        return 0
+    if features:
+        return max(_one(name) for name in features)
+    return _all(NEEDED)
+
+
+def _one(name: str) -> int:
+    probe = {**NEEDED, **OPTIONAL}.get(name)
+    if probe is None:
+        print(f"woodfrog-criu: there is no feature {name}: --feature list shows them", file=sys.stderr)
+        return 1
+    problem = _try(probe)
+    if problem:
+        print(f"woodfrog-criu: {name}: {problem}", file=sys.stderr)
+    return int(bool(problem))
+
+
+def _all(probes: dict[str, Probe]) -> int:
+    missing = {name: problem for name, probe in probes.items() if (problem := _try(probe))}
+    for name, problem in missing.items():
+        print(f"woodfrog-criu: {name}: {problem}", file=sys.stderr)
+    print("Does not look good." if missing else "Looks good.")
+    return int(bool(missing))
+
+
+def _try(probe: Probe) -> str:
+    try:
+        probe()
+    except OSError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,191 @@
+"""What the dump gives to a resource: the frozen tasks, their open files, the image directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+from cr.kernel import pidfd, proc
+from cr.model import DumpReport
+from cr.options import Options
+from cr.remote.foothold import Foothold, Identity
+from cr.remote.tracee import Tracee
+from images.directory import ImageDirectory
+
+T = TypeVar("T")
+
+
+@dataclass
+class DumpThread:
+    """A frozen thread: host tid, tid inside its innermost pid namespace, and our hold on it."""
+
+    tid: int
+    ns_tid: int
+    tracee: Tracee
+    task: DumpTask
+    status: dict[str, str]
+
+    @property
+    def is_leader(self) -> bool:
+        return self.tid == self.task.pid
+
+
+@dataclass
+class DumpTask:
+    """A frozen process.  `vpid`, `vppid`, `vpgid`, `vsid` are ids as the root task's pid namespace sees them."""
+
+    pid: int
+    vpid: int
+    vppid: int
+    vpgid: int
+    vsid: int
+    stat: proc.Stat
+    parent: DumpTask | None
+    threads: list[DumpThread] = field(default_factory=list)
+    foothold: Foothold | None = None
+    ids: dict[str, int] = field(default_factory=dict)
+    """kernel object ids: vm, files, fs, sighand and namespaces, equal where shared"""
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.stat.state == "Z"
+
+    @property
+    def leader(self) -> DumpThread:
+        return self.threads[0]
+
+    @cached_property
+    def pidfd(self) -> int:
+        return pidfd.pidfd_open(self.pid)
+
+    @cached_property
+    def mappings(self) -> list[proc.Mapping]:
+        return proc.mappings(self.pid)
+
+    def __str__(self) -> str:
+        inside = f" ({self.vpid} inside)" if self.vpid != self.pid else ""
+        return f"task {self.pid}{inside} {self.stat.comm}"
+
+
+@dataclass
+class OpenFile:
+    """An open file description as one task's descriptor shows it; `id` numbers the description in the images."""
+
+    task: DumpTask
+    fd: int
+    link: str
+    stat: os.stat_result
+    info: dict[str, str]
+    info_text: str
+    id: int = 0
+    _local: int = -1
+
+    @property
+    def pos(self) -> int:
+        return int(self.info["pos"])
+
+    @property
+    def flags(self) -> int:
+        """open(2) flags, with O_CLOEXEC where this descriptor has it."""
+        return int(self.info["flags"], 8)
+
+    @property
+    def mnt_id(self) -> int:
+        return int(self.info["mnt_id"])
+
+    @property
+    def local(self) -> int:
+        """Our own descriptor of the same open file description (pidfd_getfd)."""
+        if self._local < 0:
+            self._local = pidfd.pidfd_getfd(self.task.pidfd, self.fd)
+        return self._local
+
+    def close(self) -> None:
+        if self._local >= 0:
+            os.close(self._local)
+            self._local = -1
+
+    def __str__(self) -> str:
+        return f"fd {self.fd} ({self.link}) of {self.task}"
+
+
+class FileRegistry(Protocol):
+    """The open files met so far; see cr.dump.files."""
+
+    def add(self, file: OpenFile) -> int:
+        """Id of the open file description behind a descriptor; 0 where it cannot be dumped."""
+
+    def add_path(self, task: DumpTask, name: str, flags: int) -> int:
+        """Id of the file that /proc/PID/NAME is a link to (exe, cwd, map_files/...), as if opened with `flags`."""
+
+    def new_id(self) -> int:
+        """An id for a file that no descriptor refers to."""
+
+    def find(self, task: DumpTask, fd: int) -> int:
+        """Id of what `fd` of `task` refers to; 0 where that is not (or not yet) known."""
+
+
+@dataclass
+class DumpContext:
+    """The dump under way."""
+
+    options: Options
+    images: ImageDirectory
+    report: DumpReport
+    tasks: list[DumpTask] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+    shared: dict[object, object] = field(default_factory=dict)
+    registry: FileRegistry | None = None
+
+    @property
+    def files(self) -> FileRegistry:
+        if self.registry is None:
+            raise RuntimeError("no file table yet")
+        return self.registry
+
+    @property
+    def root(self) -> DumpTask:
+        return self.tasks[0]
+
+    @property
+    def live_tasks(self) -> list[DumpTask]:
+        return [task for task in self.tasks if not task.is_zombie]
+
+    def refuse(self, sentence: str) -> None:
+        """Note a reason why this tree cannot be dumped; all are shown together."""
+        if sentence not in self.obstacles:
+            self.obstacles.append(sentence)
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """The value under `key`, made at its first use."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]  # type: ignore[return-value]
+
+
+@contextmanager
+def note(text: str) -> Iterator[None]:
+    """Errors that pass get a line saying where they came from."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(text)
+        raise
+
+
+def identity(thread: DumpThread) -> Identity:
+    tgid = proc.ns_ids(thread.task.leader.status, "NStgid")[-1]
+    return Identity(tgid, thread.ns_tid, notify_signal(thread.status))
+
+
+def notify_signal(status: dict[str, str]) -> int:
+    """A signal that does nothing by default, has no handler and is not pending."""
+    from cr.remote.foothold import DEFAULT_IGNORED
+
+    taken = int(status["SigCgt"], 16) | int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    free = [signo for signo in DEFAULT_IGNORED if not taken >> (signo - 1) & 1]
+    return int(free[0] if free else DEFAULT_IGNORED[0])

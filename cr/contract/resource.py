@@ -1,0 +1,164 @@
+"""What a kernel resource is to the two flows, and how resources are found.
+
+A resource is a class in a file of cr/resources/; it registers by existing.  Kinds of resource:
+
+* `FdResource`: what a file descriptor can refer to (a pipe, a socket, ...).
+* `ThreadResource` and `ProcessResource`: state of a thread, or of a whole process.
+* `NamespaceResource`: one kind of namespace with its content.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, DumpTask, DumpThread, OpenFile
+    from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
+    from cr.remote.program import Program
+
+
+class Stage(enum.IntEnum):
+    """When a task's state is rebuilt.  All tasks finish a stage before any begins the next."""
+
+    STATE = 1  # with full rights: address space and descriptors are there
+    ARMED = 2  # everything exists; what ticks, or is queued, starts here
+    IDENTITY = 3  # credentials; afterwards the task has only its own rights
+    SEALED = 4  # no_new_privs and seccomp
+
+
+class _TaskState(ABC):
+    """State of a thread.  One object serves one thread during a dump: `ask` may keep what it asked for."""
+
+    stage: ClassVar[Stage] = Stage.STATE
+    order: ClassVar[int] = 0  # within the stage, small first
+
+    def ask(self, program: Program, thread: DumpThread, context: DumpContext) -> None:  # noqa: B027
+        """Add the system calls, run inside the frozen thread, that tell what cannot be seen from outside."""
+
+    @abstractmethod
+    def record(self, thread: DumpThread, core: Any, context: DumpContext) -> None:
+        """Fill in the thread's core_entry (and images of its own); reasons against go to `context.refuse`."""
+
+    @classmethod
+    @abstractmethod
+    def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
+        """Add the system calls, run inside the new thread, that bring the state back."""
+
+
+class ThreadResource(_TaskState):
+    """State that every thread has of its own."""
+
+
+class ProcessResource(_TaskState):
+    """State that the threads of a process share; handled by the leader."""
+
+
+class FdResource(ABC):
+    """What a file descriptor can refer to.  Exactly one resource recognises an open file."""
+
+    type: ClassVar[int]  # fd_types number of the image format
+    field: ClassVar[str]  # its field in file_entry
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, file: OpenFile) -> bool:
+        """Whether this open file is of this kind, from its link, its stat and its fdinfo."""
+
+    @classmethod
+    def obstacles(cls, file: OpenFile, context: DumpContext) -> Iterable[str]:
+        """Reasons that stand against a dump and can be seen from outside, before anything is frozen."""
+        return ()
+
+    @classmethod
+    @abstractmethod
+    def dump(cls, file: OpenFile, context: DumpContext) -> Any:
+        """The message that describes the open file; called once for each open file description."""
+
+    @classmethod
+    def finish_dump(cls, context: DumpContext) -> None:
+        """Write images of its own (queued data, ...), once all files of all tasks are known."""
+
+    @classmethod
+    def describe(cls, entry: Any) -> str:
+        """One line for the plan: what will be made."""
+        return f"{cls.__name__} {entry.id}"
+
+    @classmethod
+    @abstractmethod
+    def make(cls, entry: Any, context: RestoreContext) -> int:
+        """Make the open file; a descriptor of ours, which is handed to every task that had it.
+
+        Other files it needs come from `context.file(id)`, what several share from `context.once`.
+        """
+
+    @classmethod
+    def placed(cls, entry: Any, program: Program, fd: int, task: RestoreTask, context: RestoreContext) -> None:
+        """Calls to run in one task that has it as `fd`, once all descriptors of all tasks are in place."""
+
+
+class NamespaceResource(ABC):
+    """One kind of namespace with what is in it."""
+
+    name: ClassVar[str]  # in /proc/PID/ns
+    clone_flag: ClassVar[int]
+    ids_field: ClassVar[str]  # in task_kobj_ids_entry
+    order: ClassVar[int] = 0
+
+    @classmethod
+    def obstacles(cls, task: DumpTask, context: DumpContext) -> Iterable[str]:
+        return ()
+
+    @classmethod
+    @abstractmethod
+    def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
+        """Write the images of the namespace that `task` is in."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, ns_id: int, context: RestoreContext) -> None:
+        """Fill the new namespace of the root puppet."""
+
+
+def subclasses(base: type[Any]) -> Iterable[type[Any]]:
+    for cls in base.__subclasses__():
+        if not getattr(cls, "__abstractmethods__", None):
+            yield cls
+        yield from subclasses(cls)
+
+
+@cache
+def discover() -> None:
+    package = importlib.import_module("cr.resources")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"cr.resources.{module.name}")
+
+
+@cache
+def fd_resources() -> tuple[type[FdResource], ...]:
+    discover()
+    return tuple(sorted(subclasses(FdResource), key=lambda cls: cls.__name__))
+
+
+@cache
+def fd_resource(type: int) -> type[FdResource]:
+    return next(cls for cls in fd_resources() if cls.type == type)
+
+
+@cache
+def task_resources(*, leader: bool) -> tuple[type[_TaskState], ...]:
+    """Resources of a thread in the order of their rebuilding; those of the process for its leader only."""
+    discover()
+    found = [cls for cls in subclasses(_TaskState) if leader or not issubclass(cls, ProcessResource)]
+    return tuple(sorted(found, key=lambda cls: (cls.stage, cls.order, cls.__name__)))
+
+
+@cache
+def namespace_resources() -> tuple[type[NamespaceResource], ...]:
+    discover()
+    return tuple(sorted(subclasses(NamespaceResource), key=lambda cls: (cls.order, cls.name)))

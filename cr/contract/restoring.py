@@ -1,0 +1,173 @@
+"""What the restore gives to a resource: the puppets, the files made so far, the images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cr.contract.resource import fd_resource
+from cr.kernel.clone import CLONE_NEWNET
+from cr.kernel.files import open_in_root
+from cr.kernel.namespaces import setns
+from cr.model import BadImages, RestoreReport
+from cr.options import Options
+from cr.remote.foothold import Foothold, Identity
+from cr.remote.program import Program
+from cr.remote.tracee import Tracee
+from images.directory import ImageDirectory
+
+if TYPE_CHECKING:
+    from images import messages as m
+
+T = TypeVar("T")
+
+
+@dataclass
+class RestoreThread:
+    """A thread to be: its image, and once it is born, the puppet that becomes it."""
+
+    vtid: int
+    core: m.core_entry
+    task: RestoreTask
+    tracee: Tracee | None = None
+
+    @property
+    def is_leader(self) -> bool:
+        return self.vtid == self.task.vpid
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.task.vpid, self.vtid)
+
+    @property
+    def puppet(self) -> Tracee:
+        if self.tracee is None:
+            raise RuntimeError(f"thread {self.vtid} is not born yet")
+        return self.tracee
+
+
+@dataclass
+class RestoreTask:
+    """A process to be."""
+
+    entry: m.pstree_entry
+    parent: RestoreTask | None
+    threads: list[RestoreThread]
+    ids: m.task_kobj_ids_entry | None
+    children: list[RestoreTask] = field(default_factory=list)
+    mm: m.mm_entry | None = None
+    fds: list[m.fdinfo_entry] = field(default_factory=list)
+
+    @property
+    def vpid(self) -> int:
+        return self.entry.pid
+
+    @property
+    def leader(self) -> RestoreThread:
+        return self.threads[0]
+
+    @property
+    def core(self) -> m.core_entry:
+        return self.leader.core
+
+    @property
+    def puppet(self) -> Tracee:
+        return self.leader.puppet
+
+    def __str__(self) -> str:
+        return f"task {self.vpid} {self.core.tc.comm}"
+
+
+@dataclass
+class RestoreContext:
+    """The restore under way."""
+
+    options: Options
+    images: ImageDirectory
+    report: RestoreReport
+    tasks: list[RestoreTask] = field(default_factory=list)
+    file_entries: dict[int, m.file_entry] = field(default_factory=dict)
+    inventory: m.inventory_entry | None = None
+    foothold: Foothold = field(default_factory=lambda: Foothold(0, 0))
+    control: int = -1
+    """our end of the socket over which descriptors go to the puppets"""
+    puppet_control: int = -1
+    """the puppets' end, the same number in all of them"""
+    shared: dict[object, Any] = field(default_factory=dict)
+    undo: list[Callable[[], None]] = field(default_factory=list)
+    """what takes back things outside of the tree that were made for it, last first"""
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """what remains to be done when every task is complete, just before they run"""
+
+    owners: list[tuple[int, m.fown_entry]] = field(default_factory=list)
+    """(our descriptor, owner to be set once all tasks exist)"""
+    root_fd: int = -1
+    """root directory under which the paths of the images are opened"""
+    network_fd: int = -1
+    """the tasks' network namespace, -1 where it is our own"""
+    _files: dict[int, int] = field(default_factory=dict)
+    _kept: list[int] = field(default_factory=list)
+
+    @property
+    def root(self) -> RestoreTask:
+        return self.tasks[0]
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """The value under `key`, made at its first use: what several files or tasks share."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        result: T = self.shared[key]
+        return result
+
+    def file(self, file_id: int) -> int:
+        """Our descriptor of the open file with this id, made now unless it exists."""
+        if file_id not in self._files:
+            entry = self.file_entries.get(file_id)
+            if entry is None:
+                raise BadImages(f"files.img has no file {file_id:#x}, which a task refers to")
+            resource = fd_resource(entry.type)
+            try:
+                self._files[file_id] = resource.make(getattr(entry, resource.field), self)
+            except Exception as error:
+                error.add_note(f"while making {resource.describe(getattr(entry, resource.field))}")
+                raise
+        return self._files[file_id]
+
+    def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
+        """Open a path of the images as a task in the container would."""
+        relative = os.fsencode(path).lstrip(b"/") or b"."
+        return open_in_root(self.root_fd, relative, flags, mode)
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """Inside the block this process is in the tasks' network namespace: sockets are made there."""
+        if self.network_fd < 0:
+            yield
+            return
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(self.network_fd, CLONE_NEWNET)
+            yield
+        finally:
+            setns(own, CLONE_NEWNET)
+            os.close(own)
+
+    def run(self, thread: RestoreThread, program: Program) -> None:
+        """Run a program in a puppet; ProgramError where a call of it fails."""
+        if program.calls:
+            self.foothold.run(thread.puppet, thread.identity, program)
+
+    def keep(self, fd: int) -> int:
+        """Hold a descriptor until the restore is over."""
+        self._kept.append(fd)
+        return fd
+
+    def close(self) -> None:
+        """Close every descriptor that was made for the tasks; they have their own by now."""
+        for fd in {*self._files.values(), *self._kept}:
+            os.close(fd)
+        self._files.clear()
+        self._kept.clear()

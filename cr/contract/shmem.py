@@ -1,0 +1,97 @@
+"""Contents of shared memory objects: anonymous shared mappings, memfds, System V segments.
+
+An object is written once, however many tasks map it: pagemap-shmem-SHMID with its pages; addresses in
+it are offsets into the object.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cr.model import CheckpointError
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext
+    from cr.contract.restoring import RestoreContext
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class PageIds:
+    """Numbers of pages-N.img files, over all address spaces and objects."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self) -> int:
+        self.last += 1
+        return self.last
+
+
+def next_pages_id(context: DumpContext) -> int:
+    return context.once("pages ids", PageIds).next()
+
+
+def dump_shmem(context: DumpContext, shmid: int, fd: int, size: int) -> None:
+    """Write the populated pages of the object behind `fd` (of `size` bytes), unless that is done already."""
+    context.once(("shmem", shmid), lambda: _dump(context, shmid, fd, size))
+
+
+def _dump(context: DumpContext, shmid: int, fd: int, size: int) -> bool:
+    from images.pages import PagesWriter
+
+    with PagesWriter(context.images, "pagemap-shmem", shmid, next_pages_id(context)) as writer:
+        for start, end in populated(fd, size):
+            pages = -(-(end - start) // PAGE)
+            _send(writer.fd, fd, start, end - start)
+            if padding := pages * PAGE - (end - start):
+                os.write(writer.fd, bytes(padding))
+            writer.present(start, pages)
+            context.report.shpages_written += pages
+    return True
+
+
+def populated(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the data in a sparse file (lseek(2) SEEK_DATA), page-aligned but for the file's end."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        position = min(size, os.lseek(fd, start, os.SEEK_HOLE))
+        if start < position:
+            yield start, position
+
+
+def restore_shmem(context: RestoreContext, shmid: int, fd: int) -> None:
+    """Fill a new object, which has its full size already, with the pages of the image."""
+    from images.pages import PagemapReader
+
+    with PagemapReader(context.images, "pagemap-shmem", shmid) as reader:
+        end = os.fstat(fd).st_size
+        for source in reader.sources():
+            if source.offset is None:
+                raise CheckpointError(f"shared memory object {shmid} has lazy pages: restore it with --lazy-pages")
+            pages = source.directory.open_raw("pages", source.pages_id)
+            try:
+                length = min(source.nr_pages * PAGE, end - source.vaddr)
+                os.lseek(fd, source.vaddr, os.SEEK_SET)
+                _send(fd, pages, source.offset, length)
+                context.report.pages_restored += source.nr_pages
+            finally:
+                os.close(pages)
+
+
+def _send(output: int, source: int, offset: int, length: int) -> None:
+    while length:
+        done = os.sendfile(output, source, offset, length)
+        if not done:
+            raise CheckpointError("a pages image or shared memory object ended while it was copied")
+        offset += done
+        length -= done

@@ -1,0 +1,123 @@
+"""The open files of all tasks: told apart, numbered, described."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
+from cr.contract.resource import FdResource, fd_resources
+from cr.dump.objects import ObjectTable
+from cr.kernel import proc
+from cr.kernel.pidfd import KCMP_FILE
+
+O_CLOEXEC = os.O_CLOEXEC
+
+
+def open_file(task: DumpTask, fd: int) -> OpenFile:
+    """Everything that /proc tells about a descriptor."""
+    path = f"/proc/{task.pid}/fd/{fd}"
+    text = proc.fdinfo(task.pid, fd)
+    return OpenFile(task, fd, os.readlink(path), os.stat(path), parse_fdinfo(text), text)
+
+
+def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
+    """The file behind a link of /proc/PID; `local` is an O_PATH descriptor of it."""
+    path = f"/proc/{task.pid}/{name}"
+    local = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    text = proc.fdinfo(os.getpid(), local)
+    info = parse_fdinfo(text) | {"pos": "0", "flags": oct(flags | os.O_PATH)}
+    return OpenFile(task, -1, os.readlink(path), os.stat(local), info, text, _local=local)
+
+
+def parse_fdinfo(text: str) -> dict[str, str]:
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def descriptors(pid: int) -> list[int]:
+    return sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+
+
+def claim(file: OpenFile) -> type[FdResource] | None:
+    """The one resource that recognises an open file."""
+    claims = [resource for resource in fd_resources() if resource.recognises(file)]
+    if len(claims) > 1:
+        raise RuntimeError(f"{file} is claimed by {', '.join(c.__name__ for c in claims)}")
+    return claims[0] if claims else None
+
+
+@dataclass
+class FileTable:
+    """All open file descriptions met so far.  Ids are unique over all kinds."""
+
+    context: DumpContext
+    next_id: int = 1
+    entries: dict[int, tuple[type[FdResource], Any]] = field(default_factory=dict)
+    _buckets: dict[object, ObjectTable] = field(default_factory=dict)
+    _ids: dict[tuple[object, int], int] = field(default_factory=dict)
+    slots: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(files_id, fd) -> id"""
+
+    def add(self, file: OpenFile) -> int:
+        """The id of the description behind this descriptor; 0 where it cannot be dumped (noted)."""
+        key = (file.stat.st_dev, file.stat.st_ino, file.info.get("mnt_id"), file.flags & ~O_CLOEXEC)
+        bucket = self._buckets.setdefault(key, ObjectTable(KCMP_FILE))
+        number, new = bucket.number(file.task.pid, file.fd)
+        if new:
+            self._ids[key, number] = self._describe(file)
+        file.id = self._ids[key, number]
+        return file.id
+
+    def add_path(self, task: DumpTask, name: str, flags: int) -> int:
+        """A file that a task refers to without a descriptor: its executable, directory, a mapping."""
+        file = open_path(task, name, flags)
+        key = ("path", file.stat.st_dev, file.stat.st_ino, file.info["mnt_id"], file.link, flags)
+        if (key, 0) not in self._ids:
+            self._ids[key, 0] = self._describe(file)
+        file.close()
+        return self._ids[key, 0]
+
+    def find(self, task: DumpTask, fd: int) -> int:
+        return self.slots.get((task.ids["files_id"], fd), 0)
+
+    def new_id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+    def _describe(self, file: OpenFile) -> int:
+        resource = claim(file)
+        if resource is None:
+            self.context.refuse(f"{file} is of a kind that cannot be dumped")
+            return 0
+        file.id = self.new_id()
+        with note(f"while dumping {file}"):
+            record = resource.dump(file, self.context)
+        if record is not None:
+            self.entries[file.id] = (resource, record)
+        return file.id
+
+    def dump_task(self, task: DumpTask) -> None:
+        """fdinfo image of a descriptor table; tables shared by several tasks are written once."""
+        from images import messages as m
+
+        slots = []
+        for fd in descriptors(task.pid):
+            file = open_file(task, fd)
+            file_id = self.add(file)
+            self.slots[task.ids["files_id"], fd] = file_id
+            if file_id:
+                resource = self.entries[file_id][0]
+                cloexec = 1 if file.flags & O_CLOEXEC else 0
+                slots.append(m.fdinfo_entry(id=file_id, flags=cloexec, type=m.fd_types.Name(resource.type), fd=fd))
+        self.context.images.write("fdinfo", task.ids["files_id"], entries=slots)
+
+    def write(self) -> None:
+        """files.img, and the images of the kinds of files that have some of their own."""
+        from images import messages as m
+
+        for resource in {resource for resource, _ in self.entries.values()}:
+            resource.finish_dump(self.context)
+        with self.context.images.writer("files") as image:
+            for file_id, (resource, record) in self.entries.items():
+                image.add(m.file_entry(type=m.fd_types.Name(resource.type), id=file_id, **{resource.field: record}))

@@ -1,0 +1,205 @@
+"""A dump from beginning to end: freeze, collect, write, finish."""
+
+from __future__ import annotations
+
+import time
+
+from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
+from cr.contract.resource import namespace_resources, task_resources
+from cr.dump.files import FileTable
+from cr.dump.freeze import FrozenTree
+from cr.dump.memory import AddressSpaceDump
+from cr.dump.objects import KernelObjects
+from cr.model import CheckpointError, DumpReport, Refused
+from cr.options import Options
+from cr.remote.foothold import PROGRAM_OFFSET, Foothold, find_system_call
+from cr.remote.program import Program
+from images.directory import ImageDirectory
+
+
+def dump(options: Options) -> DumpReport:
+    """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
+    report = DumpReport()
+    images = ImageDirectory.create(options.images_dir)
+    images.uncommit()
+    tree = FrozenTree(options.tree, deadline=time.monotonic() + options.timeout)
+    context = DumpContext(options, images, report)
+    options.notification("pre-dump")
+    try:
+        _dump_frozen(tree, context)
+        options.notification("post-dump")
+    except BaseException:
+        tree.release()
+        images.discard()
+        raise
+    _finish(tree, options)
+    return report
+
+
+def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
+    began = time.monotonic_ns()
+    tree.freeze()
+    frozen = time.monotonic_ns()
+    context.report.freezing_time = (frozen - began) // 1000
+    context.tasks = list(tree.tasks.values())
+    context.report.tasks = len(context.tasks)
+    try:
+        _collect(context)
+    finally:
+        _leave(context)
+    context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
+
+
+def _collect(context: DumpContext) -> None:
+    objects = KernelObjects()
+    inventory_ids = objects.namespace_ids("self")
+    context.registry = table = FileTable(context)
+    for task in context.live_tasks:
+        task.ids = objects.describe(task)
+    dumped_tables: set[int] = set()
+    for task in context.live_tasks:
+        if task.ids["files_id"] not in dumped_tables:
+            dumped_tables.add(task.ids["files_id"])
+            table.dump_task(task)
+    for task in context.tasks:
+        with note(f"while dumping {task}"):
+            _dump_task(task, context)
+    _dump_namespaces(context, inventory_ids)
+    table.write()
+    _write_tree(context)
+    if context.obstacles:
+        raise Refused(context.obstacles)
+    _commit(context, inventory_ids)
+
+
+def _leave(context: DumpContext) -> None:
+    """Take our scratch memory out of every task and put the contexts back."""
+    for task in context.live_tasks:
+        if task.foothold is not None:
+            instruction = _syscall_instruction(task)
+            task.foothold.remove(task.leader.tracee, instruction)
+            task.foothold = None
+        for thread in task.threads:
+            thread.tracee.store()
+
+
+def _syscall_instruction(task: DumpTask) -> int:
+    """Where the task has a `syscall` instruction: in the vDSO, else in its program text."""
+    mappings = sorted(task.mappings, key=lambda mapping: mapping.path != "[vdso]")
+    for mapping in mappings:
+        if "x" in mapping.perms and "r" in mapping.perms and mapping.path != "[vsyscall]":
+            found = find_system_call(task.pid, mapping.start, mapping.end)
+            if found is not None:
+                return found
+    raise CheckpointError(f"{task} has no system call instruction in its memory to act by")
+
+
+def _dump_task(task: DumpTask, context: DumpContext) -> None:
+    if task.is_zombie:
+        _write_zombie(task, context)
+        return
+    space = AddressSpaceDump(task, context)
+    asked: list[tuple[DumpThread, list[object], Program]] = []
+    for thread in task.threads:
+        program = Program()
+        if thread.is_leader:
+            space.ask(program)
+        resources = [resource() for resource in task_resources(leader=thread.is_leader)]
+        for resource in resources:
+            resource.ask(program, thread, context)
+        asked.append((thread, list(resources), program))
+    _run(task, asked)
+    for thread, found, _ in asked:
+        _write_core(thread, found, context)
+    space.record()
+
+
+def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
+    room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
+    size = (room + 0xFFF) & ~0xFFF
+    task.foothold = Foothold.make(task.leader.tracee, _syscall_instruction(task), size=size)
+    for thread, _, program in asked:
+        if program.calls:
+            task.foothold.lay_way_home(thread.tracee)
+            task.foothold.run(thread.tracee, identity(thread), program)
+
+
+def _write_core(thread: DumpThread, resources: list[object], context: DumpContext) -> None:
+    from images import messages as m
+
+    core = m.core_entry()
+    if thread.is_leader:
+        core.tc.SetInParent()
+    for resource in resources:
+        resource.record(thread, core, context)  # type: ignore[attr-defined]
+    name = thread.task.vpid if thread.is_leader else thread.ns_tid
+    context.images.write("core", name, entries=[core])
+    if thread.is_leader:
+        ids = m.task_kobj_ids_entry(**thread.task.ids)
+        context.images.write("ids", thread.task.vpid, entries=[ids])
+
+
+def _write_zombie(task: DumpTask, context: DumpContext) -> None:
+    from cr.model import TASK_DEAD
+    from images import messages as m
+
+    core = m.core_entry(mtype=m.core_entry.march.X86_64)
+    core.tc.task_state = TASK_DEAD
+    core.tc.exit_code = task.stat.exit_code
+    core.tc.comm = task.stat.comm
+    core.tc.personality = core.tc.flags = core.tc.blk_sigset = 0
+    context.images.write("core", task.vpid, entries=[core])
+
+
+def _dump_namespaces(context: DumpContext, host_ids: dict[str, int]) -> None:
+    done: set[int] = set()
+    for task in context.live_tasks:
+        for resource in namespace_resources():
+            ns_id = task.ids[resource.ids_field]
+            if ns_id != host_ids[resource.ids_field] and ns_id not in done:
+                done.add(ns_id)
+                with note(f"while dumping the {resource.name} namespace of {task}"):
+                    resource.dump(task, ns_id, context)
+
+
+def _write_tree(context: DumpContext) -> None:
+    from images import messages as m
+
+    entries = [
+        m.pstree_entry(
+            pid=task.vpid,
+            ppid=task.vppid,
+            pgid=task.vpgid,
+            sid=task.vsid,
+            threads=[task.vpid] if task.is_zombie else [thread.ns_tid for thread in task.threads],
+        )
+        for task in context.tasks
+    ]
+    context.images.write("pstree", entries=entries)
+
+
+def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
+    from images import messages as m
+
+    root_ids = m.task_kobj_ids_entry(vm_id=0, files_id=0, fs_id=0, sighand_id=0, **host_ids)
+    inventory = m.inventory_entry(
+        img_version=2,
+        fdinfo_per_id=True,
+        ns_per_id=True,
+        root_ids=root_ids,
+        lsmtype=m.lsmtype.NO_LSM,
+        dump_uptime=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
+    )
+    inventory.tcp_close = context.options.tcp_close
+    for change in context.shared.get("inventory", []):  # type: ignore[attr-defined]
+        change(inventory)
+    context.images.commit(inventory)
+
+
+def _finish(tree: FrozenTree, options: Options) -> None:
+    if options.leave_running:
+        tree.release()
+    elif options.leave_stopped:
+        tree.stop()
+    else:
+        tree.kill()

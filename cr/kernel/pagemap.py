@@ -1,0 +1,44 @@
+"""PAGEMAP_SCAN of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import struct
+
+PAGE_IS_WPALLOWED = 1 << 0
+PAGE_IS_WRITTEN = 1 << 1
+PAGE_IS_FILE = 1 << 2
+PAGE_IS_PRESENT = 1 << 3
+PAGE_IS_SWAPPED = 1 << 4
+PAGE_IS_PFNZERO = 1 << 5
+PAGE_IS_HUGE = 1 << 6
+PAGE_IS_SOFT_DIRTY = 1 << 7
+PAGE_IS_GUARD = 1 << 8
+
+_SCAN = struct.Struct("<12Q")
+_PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
+_REGIONS = 2048
+
+Run = tuple[int, int, int]
+"""start, end (addresses), categories"""
+
+
+def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0) -> list[Run]:
+    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart."""
+    found: list[Run] = []
+    buffer = ctypes.create_string_buffer(24 * _REGIONS)
+    while start < end:
+        argument = bytearray(
+            _SCAN.pack(96, 0, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, invert, all_of, any_of, report)
+        )
+        try:
+            count = fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                continue
+            raise
+        found += struct.iter_unpack("<3Q", buffer.raw[: 24 * count])
+        start = struct.unpack_from("<Q", argument, 32)[0]
+    return found

@@ -1,0 +1,139 @@
+"""/proc/PID as values (proc(5), Documentation/filesystems/proc.rst)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def read_text(pid: int | str, name: str) -> str:
+    """/proc/PID/NAME; bytes that are no UTF-8 come back as surrogates (os.fsencode undoes it)."""
+    return os.fsdecode(read_bytes(pid, name))
+
+
+def read_bytes(pid: int | str, name: str) -> bytes:
+    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        chunks = []
+        while chunk := os.read(fd, 1 << 16):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+def status(pid: int | str) -> dict[str, str]:
+    """The fields of /proc/PID/status, values stripped."""
+    fields = (line.partition(":") for line in read_text(pid, "status").splitlines())
+    return {name: value.strip() for name, _, value in fields}
+
+
+@dataclass(frozen=True)
+class Stat:
+    """The fields of /proc/PID/stat that we use; addresses are 0 without ptrace rights."""
+
+    comm: str
+    state: str
+    ppid: int
+    pgid: int
+    sid: int
+    tty_nr: int
+    tty_pgrp: int
+    flags: int
+    nice: int
+    start_time: int
+    start_code: int
+    end_code: int
+    start_stack: int
+    rt_priority: int
+    policy: int
+    start_data: int
+    end_data: int
+    start_brk: int
+    arg_start: int
+    arg_end: int
+    env_start: int
+    env_end: int
+    exit_code: int
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        return bool(self.flags & 0x00200000)  # PF_KTHREAD
+
+
+def stat(pid: int | str) -> Stat:
+    text = read_text(pid, "stat")
+    comm_start, comm_end = text.index("("), text.rindex(")")
+    rest = text[comm_end + 2 :].split()
+    n = [0, 0, 0, *(int(word) for word in rest[1:])]  # n[i] is field i + 1 of proc(5)
+    return Stat(
+        comm=text[comm_start + 1 : comm_end], state=rest[0], ppid=n[3], pgid=n[4], sid=n[5], tty_nr=n[6],
+        tty_pgrp=n[7], flags=n[8], nice=n[18], start_time=n[21], start_code=n[25], end_code=n[26],
+        start_stack=n[27], rt_priority=n[39], policy=n[40], start_data=n[44], end_data=n[45], start_brk=n[46],
+        arg_start=n[47], arg_end=n[48], env_start=n[49], env_end=n[50], exit_code=n[51],
+    )  # fmt: skip
+
+
+def threads(pid: int) -> list[int]:
+    return sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+
+
+def children(pid: int) -> list[int]:
+    """Children of all threads of a process."""
+    found: list[int] = []
+    for tid in threads(pid):
+        found += (int(word) for word in read_text(pid, f"task/{tid}/children").split())
+    return found
+
+
+def ns_ids(fields: dict[str, str], name: str) -> list[int]:
+    """NSpid, NStgid, NSpgid or NSsid of a status: one id a pid namespace, ours first, innermost last."""
+    return [int(word) for word in fields[name].split()]
+
+
+def fdinfo(pid: int, fd: int) -> str:
+    return read_text(pid, f"fdinfo/{fd}")
+
+
+def namespace_inode(pid: int | str, name: str) -> int:
+    """Inode of /proc/PID/ns/NAME, which names the namespace."""
+    return Path(f"/proc/{pid}/ns/{name}").stat().st_ino
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One line of /proc/PID/maps with its VmFlags from smaps."""
+
+    start: int
+    end: int
+    perms: str
+    offset: int
+    device: str
+    inode: int
+    path: str
+    flags: frozenset[str]
+
+    @property
+    def shared(self) -> bool:
+        return self.perms[3] == "s"
+
+
+def mappings(pid: int) -> list[Mapping]:
+    """The mappings of a process in ascending order, each with its VmFlags."""
+    found: list[Mapping] = []
+    head = ""
+    for line in read_text(pid, "smaps").splitlines():
+        if line.startswith("VmFlags:"):
+            found.append(_mapping(head, frozenset(line[8:].split())))
+        elif line[0] in "0123456789abcdef":
+            head = line
+    return found
+
+
+def _mapping(head: str, flags: frozenset[str]) -> Mapping:
+    parts = head.split(maxsplit=5)
+    span, perms, offset, device, inode = parts[:5]
+    start, _, end = span.partition("-")
+    path = parts[5] if len(parts) > 5 else ""
+    return Mapping(int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path, flags)

@@ -1,0 +1,142 @@
+"""The one table of options: command line, configuration files, RPC fields and help come from it.
+
+A row is a field of `Options`: its type says what is accepted, its metadata the spellings, the commands it
+belongs to and the sentence of the manual.  Names are those of criu(8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+DUMP = frozenset({"dump"})
+RESTORE = frozenset({"restore"})
+BOTH = DUMP | RESTORE
+ALL = BOTH | {"check"}
+
+Notify = Callable[[str, int, int | None], None]
+"""(event, pid or 0, descriptor or None): called at each notification point; raises to abort."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How an option is spelled and explained."""
+
+    name: str
+    kind: str  # flag | text | number | size | list | optional
+    short: str
+    metavar: str
+    commands: frozenset[str]
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def _row(
+    kind: str,
+    commands: frozenset[str],
+    help: str,
+    *,
+    short: str = "",
+    metavar: str = "",
+    default: object = None,
+) -> Any:
+    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help}
+    if kind == "list":
+        return field(default_factory=list, metadata=meta)
+    return field(default=False if kind == "flag" else default, metadata=meta)
+
+
+@dataclass
+class Options:
+    """What a dump, a restore or a check is asked to do."""
+
+    tree: int = _row(
+        "number", DUMP, "checkpoint the process tree that starts at PID", short="-t", metavar="PID", default=0
+    )
+    images_dir: str = _row("text", BOTH, "directory of the image files", short="-D", metavar="DIR", default=".")
+    work_dir: str = _row(
+        "text",
+        ALL,
+        "directory for logs, pid files and statistics (default: --images-dir)",
+        short="-W",
+        metavar="DIR",
+        default="",
+    )
+    log_file: str = _row("text", ALL, "write log messages to FILE", short="-o", metavar="FILE", default="")
+    verbosity: int = _row(
+        "verbosity",
+        ALL,
+        "log level: 0 nothing, 1 errors, 2 warnings, 3 information, 4 debug",
+        short="-v",
+        metavar="NUM",
+        default=2,
+    )
+    pidfile: str = _row("text", BOTH, "write the pid of the root task to FILE", metavar="FILE", default="")
+    leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
+    leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
+    restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
+    restore_sibling: bool = _row("flag", RESTORE, "make the root task a sibling of the engine (with -d)", short="-S")
+    shell_job: bool = _row("flag", BOTH, "allow a task whose session or terminal is outside of the tree", short="-j")
+    root: str = _row(
+        "text",
+        BOTH,
+        "root file system of the container as the host sees it",
+        short="-r",
+        metavar="PATH",
+        default="",
+    )
+    external: list[str] = _row(
+        "list",
+        BOTH,
+        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
+        metavar="RES",
+    )
+    inherit_fd: list[str] = _row(
+        "list",
+        RESTORE,
+        "use our open descriptor NUM for what the image calls RES: fd[NUM]:RES",
+        metavar="fd[NUM]:RES",
+    )
+    ext_unix_sk: str | None = _row(
+        "optional", BOTH, "allow unix sockets whose peer is outside of the tree", short="-x", metavar="INODES"
+    )
+    file_locks: bool = _row("flag", BOTH, "dump and restore file locks", short="-l")
+    link_remap: bool = _row("flag", DUMP, "link deleted files that have other names back for the restore")
+    ghost_limit: int = _row(
+        "size", DUMP, "largest deleted file that goes into the images", metavar="SIZE", default=1 << 20
+    )
+    tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
+    tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
+    manage_cgroups: str | None = _row("optional", BOTH, "none, props, soft, full, strict or ignore", metavar="MODE")
+    cgroup_root: list[str] = _row(
+        "list", BOTH, "[CONTROLLER:]/PATH: the cgroup under which cgroups are restored", metavar="ROOT"
+    )
+    freeze_cgroup: str = _row("text", DUMP, "freeze with the cgroup freezer at PATH", metavar="PATH", default="")
+    action_script: list[str] = _row("list", BOTH, "run SCRIPT at every notification point", metavar="SCRIPT")
+    timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)
+    display_stats: bool = _row("flag", BOTH, "print the statistics at the end")
+    empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
+    join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
+    network_lock: str = _row(
+        "text",
+        DUMP,
+        "how the network is held while frozen: nftables, iptables or skip",
+        metavar="METHOD",
+        default="",
+    )
+    evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
+    dry_run: bool = _row("flag", RESTORE, "print the steps of the restore and do nothing")
+    notify: Notify | None = None
+
+    def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:
+        if self.notify is not None:
+            self.notify(event, pid, fd)
+
+
+def rows() -> list[Row]:
+    """All options that users can spell, in the order of the table."""
+    return [Row(f.name, **f.metadata) for f in fields(Options) if f.metadata]

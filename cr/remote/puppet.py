@@ -1,0 +1,61 @@
+"""Puppets: empty processes that system calls from outside turn into the tasks of an image.
+
+The first one, the seed, is a few hundred bytes of ELF in a memfd; all others are its descendants.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+
+from cr.kernel import ptrace
+from cr.remote.machine import IDLE, IDLE_SYSCALL_OFFSET
+from cr.remote.tracee import Tracee
+
+LOAD_ADDRESS = 0x400000
+_HEADER_SIZE = 64 + 56
+SEED_INSTRUCTION = LOAD_ADDRESS + _HEADER_SIZE + IDLE_SYSCALL_OFFSET
+"""Where the seed has a `syscall` instruction."""
+OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEFORK | ptrace.O_TRACEVFORK | ptrace.O_EXITKILL
+
+
+def elf() -> bytes:
+    """A static executable that only waits (ELF-64, one loadable segment of read-only code)."""
+    entry = LOAD_ADDRESS + _HEADER_SIZE
+    size = _HEADER_SIZE + len(IDLE)
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    header = ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, LOAD_ADDRESS, LOAD_ADDRESS, size, size, 0x1000)
+    return header + segment + IDLE
+
+
+def spawn_seed(control: int, *, options: int = OPTIONS) -> Tracee:
+    """Start the seed, a child of ours, seized and standing still; it has `control` as descriptor 0 only.
+
+    With O_EXITKILL in `options` no puppet outlives us.
+    """
+    memory = os.memfd_create("woodfrog-seed", os.MFD_CLOEXEC)
+    try:
+        os.write(memory, elf())
+        actions = [(os.POSIX_SPAWN_DUP2, control, 0), (os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)]
+        pid = os.posix_spawn(
+            f"/proc/self/fd/{memory}",
+            ["woodfrog-seed"],
+            {},
+            file_actions=actions,
+            setsigdef=signal.valid_signals(),
+        )
+    finally:
+        os.close(memory)
+    tracee = Tracee.seize(pid, options)
+    tracee.interrupt()
+    tracee.settle()
+    return tracee
+
+
+def adopt(tid: int) -> Tracee:
+    """Take over a task that a puppet has just created: it is seized already and comes to its first stop."""
+    tracee = Tracee(tid)
+    tracee.settle()
+    return tracee

@@ -1,0 +1,33 @@
+"""Private anonymous memory: malloc's, the heap, stacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cr.contract.vma import VmaResource
+from cr.kernel import mman
+from images.kinds import VmaStatus
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, DumpTask
+    from cr.kernel.proc import Mapping
+    from images import messages as m
+
+_NAMED = ("[heap]", "[stack]", "[anon:")
+
+
+class AnonymousMemory(VmaResource):
+    """mmap(2) with MAP_PRIVATE | MAP_ANONYMOUS, brk(2), and stacks that grow down."""
+
+    status = VmaStatus.ANON_PRIVATE
+
+    @classmethod
+    def recognises(cls, mapping: Mapping) -> bool:
+        return not mapping.shared and not mapping.inode and (not mapping.path or mapping.path.startswith(_NAMED))
+
+    @classmethod
+    def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
+        entry.flags |= mman.MAP_ANONYMOUS
+        entry.pgoff = 0
+        if mapping.path == "[heap]":
+            entry.status |= VmaStatus.HEAP

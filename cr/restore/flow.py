@@ -1,0 +1,123 @@
+"""A restore from beginning to end: read, build, resume."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cr.contract.resource import Stage, fd_resource, task_resources
+from cr.contract.restoring import RestoreContext
+from cr.model import RestoreReport
+from cr.options import Options
+from cr.remote.program import Program
+from cr.remote.tracee import Tracee
+from cr.restore import births, namespaces
+from cr.restore.handover import Channel, Placement, place
+from cr.restore.memory import AddressSpace, leave
+from cr.restore.read import read
+
+
+def restore(options: Options) -> RestoreReport:
+    """Bring the tree in `options.images_dir` back to life; on failure nothing of it remains."""
+    began = time.monotonic_ns()
+    context = read(options)
+    builder = Builder(context)
+    try:
+        options.notification("pre-restore")
+        builder.build()
+        options.notification("post-restore", context.root.puppet.tid)
+        options.notification("network-unlock")
+        options.notification("pre-resume")
+    except BaseException:
+        builder.abandon()
+        raise
+    builder.resume()
+    options.notification("post-resume")
+    context.report.restore_time = (time.monotonic_ns() - began) // 1000
+    return context.report
+
+
+class Builder:
+    """Turns puppets into the tasks of the images."""
+
+    def __init__(self, context: RestoreContext) -> None:
+        self.context = context
+        self.channel = Channel()
+        self.seed: Tracee | None = None
+
+    def build(self) -> None:
+        """Everything up to the moment when all tasks stand complete and still."""
+        context = self.context
+        self._make_root()
+        for task in context.tasks:
+            AddressSpace(task, context, self.channel).build()
+            for child in task.children:
+                births.bear_child(context, task, child)
+        self._place_descriptors()
+        for task in context.tasks:
+            births.bear_threads(context, task)
+        for stage in Stage:
+            self._rebuild(stage)
+        for action in context.at_end:
+            action()
+
+    def _make_root(self) -> None:
+        context = self.context
+        context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.seed = births.sow(context, self.channel)
+        births.bear_root(context, self.seed, namespaces.clone_flags(context))
+        self.seed = None
+        namespaces.fill(context)
+
+    def _place_descriptors(self) -> None:
+        context = self.context
+        for task in context.tasks:
+            placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+            place(task.leader, placements, context, self.channel)
+        for task in context.tasks:
+            program = Program()
+            for slot in task.fds:
+                resource = fd_resource(slot.type)
+                entry = getattr(context.file_entries[slot.id], resource.field)
+                resource.placed(entry, program, slot.fd, task, context)
+            context.run(task.leader, program)
+
+    def _rebuild(self, stage: Stage) -> None:
+        for task in self.context.tasks:
+            for thread in task.threads:
+                program = Program()
+                for resource in task_resources(leader=thread.is_leader):
+                    if resource.stage == stage:
+                        resource.rebuild(program, thread, self.context)
+                self.context.run(thread, program)
+
+    def resume(self) -> None:
+        """Take our scratch memory out of the tasks and let all of them run."""
+        context = self.context
+        for task in context.tasks:
+            leave(task, context.foothold)
+        for task in context.tasks:
+            for thread in task.threads:
+                thread.puppet.store()
+        context.report.pid = context.root.puppet.tid
+        context.report.tasks = len(context.tasks)
+        for task in context.tasks:
+            for thread in task.threads:
+                thread.puppet.detach()
+        self._close()
+
+    def abandon(self) -> None:
+        """End every puppet and take back what was made outside of them."""
+        held = [thread.tracee for task in self.context.tasks for thread in task.threads]
+        for tracee in [self.seed, *held]:
+            if tracee is not None:
+                births.end(tracee.tid)
+        for undo in reversed(self.context.undo):
+            undo()
+        self._close()
+
+    def _close(self) -> None:
+        self.context.close()
+        self.channel.close()
+        if self.context.root_fd >= 0:
+            os.close(self.context.root_fd)

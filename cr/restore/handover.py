@@ -1,0 +1,82 @@
+"""Open files go from us to the puppets: over one socket with SCM_RIGHTS, then to their numbers."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from dataclasses import dataclass
+
+from cr.contract.restoring import RestoreContext, RestoreThread
+from cr.remote.program import Program
+
+MAX_PER_MESSAGE = 250  # the kernel's SCM_MAX_FD is 253
+O_CLOEXEC = os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A descriptor of ours and the number that it gets in the puppet."""
+
+    ours: int
+    target: int
+    cloexec: bool
+
+
+class Channel:
+    """A socket pair: our end, and the end that every puppet inherits as descriptor `NUMBER`."""
+
+    NUMBER = 0
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+    def send(self, descriptors: list[int]) -> None:
+        rights = array.array("i", descriptors)
+        self.ours.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+
+def lowest_free(count: int) -> list[int]:
+    """The numbers that a table holding nothing but the channel gives to `count` new descriptors."""
+    return list(range(Channel.NUMBER + 1, Channel.NUMBER + 1 + count))
+
+
+def receive(program: Program, count: int) -> None:
+    """Calls that take `count` descriptors out of one message; they get the lowest free numbers."""
+    control = program.buffer(16 + (4 * count + 7) // 8 * 8)
+    byte = program.buffer(1)
+    vector = program.words(byte, 1)
+    header = program.words(0, 0, vector, 1, control, control.size, 0)
+    program.call("recvmsg", Channel.NUMBER, header, 0, note=f"{count} descriptors")
+
+
+def place(thread: RestoreThread, placements: list[Placement], context: RestoreContext, channel: Channel) -> None:
+    """Give the puppet exactly these descriptors; the channel is closed in it."""
+    placements = sorted(placements, key=lambda placement: placement.target)
+    for start in range(0, len(placements), MAX_PER_MESSAGE):
+        batch = placements[start : start + MAX_PER_MESSAGE]
+        channel.send([placement.ours for placement in batch])
+        program = Program()
+        receive(program, len(batch))
+        context.run(thread, program)
+    program = Program()
+    program.call("close", Channel.NUMBER)
+    slots = lowest_free(len(placements))
+    for slot, placement in reversed(list(zip(slots, placements, strict=True))):
+        if slot < placement.target:
+            _move(program, slot, placement)
+    for slot, placement in zip(slots, placements, strict=True):
+        if slot > placement.target:
+            _move(program, slot, placement)
+        elif slot == placement.target and placement.cloexec:
+            program.call("fcntl", slot, 2, 1, note="F_SETFD, FD_CLOEXEC")
+    context.run(thread, program)
+
+
+def _move(program: Program, slot: int, placement: Placement) -> None:
+    program.call("dup3", slot, placement.target, O_CLOEXEC if placement.cloexec else 0)
+    program.call("close", slot)

@@ -1,0 +1,227 @@
+"""A directory of images: every file in it is reached through one directory descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from images.entry import ImageWriter, read_entries
+from images.errors import ImageError
+from images.file import ImageFile
+from images.kinds import KINDS, ImageKind, kind_of_file
+from images.payload import Payload
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+PARENT = "parent"
+_INVENTORY = KINDS["inventory"].filename()
+_UNCOMMITTED = ".inventory.img.new"
+_MODE = 0o600  # images hold a program's memory
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class ImageDirectory:
+    """One snapshot. Files are named by kind (see `images.kinds`) and ids: `read_one("core", 42)`.
+
+    `fd` is the directory, `path` what messages to the user call it. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self.fd = fd
+        self.path = path
+        self._written: set[str] = set()
+        self._made = False
+
+    @classmethod
+    def open(cls, path: str | Path) -> ImageDirectory:
+        """An existing directory. Raises ImageError if it is missing or not one."""
+        try:
+            return cls(os.open(path, _DIRECTORY), Path(path))
+        except OSError as err:
+            raise ImageError(path, f"the image directory cannot be opened: {err.strerror}") from err
+
+    @classmethod
+    def from_fd(cls, fd: int, path: str | Path | None = None) -> ImageDirectory:
+        """A directory that is open already; `fd` stays the caller's, this object has a duplicate."""
+        name = Path(path) if path is not None else Path(f"/proc/self/fd/{fd}").readlink()
+        return cls(os.open(".", _DIRECTORY, dir_fd=fd), name)
+
+    @classmethod
+    def create(cls, path: str | Path) -> ImageDirectory:
+        """A directory to dump into: made with mode 0755 (its parents are not), or an existing one."""
+        made = True
+        try:
+            os.mkdir(path, 0o755)  # noqa: PTH102 (pathlib has no better)
+        except FileExistsError:
+            made = False
+        except OSError as err:
+            raise ImageError(path, f"the image directory cannot be made: {err.strerror}") from err
+        directory = cls.open(path)
+        directory._made = made
+        return directory
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back; the object is of no use afterwards."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    # Writing
+
+    def writer(self, kind: str, *ids: int) -> ImageWriter:
+        """A new image, in place of an old one of that name. Use as a context manager."""
+        row = _entries_kind(kind)
+        name = row.filename(*ids)
+        return ImageWriter(self._make(name), self.path / name, row)
+
+    def write(self, kind: str, *ids: int, entries: Iterable[Message]) -> None:
+        """A whole image without payloads."""
+        with self.writer(kind, *ids) as image:
+            for entry in entries:
+                image.add(entry)
+
+    def commit(self, inventory: Message) -> None:
+        """Write inventory.img, last and atomically: a directory that has one is a complete snapshot."""
+        with ImageWriter(self._make(_UNCOMMITTED), self.path / _INVENTORY, KINDS["inventory"]) as image:
+            image.add(inventory)
+            os.fsync(image.fd)
+        os.rename(_UNCOMMITTED, _INVENTORY, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        self._written.discard(_UNCOMMITTED)
+        self._written.add(_INVENTORY)
+        os.fsync(self.fd)
+
+    def uncommit(self) -> None:
+        """Remove inventory.img of an older snapshot, before the first file of a new one replaces it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_INVENTORY, dir_fd=self.fd)
+
+    def discard(self) -> None:
+        """Remove every file that this object wrote, and the directory if this object made it."""
+        for name in sorted(self._written):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.fd)
+        self._written.clear()
+        if self._made and not self.names():
+            self.path.rmdir()
+            self._made = False
+
+    def _make(self, name: str) -> int:
+        """A new file; an old one is unlinked, not written through, whoever still has it open or linked."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.fd)
+            fd = os.open(name, flags, _MODE, dir_fd=self.fd)
+        except OSError as err:
+            raise ImageError(self.path / name, f"cannot be created: {err.strerror}") from err
+        self._written.add(name)
+        return fd
+
+    # Reading
+
+    def reader(self, kind: str, *ids: int) -> Iterator[tuple[Any, Payload]]:
+        """Entries with their payloads, one at a time. Raises ImageError where the image is torn.
+
+        An entry is of the class that `images.kinds` names: `core: m.core_entry = d.read_one("core", 42)`.
+        """
+        row = _entries_kind(kind)
+        name = row.filename(*ids)
+        return read_entries(ImageFile(self._open(name), self.path / name), row)
+
+    def read(self, kind: str, *ids: int) -> list[Any]:
+        """All entries, without payloads."""
+        return [entry for entry, _ in self.reader(kind, *ids)]
+
+    def read_one(self, kind: str, *ids: int) -> Any:
+        """The only entry. Raises ImageError if there are none or several."""
+        entries = self.read(kind, *ids)
+        if len(entries) != 1:
+            path = self.path / KINDS[kind].filename(*ids)
+            raise ImageError(path, f"has {len(entries)} entries where one is expected")
+        return entries[0]
+
+    def exists(self, kind: str, *ids: int) -> bool:
+        """True if the snapshot has that image."""
+        try:
+            os.stat(KINDS[kind].filename(*ids), dir_fd=self.fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def ids(self, kind: str) -> list[tuple[int, ...]]:
+        """The ids of every image of that kind, sorted."""
+        found = (kind_of_file(name) for name in self.names())
+        return sorted(ids for row, ids in filter(None, found) if row.name == kind)
+
+    def names(self) -> list[str]:
+        """Every file name in the directory, sorted."""
+        return sorted(os.listdir(self.fd))  # noqa: PTH208 (pathlib knows no descriptors)
+
+    def open_raw(self, kind: str, *ids: int, write: bool = False) -> int:
+        """Descriptor of an image that has no entries (pages, archives); `write` makes a new empty one.
+
+        The caller closes it.
+        """
+        row = KINDS[kind]
+        if not row.raw:
+            raise ValueError(f"{kind} images are made of entries")
+        name = row.filename(*ids)
+        return self._make(name) if write else self._open(name)
+
+    def _open(self, name: str) -> int:
+        """An existing file, without waiting for the other end should it be a fifo."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
+        except FileNotFoundError as err:
+            raise ImageError(self.path / name, "this image is missing from the snapshot") from err
+        except OSError as err:
+            raise ImageError(self.path / name, f"cannot be opened: {err.strerror}") from err
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        raise ImageError(self.path / name, "an image must be a regular file, this is something else")
+
+    # Snapshots that build on others
+
+    def parent(self) -> ImageDirectory | None:
+        """The snapshot that this one is relative to, or None. The caller closes it."""
+        try:
+            fd = os.open(PARENT, _DIRECTORY, dir_fd=self.fd)
+        except FileNotFoundError as err:
+            if PARENT not in self.names():
+                return None
+            raise ImageError(self.path / PARENT, "the parent snapshot is not where this link points") from err
+        except OSError as err:
+            raise ImageError(self.path / PARENT, f"cannot be opened: {err.strerror}") from err
+        return ImageDirectory(fd, self.path / PARENT)
+
+    def link_parent(self, target: str) -> None:
+        """Make this snapshot relative to the one at `target`, a path as seen from this directory."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(PARENT, dir_fd=self.fd)
+            os.symlink(target, PARENT, dir_fd=self.fd)
+        except OSError as err:
+            raise ImageError(self.path / PARENT, f"cannot be linked: {err.strerror}") from err
+        self._written.add(PARENT)
+
+
+def _entries_kind(kind: str) -> ImageKind:
+    row = KINDS[kind]
+    if row.raw:
+        raise ValueError(f"{kind} images are raw, open them with open_raw")
+    return row

@@ -1,0 +1,101 @@
+"""Memory contents: a pagemap image says which pages there are, a pages image holds their bytes."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from images.directory import ImageDirectory
+from images.errors import ImageError
+from images.file import write_all
+from images.kinds import KINDS, PageFlag
+from images.pagemap import PAGE_SIZE, PagemapReader, PageRun, PageSource
+
+__all__ = ["PAGE_SIZE", "PageRun", "PageSource", "PagemapReader", "PagesWriter"]
+
+
+class PagesWriter:
+    """Writes pagemap-<object_id>.img (or pagemap-shmem-) and pages-<pages_id>.img. Use as a context manager.
+
+    Runs must come in ascending order of address; adjacent runs of the same kind become one record.
+    Either `append` the bytes, or write them to `fd` yourself, in order, and say so with `present`.
+    """
+
+    def __init__(self, directory: ImageDirectory, kind: str, object_id: int, pages_id: int) -> None:
+        from images import messages as m
+
+        self._path = directory.path / KINDS[kind].filename(object_id)
+        self._pages = directory.path / KINDS["pages"].filename(pages_id)
+        self.fd = directory.open_raw("pages", pages_id, write=True)
+        try:
+            self._map = directory.writer(kind, object_id)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self._map.add(m.pagemap_head(pages_id=pages_id))
+        self._run: tuple[int, int, PageFlag] | None = None
+        self._stored = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._map:
+                if kind is None:
+                    self._finish()
+        finally:
+            os.close(self.fd)
+
+    def present(self, vaddr: int, nr_pages: int, *, lazy: bool = False) -> None:
+        """Pages whose bytes stand next in the pages image; `lazy` ones may be sent on demand at restore."""
+        flags = PageFlag.PRESENT | (PageFlag.LAZY if lazy else PageFlag(0))
+        self._stored += nr_pages
+        self._add(vaddr, nr_pages, flags)
+
+    def append(self, vaddr: int, data: bytes | memoryview, *, lazy: bool = False) -> None:
+        """Write whole pages and record them."""
+        view = memoryview(data).cast("B")
+        nr_pages, rest = divmod(view.nbytes, PAGE_SIZE)
+        if rest:
+            raise ValueError(f"{view.nbytes} bytes are not whole pages")
+        write_all(self.fd, self._pages, view)
+        self.present(vaddr, nr_pages, lazy=lazy)
+
+    def in_parent(self, vaddr: int, nr_pages: int) -> None:
+        """Pages unchanged since the parent snapshot."""
+        self._add(vaddr, nr_pages, PageFlag.PARENT)
+
+    def lazy(self, vaddr: int, nr_pages: int) -> None:
+        """Pages that stay with the source and are fetched on demand: no bytes in this snapshot."""
+        self._add(vaddr, nr_pages, PageFlag.LAZY)
+
+    def _add(self, vaddr: int, nr_pages: int, flags: PageFlag) -> None:
+        if nr_pages <= 0:
+            return
+        start, count, before = self._run or (vaddr, 0, flags)
+        end = start + count * PAGE_SIZE
+        if vaddr < end or vaddr % PAGE_SIZE:
+            raise ValueError(f"pages at {vaddr:#x} cannot follow those up to {end:#x} in {self._path}")
+        if vaddr == end and flags == before:
+            self._run = (start, count + nr_pages, flags)
+            return
+        self._emit()
+        self._run = (vaddr, nr_pages, flags)
+
+    def _emit(self) -> None:
+        from images import messages as m
+
+        if self._run is not None:
+            vaddr, nr_pages, flags = self._run
+            # The 32-bit count is required but read only by engines older than the 64-bit one.
+            self._map.add(m.pagemap_entry(vaddr=vaddr, compat_nr_pages=0, flags=flags, nr_pages=nr_pages))
+
+    def _finish(self) -> None:
+        self._emit()
+        size = os.fstat(self.fd).st_size
+        if size != self._stored * PAGE_SIZE:
+            raise ImageError(self._path, f"records {self._stored} pages, their image has {size} bytes")

@@ -1,0 +1,33 @@
+"""Options and rules of all tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+EXPECTED_SKIPS = ("needs WOODFROG_TEST_", "this kernel lacks ")
+"""How the reason of a skip begins that is no defect: an oracle that was not given, a kernel without a feature."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="a skip that is not expected fails the run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="not root: run the tests as root"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = yield
+    if item.config.getoption("--strict-skips") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(EXPECTED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"unexpected skip: {reason}"
+    return report

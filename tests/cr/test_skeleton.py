@@ -1,0 +1,32 @@
+"""The whole way: processes with threads, children, files and memory are frozen and thawed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cr.harness import Workload, alive
+
+pytestmark = pytest.mark.root
+
+
+def test_threads_and_children_count_on(tmp_path: Path) -> None:
+    with Workload("threads", tmp_path) as workload:
+        workload.cycle()
+
+
+def test_a_tree_can_be_dumped_and_restored_again_and_again(tmp_path: Path) -> None:
+    with Workload("threads", tmp_path) as workload:
+        for _ in range(3):
+            workload.dump()
+            workload.restore()
+        workload.check()
+
+
+def test_leave_running_leaves_it_running(tmp_path: Path) -> None:
+    with Workload("threads", tmp_path) as workload:
+        report = workload.dump(leave_running=True)
+        assert report.tasks == 2
+        assert alive(workload.pid)
+        workload.check()
