@@ -55,6 +55,12 @@ def setns(fd: int, flags: int) -> None:
     syscall("setns", 308, fd, flags)
 
 
+def set_domain_name(name: str) -> None:
+    """setdomainname(2): the NIS domain name of our UTS namespace."""
+    raw = os.fsencode(name)
+    syscall("setdomainname", 171, raw, len(raw))
+
+
 def fork_into(flags: int) -> int:
     """fork(2) with clone(2) flags (CLONE_NEW*, CLONE_PARENT): 0 in the child, its pid in the parent.
 
