@@ -108,9 +108,7 @@ def restore_rules(sock: Socket, data: bytes) -> None:
     there = {m.body for m in _rules_now(sock)}
     # first add, so that there is no instant without a rule for the table main
     for body in sorted(wanted - there):
-        sock.request(
-            RTM_NEWRULE, wire.CREATE | wire.EXCL, body, f"add policy rule {_priority(body)}", (errno.EEXIST,)
-        )
+        sock.request(RTM_NEWRULE, wire.CREATE | wire.EXCL, body, f"add policy rule {_priority(body)}", (errno.EEXIST,))
     for body in sorted(there - wanted):
         sock.request(RTM_DELRULE, 0, body, f"remove policy rule {_priority(body)}", (errno.ENOENT,))
 

@@ -49,9 +49,7 @@ def parse(kind: Stream, data: bytes) -> list[Message]:
     if not data:
         return []
     if len(data) < 4 or struct.unpack_from("=I", data)[0] != kind.magic:
-        raise NetnsError(
-            f"saved {kind.what} do not begin with their magic {kind.magic:#x}; the image is damaged"
-        )
+        raise NetnsError(f"saved {kind.what} do not begin with their magic {kind.magic:#x}; the image is damaged")
     try:
         messages = list(split(data[4:]))
         for message in messages:
@@ -88,11 +86,7 @@ def is_own_route(message: Message, family: int) -> bool:
     for kind, payload in attributes(message.body[12:]):
         if kind == RTA_TABLE:
             table = struct.unpack("=I", payload)[0]
-    return (
-        got == family
-        and not flags & RTM_F_CLONED
-        and not (table == TABLE_LOCAL and protocol == PROTOCOL_KERNEL)
-    )
+    return got == family and not flags & RTM_F_CLONED and not (table == TABLE_LOCAL and protocol == PROTOCOL_KERNEL)
 
 
 def dump_rules(sock: Socket) -> bytes:
