@@ -88,9 +88,7 @@ def _tell(channel: Channel, text: str) -> None:
         os.write(2, f"woodfrog: {text}\n".encode(errors="surrogateescape"))
 
 
-def _start_staged(
-    config: Config, spaces: Namespaces, joins: list[tuple[int, int]], body: Body
-) -> tuple[int, Channel]:
+def _start_staged(config: Config, spaces: Namespaces, joins: list[tuple[int, int]], body: Body) -> tuple[int, Channel]:
     channel, inner = Channel(), Channel()
     stage = os.fork()
     if stage == 0:
@@ -172,9 +170,7 @@ def _map_unprivileged(pid: int, kind: str, mappings: list[IdMapping], own: int) 
 
     helper = shutil.which(f"new{kind}map")
     if helper is None:
-        raise ContainerError(
-            f"mapping several {kind}s without privileges needs new{kind}map (package uidmap)"
-        )
+        raise ContainerError(f"mapping several {kind}s without privileges needs new{kind}map (package uidmap)")
     words = [str(number) for m in mappings for number in (m["containerID"], m["hostID"], m["size"])]
     status = os.waitpid(os.posix_spawn(helper, [helper, str(pid), *words], os.environ), 0)[1]
     if status != 0:
@@ -190,6 +186,5 @@ def _write(pid: int, name: str, text: str) -> None:
             os.close(fd)
     except OSError as err:
         raise ContainerError(
-            f"cannot write {name} of the new user namespace: {text.strip()}: "
-            f"{os.strerror(err.errno or 0).lower()}"
+            f"cannot write {name} of the new user namespace: {text.strip()}: {os.strerror(err.errno or 0).lower()}"
         ) from err

@@ -18,9 +18,7 @@ VERB = Verb(
     "delete",
     "delete any resources held by the container",
     "<container-id>",
-    options=(
-        Option("force", "delete the container if it is still running (uses SIGKILL)", "flag", short="f"),
-    ),
+    options=(Option("force", "delete the container if it is still running (uses SIGKILL)", "flag", short="f"),),
 )
 
 
