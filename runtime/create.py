@@ -83,7 +83,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
         container.save()
         return _make(container, manager, plan, request)
     except BaseException:
-        _undo(container, manager)
+        undo(container, manager)
         raise
 
 
@@ -123,7 +123,7 @@ def _pass_listen_fds(plan: ProcessPlan) -> None:
 
 def _make(container: Container, manager: Manager, plan: InitPlan, request: Request) -> Created:
     config = container.config
-    _make_cgroup(manager, config)
+    make_cgroup(manager, config)
     plan.cgroups = cgroup.for_mounts(manager)
     plan.fifo = _make_fifo(container, config)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
@@ -149,7 +149,7 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     return Created(container, pid, channel)
 
 
-def _make_cgroup(manager: Manager, config: Config) -> None:
+def make_cgroup(manager: Manager, config: Config) -> None:
     from cgroups import CgroupError
 
     try:
@@ -231,7 +231,7 @@ def _kill(pid: int) -> None:
         return
 
 
-def _undo(container: Container, manager: Manager) -> None:
+def undo(container: Container, manager: Manager) -> None:
     """Take away what a failed create has made."""
     from cgroups import CgroupError
 
