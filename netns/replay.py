@@ -27,7 +27,7 @@ def restore_addresses(sock: Socket, data: bytes, indexes: Indexes | None = None)
         body = address_body(message.body, indexes or {})
         index = struct.unpack_from("=I", body, 4)[0]
         what = f"add address {_show(message.body, 8, (2, 1))} to the link of index {index}"
-        sock.request(RTM_NEWADDR, wire.CREATE | wire.REPLACE, body, what, fine=(errno.EEXIST,))
+        sock.request(RTM_NEWADDR, wire.CREATE | wire.EXCL, body, what, fine=(errno.EEXIST,))
 
 
 def address_body(body: bytes, indexes: Indexes) -> bytes:
