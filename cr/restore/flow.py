@@ -15,6 +15,7 @@ from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.memory import AddressSpace, leave
+from cr.restore.plan import plan
 from cr.restore.read import read
 
 
@@ -22,6 +23,9 @@ def restore(options: Options) -> RestoreReport:
     """Bring the tree in `options.images_dir` back to life; on failure nothing of it remains."""
     began = time.monotonic_ns()
     context = read(options)
+    if options.dry_run:
+        context.report.steps = list(plan(context))
+        return context.report
     builder = Builder(context)
     try:
         options.notification("pre-restore")
