@@ -64,11 +64,12 @@ class IpcNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         """Objects are made under limits that are wide enough, which then get their old values."""
         wanted = _wanted(context.images.read_one("ipcns-var", ns_id))
+        needs = sysv_messages.needs(ns_id, context)
         task = context.first_in(cls.ids_field, ns_id)
         root = idmaps.uids(context).outside(0), idmaps.gids(context).outside(0)
         with inside_of(task.puppet.tid, cls.name):
             with acting_as(*root):
-                write_numbers(SETTINGS, _wide(wanted, sysv_messages.needs(ns_id, context)))
+                write_numbers(SETTINGS, _wide(wanted, needs))
             sysv_shm.restore(ns_id, context)
             sysv_messages.restore(ns_id, context)
             sysv_semaphores.restore(ns_id, context)
