@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
 from cr.dump.files import FileTable
@@ -11,6 +12,7 @@ from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
+from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
 from cr.options import Options
 from cr.remote.foothold import PROGRAM_OFFSET, Foothold, find_system_call
@@ -22,17 +24,21 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    images.uncommit()
     tree = FrozenTree(options.tree, deadline=time.monotonic() + options.timeout)
     context = DumpContext(options, images, report)
+    scout(context)
+    images.uncommit()
     options.notification("pre-dump")
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")
     except BaseException:
         tree.release()
+        for problem in context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
+    context.undo.forget()
     _finish(tree, options)
     return report
 

@@ -82,6 +82,12 @@ def inside_of(pid: int, name: str) -> Iterator[None]:
         os.close(fd)
 
 
+def set_domain_name(name: str) -> None:
+    """setdomainname(2): the NIS domain name of our UTS namespace."""
+    raw = os.fsencode(name)
+    syscall("setdomainname", 171, raw, len(raw))
+
+
 def fork_into(flags: int) -> int:
     """fork(2) with clone(2) flags (CLONE_NEW*, CLONE_PARENT): 0 in the child, its pid in the parent.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from cr import log
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
 from cr.model import RestoreReport
@@ -14,6 +15,7 @@ from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.memory import AddressSpace, leave
+from cr.restore.plan import plan
 from cr.restore.read import read
 
 
@@ -21,6 +23,9 @@ def restore(options: Options) -> RestoreReport:
     """Bring the tree in `options.images_dir` back to life; on failure nothing of it remains."""
     began = time.monotonic_ns()
     context = read(options)
+    if options.dry_run:
+        context.report.steps = list(plan(context))
+        return context.report
     builder = Builder(context)
     try:
         options.notification("pre-restore")
@@ -102,6 +107,7 @@ class Builder:
         for task in context.tasks:
             for thread in task.threads:
                 thread.puppet.store()
+        context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         for task in context.tasks:
@@ -115,8 +121,8 @@ class Builder:
         for tracee in [self.seed, *held]:
             if tracee is not None:
                 births.end(tracee.tid)
-        for undo in reversed(self.context.undo):
-            undo()
+        for problem in self.context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         self._close()
 
     def _close(self) -> None:
