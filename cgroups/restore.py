@@ -159,9 +159,13 @@ def walk(controller: CgroupController) -> Iterator[tuple[str, CgroupDir]]:
 
 
 def _restore_dir(path: str, directory: CgroupDir, hierarchy: Hierarchy, mode: Mode, result: Restored) -> None:
+    if path == hierarchy.mountpoint:
+        return  # the hierarchy's root is always there, and belongs to the host
     there = Node(path, hierarchy.version).exists()
-    if mode is Mode.STRICT and there and path != hierarchy.mountpoint:
-        raise CgroupError(f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict")
+    if mode is Mode.STRICT and there:
+        raise CgroupError(
+            f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict"
+        )
     if mode in (Mode.NONE, Mode.PROPS) and not there:
         raise CgroupError(
             f"cgroup {path} is not there; make it, or use --manage-cgroups=soft ({mode.value} makes none)"

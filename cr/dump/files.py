@@ -48,6 +48,11 @@ def claim(file: OpenFile) -> type[FdResource] | None:
     return claims[0] if claims else None
 
 
+def unsupported(file: OpenFile) -> str:
+    """Why an open file that no resource recognises cannot be dumped."""
+    return f"{file} is of a kind that cannot be dumped"
+
+
 @dataclass
 class FileTable:
     """All open file descriptions met so far.  Ids are unique over all kinds."""
@@ -108,7 +113,7 @@ class FileTable:
     def _describe(self, file: OpenFile) -> int:
         resource = claim(file)
         if resource is None:
-            self.context.refuse(f"{file} is of a kind that cannot be dumped")
+            self.context.refuse(unsupported(file))
             return 0
         file.id = self.new_id()
         with note(f"while dumping {file}"):

@@ -40,6 +40,15 @@ def claim(mapping: proc.Mapping) -> type[VmaResource] | None:
     return claims[0] if claims else None
 
 
+def unsupported(mapping: proc.Mapping, task: DumpTask) -> str:
+    """Why a mapping that no resource recognises cannot be dumped."""
+    return f"{_name(mapping)} of {task} is of a kind that cannot be dumped"
+
+
+def _name(mapping: proc.Mapping) -> str:
+    return f"the mapping {mapping.start:#x}-{mapping.end:#x} {mapping.path or '(anonymous)'}"
+
+
 class AddressSpaceDump:
     """Asks inside the task for what only it knows, then writes the images of its address space."""
 
@@ -84,9 +93,8 @@ class AddressSpaceDump:
 
     def _describe(self, mapping: proc.Mapping, mm: m.mm_entry) -> type[VmaResource] | None:
         resource = claim(mapping)
-        what = f"the mapping {mapping.start:#x}-{mapping.end:#x} {mapping.path or '(anonymous)'} of {self.task}"
         if resource is None:
-            self.context.refuse(f"{what} is of a kind that cannot be dumped")
+            self.context.refuse(unsupported(mapping, self.task))
             return None
         entry = mm.vmas.add(
             start=mapping.start, end=mapping.end, pgoff=mapping.offset, shmid=0, fd=-1,
@@ -97,7 +105,7 @@ class AddressSpaceDump:
         entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
         if advice := sum(1 << bit for name, bit in _ADVICE.items() if name in mapping.flags):
             entry.madv = advice
-        with note(f"while dumping {what}"):
+        with note(f"while dumping {_name(mapping)} of {self.task}"):
             resource.dump(mapping, entry, self.task, self.context)
         return resource
 

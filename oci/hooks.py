@@ -1,0 +1,56 @@
+"""Running hooks: in order, the state on standard input, each with its environment and time limit."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from oci.types import Hook, Hooks, State
+
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+class HookFailed(Exception):
+    """A hook could not be started, took too long or ended with an error."""
+
+
+def run_hooks(hooks: Hooks, kind: str, state: State) -> None:
+    """Run all hooks of one kind; the first failure ends it.  Raises HookFailed."""
+    import json
+
+    listed: list[Hook] = hooks.get(kind) or []  # type: ignore[assignment]
+    for number, hook in enumerate(listed):
+        try:
+            run_hook(hook, json.dumps(state).encode())
+        except HookFailed as err:
+            raise HookFailed(f"error running {kind} hook #{number}: {err}") from err
+
+
+def run_hook(hook: Hook, state: bytes) -> None:
+    """Run one program.  Its environment is exactly `env`; without `args`, argv is the path alone."""
+    import subprocess
+
+    env = dict(entry.partition("=")[::2] for entry in hook.get("env") or [])
+    argv = hook.get("args") or [hook["path"]]
+    timeout = hook.get("timeout")
+    try:
+        done = subprocess.run(
+            argv,
+            executable=hook["path"],
+            env=env,
+            input=state,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as err:
+        raise HookFailed(f"{hook['path']} ran for longer than its timeout of {timeout} s") from err
+    except OSError as err:
+        raise HookFailed(f"cannot run {hook['path']}: {(err.strerror or str(err)).lower()}") from err
+    if done.returncode != 0:
+        code = f"exit status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+        output = f"stdout: {_text(done.stdout)}, stderr: {_text(done.stderr)}"
+        raise HookFailed(f"{hook['path']}: {code}, {output}")
+
+
+def _text(output: bytes) -> str:
+    return output[-2048:].decode(errors="replace").strip()

@@ -1,0 +1,34 @@
+"""What the global options say, for all verbs."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runtime.report import Reporter
+
+
+class Context:
+    """Where state is kept, where messages go, and whether we lack privileges."""
+
+    def __init__(self, root: str, reporter: Reporter, systemd_cgroup: bool, rootless: bool) -> None:
+        self.root = root
+        self.reporter = reporter
+        self.systemd_cgroup = systemd_cgroup
+        self.rootless = rootless
+
+    @classmethod
+    def of(cls, values: dict[str, Any], reporter: Reporter) -> Context:
+        """From the values of the global options."""
+        rootless = os.geteuid() != 0 if values["rootless"] == "auto" else values["rootless"] == "true"
+        root = os.path.abspath(values["root"] or default_root())
+        return cls(root, reporter, values["systemd_cgroup"], rootless)
+
+
+def default_root() -> str:
+    """/run/woodfrog, and for a user without privileges the same in the runtime directory of the session."""
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{session}/woodfrog" if os.geteuid() != 0 and session else "/run/woodfrog"

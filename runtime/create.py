@@ -1,0 +1,243 @@
+"""Making a container: record, cgroup, init process, hooks.  A failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+
+from cr.kernel import capabilities
+from oci.config import load_config, without_nulls
+from runtime import cgroup, check, launch, limits
+from runtime.container import FIFO, Container, new_record
+from runtime.errors import ContainerError
+from runtime.init.container import InitPlan
+from runtime.init.container import main as init_main
+from runtime.init.identity import CapabilitySets
+from runtime.init.mounting import open_source
+from runtime.init.process import ProcessPlan
+from runtime.mount_options import Options, is_bind
+from runtime.namespaces import Namespaces
+from runtime.namespaces import check as check_namespaces
+from runtime.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cgroups import Manager
+    from oci.types import Config, Process
+    from runtime.context import Context
+    from runtime.init.channel import Channel
+
+
+class Request:
+    """What the command line of create and run says."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.bundle: str = values["bundle"] or "."
+        self.console_socket: str = values["console_socket"]
+        self.pid_file: str = values["pid_file"]
+        self.pivot: bool = not values["no_pivot"]
+        self.keyring: bool = not values["no_new_keyring"]
+        self.preserve_fds: int = values["preserve_fds"] + int(os.environ.get("LISTEN_FDS") or 0)
+        self.console = -1  # where the master of the terminal goes
+
+
+class Created:
+    """A container whose init waits for its start; `channel` tells of its exec."""
+
+    def __init__(self, container: Container, pid: int, channel: Channel) -> None:
+        self.container = container
+        self.pid = pid
+        self.channel = channel
+
+
+def read_bundle(request: Request) -> tuple[str, Config]:
+    """The absolute bundle and its validated configuration."""
+    try:
+        os.chdir(request.bundle)
+    except OSError as err:
+        raise ContainerError(f"chdir {request.bundle}: {os.strerror(err.errno or 0).lower()}") from err
+    bundle = os.getcwd()
+    try:
+        config: Any = without_nulls(load_config(bundle))
+    except FileNotFoundError as err:
+        raise ContainerError(f"JSON specification file config.json not found in {bundle}") from err
+    check.process_of(config)
+    check.check_preserved(request.preserve_fds)
+    return bundle, config
+
+
+def create(context: Context, name: str, request: Request, bundle: str, config: Config) -> Created:
+    """Make the container up to the state "created"."""
+    rootfs = check.rootfs_of(config, bundle)
+    spaces = Namespaces(config.get("linux") or {})
+    check_namespaces(config, spaces)
+    manager = cgroup.new_manager(config, name, context.systemd_cgroup, context.rootless)
+    store = Store(context.root, name)
+    plan = InitPlan(name, config, rootfs, spaces)
+    plan.process = process_plan(context, config, config["process"], request.preserve_fds)
+    store.make()
+    container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
+    container.record["keyring"] = request.keyring
+    try:
+        container.save()
+        return _make(container, manager, plan, request)
+    except BaseException:
+        undo(container, manager)
+        raise
+
+
+def process_plan(context: Context, config: Config, process: Process, preserve_fds: int) -> ProcessPlan:
+    """Capabilities and seccomp of one process of a container, ready to be used behind the fork."""
+    sets = CapabilitySets(process.get("capabilities") or {}, available_capabilities(config))
+    if sets.unavailable:
+        context.reporter.warn(f"ignoring unknown or unavailable capabilities: [{' '.join(sets.unavailable)}]")
+    plan = ProcessPlan(process, sets, preserve_fds)
+    profile = (config.get("linux") or {}).get("seccomp")
+    if profile:
+        from runtime.seccomp import compile_profile
+
+        plan.seccomp = compile_profile(profile)
+    plan.groups_allowed = os.geteuid() == 0 or "user" not in _namespace_kinds(config)
+    _pass_listen_fds(plan)
+    return plan
+
+
+def available_capabilities(config: Config) -> int:
+    """What the process can have: in a new user namespace all, else what our bounding set leaves."""
+    if "user" in _namespace_kinds(config):
+        return (1 << len(capabilities.NAMES)) - 1
+    return capabilities.bounding() & capabilities.capget()[1]
+
+
+def _namespace_kinds(config: Config) -> list[str]:
+    return [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or []]
+
+
+def _pass_listen_fds(plan: ProcessPlan) -> None:
+    """Socket activation (sd_listen_fds(3)): the container's init is the one who is meant."""
+    count = os.environ.get("LISTEN_FDS")
+    if count:
+        plan.environment.update(LISTEN_FDS=count, LISTEN_PID="1")
+
+
+def _make(container: Container, manager: Manager, plan: InitPlan, request: Request) -> Created:
+    config = container.config
+    make_cgroup(manager, config)
+    plan.cgroups = cgroup.for_mounts(manager)
+    plan.fifo = _make_fifo(container, config)
+    plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
+    plan.trees = _open_trees(config)
+    plan.run_hooks = lambda kind: container.run_hooks(
+        kind, "created" if kind == "startContainer" else "creating", os.getpid()
+    )
+
+    def body(channel: Channel) -> None:
+        container.store.forget_lock()
+        init_main(plan, channel)
+
+    pid, channel = launch.start(config, plan.spaces, body)
+    try:
+        for fd in (plan.fifo, *plan.trees.values()):
+            os.close(fd)
+        _talk(container, manager, pid, channel)
+        if request.pid_file:
+            write_pid_file(request.pid_file, pid)
+    except BaseException:
+        _kill(pid)
+        raise
+    return Created(container, pid, channel)
+
+
+def make_cgroup(manager: Manager, config: Config) -> None:
+    from cgroups import CgroupError
+
+    try:
+        manager.create()
+        manager.apply(cgroup.resources_of(config))
+    except CgroupError as err:
+        raise ContainerError(str(err)) from err
+
+
+def _make_fifo(container: Container, config: Config) -> int:
+    """The FIFO on which init waits.  Opened for both ends: no end of file while it waits."""
+    path = container.store.path(FIFO)
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _open_trees(config: Config) -> dict[int, int]:
+    """For a container in a user namespace: the sources of bind mounts, which its root may not reach."""
+    if os.geteuid() != 0 or "user" not in _namespace_kinds(config):
+        return {}
+    mounts = config.get("mounts") or []
+    return {
+        index: open_source(mount, Options(mount.get("options") or []))
+        for index, mount in enumerate(mounts)
+        if is_bind(mount)
+    }
+
+
+def _talk(container: Container, manager: Manager, pid: int, channel: Channel) -> None:
+    """Lead the child from its birth to the point where it waits for the start."""
+    process = container.config["process"]
+    _attach(manager, pid)
+    limits.set_oom_score(pid, process)
+    container.set_init(pid)
+    container.save()
+    channel.go()
+    try:
+        message = channel.receive()
+        if message is not None and message["kind"] == "hooks":
+            container.run_hooks("prestart", "creating")
+            container.run_hooks("createRuntime", "creating")
+            channel.go()
+            message = channel.receive()
+        if message is None or message["kind"] != "ready":
+            raise ContainerError("the container's first process ended unexpectedly")
+        limits.set_rlimits(pid, process.get("rlimits") or [])
+        container.record["ready"] = True
+        container.save()
+        channel.go()
+        channel.expect("final")
+    except ContainerError as err:
+        raise ContainerError(f"unable to start container process: {err}") from err
+
+
+def _attach(manager: Manager, pid: int) -> None:
+    from cgroups import CgroupError
+
+    try:
+        manager.attach(pid)
+    except CgroupError as err:
+        raise ContainerError(str(err)) from err
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """The pid alone, in a file that appears at once and whole."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
+    with open(temporary, "w") as stream:
+        stream.write(str(pid))
+    os.rename(temporary, path)
+
+
+def _kill(pid: int) -> None:
+    """End a child of ours and reap it."""
+    try:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
+
+
+def undo(container: Container, manager: Manager) -> None:
+    """Take away what a failed create has made."""
+    from cgroups import CgroupError
+
+    try:
+        manager.delete()
+    except CgroupError as err:
+        raise ContainerError(f"cannot remove the cgroup of a failed create: {err}") from err
+    finally:
+        container.store.remove()

@@ -1,0 +1,121 @@
+"""The first process of a container, from its birth in new namespaces to its exec.
+
+It runs in the forked child of `create` or `run`.  Talk with the parent, in order: it waits for go (mappings
+and cgroup are there); asks for hooks (if any); says ready (the parent sets rlimits); says final.  Then it
+waits for `start` on the FIFO.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from cr.kernel import prctl
+from cr.kernel.namespaces import CLONE_NEWCGROUP, unshare
+from runtime import paths
+from runtime.init import console, devices, rootfs, settings
+from runtime.init.mounting import Mounter
+from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals
+from runtime.mount_options import is_bind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from oci.types import Config
+    from runtime.init.channel import Channel
+    from runtime.init.process import ProcessPlan
+    from runtime.namespaces import Namespaces
+
+
+class InitPlan:
+    """All that the child needs, ready before the fork."""
+
+    def __init__(self, container: str, config: Config, rootfs: str, spaces: Namespaces) -> None:
+        self.container = container
+        self.config = config
+        self.rootfs = rootfs
+        self.spaces = spaces
+        self.process: ProcessPlan
+        self.trees: dict[int, int] = {}
+        self.cgroups: Sequence[tuple[str, str]] = ()
+        self.console = -1
+        self.fifo = -1
+        self.pivot = True
+        self.keyring = True
+        self.run_hooks: Callable[[str], None]
+
+
+def birth() -> None:
+    """First steps: die with the parent, be out of sight, lead a session."""
+    prctl.set_parent_death_signal(signal.SIGKILL)
+    prctl.set_dumpable(False)
+    prctl.set_name("woodfrog:init")
+    reset_signals()
+    os.setsid()
+
+
+def main(plan: InitPlan, channel: Channel) -> None:
+    """Everything up to the exec; returns only by an exception."""
+    channel.expect("go")
+    birth()
+    if "cgroup" in plan.spaces.new:
+        unshare(CLONE_NEWCGROUP)
+    if plan.keyring:
+        new_keyring(plan.container)
+    if "network" in plan.spaces.new:
+        settings.loopback_up()
+    settings.apply(plan.config)
+    _build_root(plan, channel)
+    own_dev_null()
+    channel.ask("ready")
+    program = become(plan.process)
+    prctl.set_parent_death_signal(0)
+    channel.send(kind="final")
+    wait_for_start(plan.fifo)
+    plan.run_hooks("startContainer")
+    last_step(plan.process, program)
+
+
+def _build_root(plan: InitPlan, channel: Channel) -> None:
+    """Mounts, devices, terminal, masks, hooks, and the step into the new root."""
+    linux = plan.config.get("linux") or {}
+    propagation = linux.get("rootfsPropagation", "")
+    root_fd = rootfs.isolate(plan.rootfs, propagation)
+    shared = propagation in ("shared", "rshared")
+    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared)
+    mounter.mount_all(plan.config.get("mounts") or [])
+    _fill_dev(plan, root_fd)
+    slave = -1
+    process = plan.process.process
+    if plan.console >= 0:
+        slave = console.set_up(root_fd, plan.console, process, True)
+    os.close(paths.ensure(root_fd, process["cwd"], True))
+    if plan.config.get("hooks"):
+        channel.ask("hooks")
+        plan.run_hooks("createContainer")
+    mounter.finish()
+    devices.make_paths_readonly(root_fd, linux.get("readonlyPaths") or [])
+    devices.mask(root_fd, linux.get("maskedPaths") or [])
+    if plan.config["root"].get("readonly"):
+        rootfs.make_readonly(root_fd)
+    if slave >= 0:
+        console.take_over(slave)
+    rootfs.enter(root_fd, plan.pivot, propagation)
+
+
+def _fill_dev(plan: InitPlan, root_fd: int) -> None:
+    """Device nodes and links, unless /dev is a bind mount: then it is someone else's."""
+    mounts = plan.config.get("mounts") or []
+    if any(os.path.normpath(m["destination"]) == "/dev" and is_bind(m) for m in mounts):
+        return
+    linux = plan.config.get("linux") or {}
+    listed = devices.all_devices(linux.get("devices") or [])
+    devices.make_devices(root_fd, listed, bind="user" in plan.spaces)
+    devices.make_links(root_fd)
+
+
+def wait_for_start(fifo: int) -> None:
+    """Block until `start` writes to the FIFO.  Both ends are open here, so nobody's leaving ends the wait."""
+    os.read(fifo, 1)
+    os.close(fifo)

@@ -1,0 +1,130 @@
+"""The end of the way: rlimits are set, now become the user's process.  Shared by create, run and exec."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+
+from cr.kernel import keys, prctl
+from runtime.errors import ContainerError, reason
+from runtime.init.identity import (
+    CapabilitySets,
+    change_directory,
+    find_program,
+    home_of,
+    set_user,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from oci.types import Process
+
+DEFAULT_UMASK = 0o022
+_KEY_SEARCH = 0x00080000
+
+
+class ProcessPlan:
+    """What a process becomes; all of it is prepared before the fork."""
+
+    def __init__(self, process: Process, sets: CapabilitySets, preserve_fds: int) -> None:
+        self.process = process
+        self.sets = sets
+        self.preserve_fds = preserve_fds
+        self.seccomp: tuple[bytes, int] | None = None
+        self.groups_allowed = True
+        self.environment = dict(entry.partition("=")[::2] for entry in process.get("env") or [])
+
+
+def new_keyring(container: str) -> None:
+    """A session keyring of our own; a kernel or a sandbox without keyrings does without."""
+    try:
+        key = keys.join_session_keyring(f"_ses.{container}")
+        keys.set_key_permissions(key, 0x3F3F0000 | _KEY_SEARCH)
+    except OSError as err:
+        if err.errno not in (1, 13, 38):  # EPERM, EACCES, ENOSYS
+            raise ContainerError(f"cannot make a session keyring ({reason(err)}); use --no-new-keyring") from err
+
+
+def reset_signals() -> None:
+    """Handlers of the parent go, and so do SIGPIPE and SIGXFSZ, which the interpreter ignores."""
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def own_dev_null() -> None:
+    """Where stdio is the host's /dev/null, use the container's, so that no host file stays open."""
+    null = os.makedev(1, 3)
+    for fd in (0, 1, 2):
+        try:
+            info = os.fstat(fd)
+        except OSError:
+            continue  # the caller gave us no such descriptor
+        if stat.S_ISCHR(info.st_mode) and info.st_rdev == null:
+            _replace_null(fd)
+
+
+def _replace_null(fd: int) -> None:
+    try:
+        own = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # a container without /dev/null keeps the host's
+    if os.fstat(own).st_rdev == os.makedev(1, 3):
+        os.dup2(own, fd)
+    os.close(own)
+
+
+def own_stdio(uid: int) -> None:
+    """Give pipes and sockets of stdio to the process's user, so that it can open /dev/stdout again."""
+    for fd in (0, 1, 2):
+        try:
+            info = os.fstat(fd)
+            if info.st_uid != uid and not (stat.S_ISCHR(info.st_mode) or stat.S_ISREG(info.st_mode)):
+                os.fchown(fd, uid, -1)
+        except OSError:
+            continue  # not ours to give, or read-only
+
+
+def become(plan: ProcessPlan) -> str:
+    """Take on the identity of the process; the path of its program.
+
+    Descriptors beyond stdio and the preserved ones become close-on-exec.  A filter without no_new_privs
+    must be loaded while we still have CAP_SYS_ADMIN; with it, as late as possible (`last_step`).
+    """
+    process = plan.process
+    user = process.get("user") or {"uid": 0, "gid": 0}
+    prctl.close_range_on_exec(3 + plan.preserve_fds)
+    own_stdio(user["uid"])
+    if process.get("noNewPrivileges"):
+        prctl.set_no_new_privs()
+    elif plan.seccomp is not None:
+        prctl.load_seccomp_filter(*plan.seccomp)
+    _change_directory_early(process.get("cwd", "/"))
+    set_user(user, plan.sets, plan.groups_allowed)
+    os.umask(user.get("umask", DEFAULT_UMASK))
+    change_directory(process.get("cwd", "/"))
+    plan.environment.setdefault("HOME", home_of(user["uid"]))
+    args = process.get("args") or []
+    return find_program(args[0], plan.environment)
+
+
+def _change_directory_early(path: str) -> None:
+    """Before the capabilities go: the user may reach a directory only because it is its cwd."""
+    try:
+        os.chdir(path)
+    except OSError:
+        return  # tried again as the user, whose error counts
+
+
+def last_step(plan: ProcessPlan, program: str) -> None:
+    """Load the filter, then exec.  Raises ContainerError if exec fails."""
+    args = plan.process.get("args") or []
+    if plan.process.get("noNewPrivileges") and plan.seccomp is not None:
+        prctl.load_seccomp_filter(*plan.seccomp)
+    try:
+        os.execve(program, args, plan.environment)
+    except OSError as err:
+        raise ContainerError(f"exec {program}: {os.strerror(err.errno or 0).lower()}") from err

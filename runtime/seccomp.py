@@ -1,0 +1,136 @@
+"""Seccomp profiles of config.json, compiled to BPF by libseccomp before the container's process is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cr.kernel import prctl
+from runtime.errors import ContainerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from oci.types import Seccomp, Syscall
+
+FLAGS: dict[str, int] = {
+    "SECCOMP_FILTER_FLAG_TSYNC": prctl.SECCOMP_FILTER_FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG": prctl.SECCOMP_FILTER_FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": prctl.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+}
+OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
+ACTIONS: dict[str, str] = {
+    "SCMP_ACT_KILL": "KILL",
+    "SCMP_ACT_KILL_THREAD": "KILL",
+    "SCMP_ACT_KILL_PROCESS": "KILL_PROCESS",
+    "SCMP_ACT_TRAP": "TRAP",
+    "SCMP_ACT_ALLOW": "ALLOW",
+    "SCMP_ACT_LOG": "LOG",
+    "SCMP_ACT_NOTIFY": "NOTIFY",
+}
+ARCHITECTURES: dict[str, str] = {
+    f"SCMP_ARCH_{name}": name
+    for name in (
+        "X86", "X86_64", "X32", "ARM", "AARCH64", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64",
+        "MIPSEL64N32", "PPC", "PPC64", "PPC64LE", "S390", "S390X", "RISCV64",
+    )
+}  # fmt: skip
+
+
+def compile_profile(profile: Seccomp) -> tuple[bytes, int]:
+    """The BPF program and the flags of seccomp(2).  Raises ContainerError."""
+    library = _library()
+    flags = _flags(profile)
+    default = _action(library, profile["defaultAction"], profile.get("defaultErrnoRet"))
+    program = library.SyscallFilter(default)
+    for name in profile.get("architectures") or []:
+        _add_architecture(library, program, name)
+    for rule in profile.get("syscalls") or []:
+        _add_rule(library, program, rule, default)
+    return _export(program), flags
+
+
+def _library() -> Any:
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError) as err:
+        raise ContainerError(f"linux.seccomp needs libseccomp, which cannot be loaded: {err}") from err
+    return pyseccomp
+
+
+def _flags(profile: Seccomp) -> int:
+    flags = 0
+    for name in profile.get("flags") or []:
+        if name not in FLAGS:
+            raise ContainerError(f"seccomp flag {name} is not supported")
+        flags |= FLAGS[name]
+    return flags
+
+
+def _action(library: Any, name: str, code: int | None) -> Any:
+    if name == "SCMP_ACT_ERRNO":
+        return library.ERRNO(errno.EPERM if code is None else code)
+    if name == "SCMP_ACT_TRACE":
+        return library.TRACE(errno.EPERM if code is None else code)
+    if name not in ACTIONS:
+        raise ContainerError(f"string {name} is not a valid action for seccomp")
+    if name == "SCMP_ACT_NOTIFY":
+        raise ContainerError("seccomp action SCMP_ACT_NOTIFY is not supported")
+    return getattr(library, ACTIONS[name])
+
+
+def _add_architecture(library: Any, program: Any, name: str) -> None:
+    if name not in ARCHITECTURES or not hasattr(library.Arch, ARCHITECTURES[name]):
+        raise ContainerError(f"string {name} is not a valid arch for seccomp")
+    architecture = getattr(library.Arch, ARCHITECTURES[name])
+    if not program.exist_arch(architecture):
+        program.add_arch(architecture)
+
+
+def _add_rule(library: Any, program: Any, rule: Syscall, default: Any) -> None:
+    action = _action(library, rule["action"], rule.get("errnoRet"))
+    if action == default:
+        return  # libseccomp refuses a rule that changes nothing
+    for name in rule["names"]:
+        number = _number(library, name)
+        if number is None:
+            continue
+        for conditions in _conditions(library, rule):
+            program.add_rule(action, number, *conditions)
+
+
+def _number(library: Any, name: str) -> int | None:
+    """None for a call that this libseccomp does not know: the profile is for many versions."""
+    try:
+        number: int = library.resolve_syscall(library.Arch.NATIVE, name)
+    except ValueError:
+        return None
+    return None if number == -1 else number
+
+
+def _conditions(library: Any, rule: Syscall) -> list[list[Any]]:
+    """Conditions of one rule; several on the same argument are alternatives, as engines mean them."""
+    listed = rule.get("args") or []
+    made = [_condition(library, arg) for arg in listed]
+    indexes = [arg["index"] for arg in listed]
+    if len(set(indexes)) == len(indexes):
+        return [made]
+    return [[condition] for condition in made]
+
+
+def _condition(library: Any, arg: Any) -> Any:
+    operator = arg["op"].removeprefix("SCMP_CMP_")
+    if operator not in OPERATORS:
+        raise ContainerError(f"string {arg['op']} is not a valid operator for seccomp")
+    if operator == "MASKED_EQ":
+        return library.Arg(arg["index"], library.MASKED_EQ, arg["value"], arg.get("valueTwo", 0))
+    return library.Arg(arg["index"], getattr(library, operator), arg["value"])
+
+
+def _export(program: Any) -> bytes:
+    fd = os.memfd_create("woodfrog-seccomp", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "w+b") as stream:
+        program.export_bpf(stream)
+        stream.seek(0)
+        return stream.read()

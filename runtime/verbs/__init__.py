@@ -1,0 +1,1 @@
+"""One file a verb: `VERB` declares its command line, `run(context, values, arguments)` does it."""
