@@ -107,7 +107,7 @@ def test_a_configured_device(bundle: Bundle) -> None:
         {"path": "/dev/mynull", "type": "c", "major": 1, "minor": 3, "fileMode": 0o602, "uid": 7, "gid": 8}
     ]
     assert inside(bundle, "stat -c '%a %u %g %t %T' /dev/mynull; echo hi > /dev/mynull").split() == [
-        "600",
+        "602",
         "7",
         "8",
         "1",
