@@ -132,6 +132,9 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         kind, "created" if kind == "startContainer" else "creating", os.getpid()
     )
 
+    if config.get("hooks"):
+        _load_for_hooks()
+
     def body(channel: Channel) -> None:
         container.store.forget_lock()
         init_main(plan, channel)
@@ -157,6 +160,17 @@ def make_cgroup(manager: Manager, config: Config) -> None:
         manager.apply(cgroup.resources_of(config))
     except CgroupError as err:
         raise ContainerError(str(err)) from err
+
+
+def _load_for_hooks() -> None:
+    """The child cannot import (launch.child), but runs hooks."""
+    import json
+    import subprocess
+
+    import oci.hooks
+    import oci.state
+
+    assert json and subprocess and oci.hooks and oci.state
 
 
 def _make_fifo(container: Container, config: Config) -> int:
