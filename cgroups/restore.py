@@ -163,9 +163,7 @@ def _restore_dir(path: str, directory: CgroupDir, hierarchy: Hierarchy, mode: Mo
         return  # the hierarchy's root is always there, and belongs to the host
     there = Node(path, hierarchy.version).exists()
     if mode is Mode.STRICT and there:
-        raise CgroupError(
-            f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict"
-        )
+        raise CgroupError(f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict")
     if mode in (Mode.NONE, Mode.PROPS) and not there:
         raise CgroupError(
             f"cgroup {path} is not there; make it, or use --manage-cgroups=soft ({mode.value} makes none)"

@@ -203,8 +203,6 @@ def test_undo_goes_on_after_a_failure(tmp_path: Path) -> None:
     (tmp_path / "full/x").mkdir(parents=True)
     (tmp_path / "full/x/file").write_text("")
     todo = [UndoStep("write", str(tmp_path / "f"), "old"), UndoStep("rmdir", str(tmp_path / "full"))]
-    failures = undo(
-        [*todo, UndoStep("write", str(tmp_path / "gone"), "x"), UndoStep("rmdir", str(tmp_path / "no"))]
-    )
+    failures = undo([*todo, UndoStep("write", str(tmp_path / "gone"), "x"), UndoStep("rmdir", str(tmp_path / "no"))])
     assert [str(failure).split(":")[0] for failure in failures] == [f"cannot remove cgroup {tmp_path}/full/x"]
     assert (tmp_path / "f").read_text() == "old"

@@ -233,9 +233,7 @@ sys.stdin.readline()
 def test_a_thread_has_a_set_of_its_own(manager: cgroups.Manager) -> None:
     needs("pids", "cpu")
     other = cgroups.Manager(manager.path + "-thread")
-    task = subprocess.Popen(
-        [sys.executable, "-c", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    task = subprocess.Popen([sys.executable, "-c", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with task:
         assert task.stdout is not None
         tid = int(task.stdout.readline())
