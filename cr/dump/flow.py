@@ -68,6 +68,7 @@ def _collect(context: DumpContext) -> None:
         if task.ids["files_id"] not in dumped_tables:
             dumped_tables.add(task.ids["files_id"])
             table.dump_task(task)
+    table.settle()
     for task in context.tasks:
         with note(f"while dumping {task}"):
             _dump_task(task, context)

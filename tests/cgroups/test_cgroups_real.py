@@ -211,10 +211,50 @@ assert not manager.exists()
 """
 
 
-def test_a_pure_v2_view() -> None:
+THREADED_V2 = """
+import subprocess, sys, os
+from pathlib import Path
+import cgroups
+from cgroups.collect import collect
+from cgroups.move import move
+from cgroups.restore import Mode, restore
+def start():
+    task = subprocess.Popen([sys.executable, "-c", sys.argv[2]], stdin=-1, stdout=-1, text=True)
+    return task, int(task.stdout.readline())
+manager = cgroups.Manager(sys.argv[1])
+(old, old_thread), (new, new_thread) = start(), start()
+try:
+    manager.create()
+    top = Path(manager.paths()[""])
+    (top / "t").mkdir()
+    (top / "t/cgroup.type").write_text("threaded")
+    manager.attach(old.pid)
+    (top / "t/cgroup.threads").write_text(str(old_thread))
+    tree = collect([old.pid])
+    assert tree.controllers[0].is_threaded
+    old.kill(); old.wait()
+    manager.delete()
+    result = restore(tree, Mode.STRICT)
+    main, thread = (tree.set_by_id(tree.of_task[task]) for task in (old.pid, old_thread))
+    move(new.pid, main)
+    move(new_thread, thread, thread_of=new.pid)
+    result.finish()
+    assert collect([new.pid]).controllers == tree.controllers
+    assert cgroups.membership(new.pid, new_thread)[""] == sys.argv[1] + "/t"
+    new.kill(); new.wait()
+    assert result.undo() == []
+finally:
+    for task in (old, new):
+        task.kill(); task.wait()
+    manager.delete()
+"""
+
+
+@pytest.mark.parametrize("script", [PURE_V2, THREADED_V2], ids=["life", "threaded"])
+def test_a_pure_v2_view(script: str) -> None:
     inner = 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
     name = f"/woodfrog-test-{os.getpid()}-v2"
-    command = ["unshare", "-m", "sh", "-c", inner, "sh", sys.executable, "-c", PURE_V2, name]
+    command = ["unshare", "-m", "sh", "-c", inner, "sh", sys.executable, "-c", script, name, THREADS]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
 
