@@ -22,7 +22,15 @@ def to_message(tree: CgroupTree) -> m.cgroup_entry:
     for controller in tree.controllers:
         dirs = [_dir(directory) for directory in controller.dirs]
         entry.controllers.add(cnames=controller.names, dirs=dirs, is_threaded=controller.is_threaded)
+    for names in _without_directories(tree):
+        entry.controllers.add(cnames=names)
     return entry
+
+
+def _without_directories(tree: CgroupTree) -> list[tuple[str, ...]]:
+    """Hierarchies in which nothing is saved; criu wants to hear of them where there is a cgroup namespace."""
+    members = {tuple(member.name.split(",")) for place in tree.sets for member in place.members}
+    return sorted(members - {controller.names for controller in tree.controllers})
 
 
 def _member(member: CgroupMember) -> m.cg_member_entry:
@@ -64,6 +72,7 @@ def from_message(entry: m.cgroup_entry, own_set: int | None) -> CgroupTree:
     controllers = tuple(
         CgroupController(tuple(c.cnames), tuple(_dir_of(directory) for directory in c.dirs), c.is_threaded)
         for c in entry.controllers
+        if c.dirs
     )
     return CgroupTree(sets, controllers, own_set=own_set)
 
