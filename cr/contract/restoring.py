@@ -106,7 +106,8 @@ class RestoreContext:
     """what takes back things outside of the tree that were made for it, last first"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
-
+    before_release: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
     give: Callable[[Program, list[int]], list[int]] = _nobody
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""

@@ -107,6 +107,8 @@ class Builder:
         for task in context.tasks:
             for thread in task.threads:
                 thread.puppet.store()
+        for action in context.before_release:
+            action()
         context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
