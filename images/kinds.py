@@ -188,6 +188,8 @@ _TABLE = (
               header=Header.SERVICE),
     ImageKind("irmap-cache", "irmap-cache", "IRMAP_CACHE", 0x57004059, "irmap_cache_entry",
               header=Header.SERVICE),
+    ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
+              "woodfrog_sk_sender"),
 )
 # fmt: on
 

@@ -9,6 +9,7 @@ from functools import cache
 def preload() -> None:
     from cr.contract.resource import discover
     from images import messages as m
+    from images import pages, text  # noqa: F401
 
     discover()
     for name in (

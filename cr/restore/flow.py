@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from cr import log
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
 from cr.model import RestoreReport
@@ -14,6 +15,7 @@ from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.memory import AddressSpace, leave
+from cr.restore.plan import plan
 from cr.restore.read import read
 
 
@@ -21,6 +23,9 @@ def restore(options: Options) -> RestoreReport:
     """Bring the tree in `options.images_dir` back to life; on failure nothing of it remains."""
     began = time.monotonic_ns()
     context = read(options)
+    if options.dry_run:
+        context.report.steps = list(plan(context))
+        return context.report
     builder = Builder(context)
     try:
         options.notification("pre-restore")
@@ -53,6 +58,7 @@ class Builder:
             AddressSpace(task, context, self.channel).build()
             for child in task.children:
                 births.bear_child(context, task, child)
+                namespaces.enter(context, child)
         self._place_descriptors()
         for task in context.tasks:
             births.bear_threads(context, task)
@@ -64,7 +70,9 @@ class Builder:
     def _make_root(self) -> None:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        context.give = self.channel.give
         self.seed = births.sow(context, self.channel)
+        namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
         namespaces.fill(context)
@@ -99,6 +107,9 @@ class Builder:
         for task in context.tasks:
             for thread in task.threads:
                 thread.puppet.store()
+        for action in context.before_release:
+            action()
+        context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         for task in context.tasks:
@@ -112,8 +123,8 @@ class Builder:
         for tracee in [self.seed, *held]:
             if tracee is not None:
                 births.end(tracee.tid)
-        for undo in reversed(self.context.undo):
-            undo()
+        for problem in self.context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         self._close()
 
     def _close(self) -> None:

@@ -191,4 +191,5 @@ MODULES = {
     "utsns_entry": "namespaces_pb2",
     "vma_entry": "memory_pb2",
     "winsize_entry": "tty_pb2",
+    "woodfrog_sk_sender": "woodfrog_sockets_pb2",
 }

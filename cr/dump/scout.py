@@ -1,0 +1,69 @@
+"""Look at the tree from outside before anything is frozen: what stands against a dump is said at once.
+
+Nothing is held here, so what is seen may change; the dump itself checks again.  A side effect is welcome:
+what the dump needs is loaded and warm when time counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr.contract.dumping import DumpContext, DumpTask
+from cr.contract.resource import namespace_resources
+from cr.dump import files, memory
+from cr.dump.objects import KernelObjects
+from cr.kernel import proc
+from cr.model import Refused
+
+
+def scout(context: DumpContext) -> None:
+    """Refuse with every reason that can be seen from outside."""
+    reasons: list[str] = []
+    own = KernelObjects()
+    host_ids = own.namespace_ids("self")
+    for task in tasks(context.options.tree):
+        try:
+            reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
+        except (ProcessLookupError, FileNotFoundError):
+            continue  # it ended, or a descriptor was closed, while we looked
+    if reasons:
+        raise Refused(list(dict.fromkeys(reasons)))
+
+
+def tasks(root: int) -> Iterator[DumpTask]:
+    """The processes of a tree as they are now, parents first, zombies left out."""
+    level = len(proc.ns_ids(proc.status(root), "NSpid")) - 1
+    waiting: list[tuple[int, DumpTask | None]] = [(root, None)]
+    for pid, parent in waiting:
+        try:
+            stat, fields = proc.stat(pid), proc.status(pid)
+            vpid = proc.ns_ids(fields, "NSpid")[level]
+            task = DumpTask(pid, vpid, parent.vpid if parent else 0, 0, 0, stat, parent)
+            if not task.is_zombie:
+                waiting += [(child, task) for child in proc.children(pid)]
+                yield task
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+
+
+def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: dict[str, int]) -> Iterator[str]:
+    for fd in files.descriptors(task.pid):
+        yield from _file_obstacles(task, fd, context)
+    for mapping in task.mappings:
+        yield from memory.obstacles(mapping, task)
+    for resource in namespace_resources():
+        if ids[resource.ids_field] != host[resource.ids_field]:
+            yield from resource.obstacles(task, context)
+
+
+def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[str]:
+    try:
+        file = files.open_file(task, fd)
+        kind = files.claim(file)
+        if kind is None:
+            yield files.unsupported(file)
+        else:
+            yield from kind.obstacles(file, context)
+        file.close()
+    except FileNotFoundError:
+        return  # closed meanwhile

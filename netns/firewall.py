@@ -1,0 +1,123 @@
+"""nftables and iptables rule sets as text: by libnftables or the program nft, and by iptables-save."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from pathlib import Path
+
+from netns import nft, wire
+from netns.enter import run_in
+from netns.errors import NetnsError
+from netns.iptables import run
+from netns.model import Firewall
+from netns.wire import Socket, attributes
+
+LIBRARY = "libnftables.so.1"
+FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+OURS = "WOODFROG-"
+LEGACY = {"iptables": "ip_tables_names", "ip6tables": "ip6_tables_names"}
+
+
+def tables(netns_fd: int | None) -> list[tuple[str, str]]:
+    """(family, name) of every nftables table but network locks; none where the kernel has no nf_tables."""
+    try:
+        with run_in(netns_fd, lambda: Socket(wire.NETFILTER)) as sock:
+            found = sock.dump(nft.SUBSYSTEM << 8 | nft.GETTABLE, nft.nfgen(0), "list nftables tables")
+    except (NetnsError, OSError):
+        if _has_nf_tables():
+            raise
+        return []
+    named = [(FAMILIES[m.body[0]], dict(attributes(m.body[4:]))[1].rstrip(b"\0").decode()) for m in found]
+    return [(family, name) for family, name in named if not name.startswith(OURS)]
+
+
+def _has_nf_tables() -> bool:
+    return Path("/sys/module/nf_tables").exists()
+
+
+def nft_command(netns_fd: int | None, text: str) -> str:
+    """Run nft commands inside a namespace; gives what they print.  Raises NetnsError with what nft said."""
+    try:
+        library = ctypes.CDLL(LIBRARY)
+    except OSError:
+        library = None
+    if library is not None:
+        return run_in(netns_fd, lambda: _by_library(library, text))
+    if shutil.which("nft") is None:
+        raise NetnsError(f"neither {LIBRARY} nor the program nft is installed")
+    return run(netns_fd, "nft", ["-f", "-"], text)
+
+
+def _by_library(library: ctypes.CDLL, text: str) -> str:
+    """libnftables(3): a context, its two buffers, one command."""
+    library.nft_ctx_new.restype = ctypes.c_void_p
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).restype = ctypes.c_char_p
+    context = ctypes.c_void_p(library.nft_ctx_new(0))
+    try:
+        library.nft_ctx_buffer_output(context)
+        library.nft_ctx_buffer_error(context)
+        if library.nft_run_cmd_from_buffer(context, text.encode()):
+            said = " ".join((library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").split())
+            raise NetnsError(f"nftables refused its rules: {said}")
+        output: bytes = library.nft_ctx_get_output_buffer(context) or b""
+        return output.decode()
+    finally:
+        library.nft_ctx_free(context)
+
+
+def dump(netns_fd: int | None) -> Firewall:
+    """The rule sets of a namespace.
+
+    Where there are rules but no program to save them, raises NetnsError that names both.
+    """
+    return Firewall(_dump_nft(netns_fd), _dump_legacy(netns_fd, "iptables"), _dump_legacy(netns_fd, "ip6tables"))
+
+
+def _dump_nft(netns_fd: int | None) -> str | None:
+    found = tables(netns_fd)
+    if not found:
+        return None
+    try:
+        return nft_command(netns_fd, "".join(f"list table {family} {name}\n" for family, name in found))
+    except NetnsError as err:
+        names = ", ".join(f"{family} {name}" for family, name in found)
+        raise NetnsError(f"cannot save the nftables rules of the network namespace ({names}): {err}") from err
+
+
+def legacy_tables(netns_fd: int | None, kind: str) -> list[str]:
+    """The tables that legacy iptables has made in this namespace."""
+    path = Path("/proc/thread-self/net", LEGACY[kind])
+    return run_in(netns_fd, lambda: path.read_text().split() if path.exists() else [])
+
+
+def _dump_legacy(netns_fd: int | None, kind: str) -> str | None:
+    if not legacy_tables(netns_fd, kind):
+        return None
+    # where iptables is a front of nftables, the legacy program has a name of its own
+    program = f"{kind}-legacy-save" if shutil.which(f"{kind}-legacy-save") else f"{kind}-save"
+    if shutil.which(program) is None:
+        names = ", ".join(legacy_tables(netns_fd, kind))
+        raise NetnsError(f"the network namespace has legacy {kind} tables ({names}); install {kind}-save to save them")
+    text = run(netns_fd, program, [])
+    return text if has_rules(text) else None
+
+
+def has_rules(text: str) -> bool:
+    """Whether the output of iptables-save holds a rule, a chain of its own, or a policy other than ACCEPT."""
+    lines = [line for line in text.splitlines() if line[:1] in (":", "-")]
+    return any(not line.startswith(":") or line.split()[1] != "ACCEPT" for line in lines)
+
+
+def restore(netns_fd: int | None, saved: Firewall) -> None:
+    """Load the rule sets.  Raises NetnsError with what the program said."""
+    if saved.nftables and saved.nftables.strip():
+        try:
+            nft_command(netns_fd, saved.nftables)
+        except NetnsError as err:
+            raise NetnsError(f"cannot restore the nftables rules of the network namespace: {err}") from err
+    for kind, text in (("iptables", saved.iptables), ("ip6tables", saved.ip6tables)):
+        if text and text.strip():
+            legacy = f"{kind}-legacy-restore"
+            run(netns_fd, legacy if shutil.which(legacy) else f"{kind}-restore", ["-w"], text)
