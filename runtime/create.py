@@ -195,11 +195,12 @@ def _open_trees(config: Config) -> dict[int, int]:
 def _talk(container: Container, manager: Manager, pid: int, channel: Channel) -> None:
     """Lead the child from its birth to the point where it waits for the start."""
     process = container.config["process"]
-    _attach(manager, pid)
-    limits.set_oom_score(pid, process)
     container.set_init(pid)
     container.save()
     channel.go()
+    # while the child builds its root: moving a task is slow on v1 (an RCU grace period for each hierarchy)
+    _attach(manager, pid)
+    limits.set_oom_score(pid, process)
     try:
         message = channel.receive()
         if message is not None and message["kind"] == "hooks":
