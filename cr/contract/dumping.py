@@ -157,6 +157,8 @@ class DumpContext:
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
     registry: FileRegistry | None = None
+    at_kill: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done just before the tasks are killed"""
 
     @property
     def files(self) -> FileRegistry:
