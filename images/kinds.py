@@ -190,6 +190,7 @@ _TABLE = (
               header=Header.SERVICE),
     ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
               "woodfrog_sk_sender"),
+    ImageKind("woodfrog-task", "woodfrog-task-%u.img", "WOODFROG_TASK", 0x57464B01, "woodfrog_task_entry"),
 )
 # fmt: on
 
