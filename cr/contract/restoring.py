@@ -61,6 +61,10 @@ class RestoreTask:
     children: list[RestoreTask] = field(default_factory=list)
     mm: m.mm_entry | None = None
     fds: list[m.fdinfo_entry] = field(default_factory=list)
+    space: Any = None
+    """its address space (cr.restore.memory), once that is built"""
+    born_with: Any = None
+    """the address space that its puppet was a copy of at birth, None where that was an empty puppet's"""
 
     @property
     def vpid(self) -> int:

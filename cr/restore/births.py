@@ -49,6 +49,7 @@ def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask)
     program = Program()
     _clone3(program, child.vpid, 0, exit_signal=signal.SIGCHLD)
     child.leader.tracee = _bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
+    child.born_with = parent.space
 
 
 def bear_threads(context: RestoreContext, task: RestoreTask) -> None:

@@ -14,9 +14,10 @@ from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.handover import Channel, Placement, place
-from cr.restore.memory import AddressSpace, leave
+from cr.restore.memory import AddressSpace
 from cr.restore.plan import plan
 from cr.restore.read import read
+from cr.restore.vdso import leave
 
 
 def restore(options: Options) -> RestoreReport:
