@@ -127,6 +127,9 @@ class Options:
     action_script: list[str] = _row("list", BOTH, "run SCRIPT at every notification point", metavar="SCRIPT")
     timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)
     display_stats: bool = _row("flag", BOTH, "print the statistics at the end")
+    veth_pair: list[str] = _row(
+        "list", RESTORE, "the outer end of a veth device of the tree, as --external veth[IN]:OUT", metavar="IN=OUT"
+    )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
     join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
     network_lock: str = _row(
