@@ -132,7 +132,7 @@ class Maker:
                 if time.monotonic() > end:
                     outer = self.externals.veth.get(link.name, Outer("")).name
                     raise NetnsError(
-                        f"cannot make veth {link.name}: there is a network link {outer or link.name} already; "
+                        f"cannot make veth {link.name}: there is a link {outer or link.name} already; "
                         f"remove it, or choose another name with --external veth[{link.name}]:<name>",
                         errno.EEXIST,
                     ) from err

@@ -13,6 +13,7 @@ from cr.kernel import pidfd, proc
 from cr.model import DumpReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
+from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
 from images.directory import ImageDirectory
 
@@ -139,6 +140,8 @@ class DumpContext:
     tasks: list[DumpTask] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
+    undo: Undo = field(default_factory=Undo)
+    """what takes back things that the dump changed outside of the tasks, if it fails"""
     registry: FileRegistry | None = None
 
     @property

@@ -15,6 +15,7 @@ from cr.kernel.namespaces import setns
 from cr.model import BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
+from cr.remote.janitor import Undo
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from images.directory import ImageDirectory
@@ -97,7 +98,7 @@ class RestoreContext:
     puppet_control: int = -1
     """the puppets' end, the same number in all of them"""
     shared: dict[object, Any] = field(default_factory=dict)
-    undo: list[Callable[[], None]] = field(default_factory=list)
+    undo: Undo = field(default_factory=Undo)
     """what takes back things outside of the tree that were made for it, last first"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""

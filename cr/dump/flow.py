@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import namespace_resources, task_resources
 from cr.dump.files import FileTable
@@ -32,8 +33,11 @@ def dump(options: Options) -> DumpReport:
         options.notification("post-dump")
     except BaseException:
         tree.release()
+        for problem in context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
+    context.undo.forget()
     _finish(tree, options)
     return report
 

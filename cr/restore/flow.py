@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from cr import log
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
 from cr.model import RestoreReport
@@ -99,6 +100,7 @@ class Builder:
         for task in context.tasks:
             for thread in task.threads:
                 thread.puppet.store()
+        context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         for task in context.tasks:
@@ -112,8 +114,8 @@ class Builder:
         for tracee in [self.seed, *held]:
             if tracee is not None:
                 births.end(tracee.tid)
-        for undo in reversed(self.context.undo):
-            undo()
+        for problem in self.context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         self._close()
 
     def _close(self) -> None:

@@ -47,10 +47,10 @@ class Thaw:
             make_cgroup(self.manager, self.config)
             root = self._bind_root()
             pid = engine.restore(self._compose(root, directory, options), self.notify)
-            unmount_restore_root(self.container)
+            unmount_restore_root(self.container.store)
             self.adopt(pid)
         except BaseException:
-            unmount_restore_root(self.container)
+            unmount_restore_root(self.container.store)
             undo(self.container, self.manager)
             raise
         return pid
