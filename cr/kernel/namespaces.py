@@ -9,6 +9,8 @@ import ctypes
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cr.kernel.libc import syscall
 
@@ -59,6 +61,31 @@ def set_domain_name(name: str) -> None:
     """setdomainname(2): the NIS domain name of our UTS namespace."""
     raw = os.fsencode(name)
     syscall("setdomainname", 171, raw, len(raw))
+
+
+@contextmanager
+def inside(fd: int, name: str) -> Iterator[None]:
+    """In the block, this thread is in the namespace behind `fd`; `name` is its kind, as in /proc/PID/ns."""
+    own = os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, FLAGS[name])
+        try:
+            yield
+        finally:
+            setns(own, FLAGS[name])
+    finally:
+        os.close(own)
+
+
+@contextmanager
+def inside_of(pid: int, name: str) -> Iterator[None]:
+    """In the block, this thread is in the namespace of that kind that task `pid` is in."""
+    fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with inside(fd, name):
+            yield
+    finally:
+        os.close(fd)
 
 
 def fork_into(flags: int) -> int:

@@ -54,6 +54,7 @@ class Builder:
             AddressSpace(task, context, self.channel).build()
             for child in task.children:
                 births.bear_child(context, task, child)
+                namespaces.enter(context, child)
         self._place_descriptors()
         for task in context.tasks:
             births.bear_threads(context, task)
@@ -65,7 +66,9 @@ class Builder:
     def _make_root(self) -> None:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        context.give = self.channel.give
         self.seed = births.sow(context, self.channel)
+        namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
         namespaces.fill(context)
