@@ -71,6 +71,10 @@ class RestoreTask:
     children: list[RestoreTask] = field(default_factory=list)
     mm: m.mm_entry | None = None
     fds: list[m.fdinfo_entry] = field(default_factory=list)
+    space: Any = None
+    """its address space (cr.restore.memory), once that is built"""
+    born_with: Any = None
+    """the address space that its puppet was a copy of at birth, None where that was an empty puppet's"""
 
     @property
     def vpid(self) -> int:
@@ -103,6 +107,10 @@ class RestoreTask:
         return f"task {self.vpid} {self.core.tc.comm}"
 
 
+def _nobody(program: Program, descriptors: list[int]) -> list[int]:
+    raise RuntimeError("no channel to the puppets yet")
+
+
 @dataclass
 class RestoreContext:
     """The restore under way."""
@@ -123,6 +131,11 @@ class RestoreContext:
     """what takes back things outside of the tree that were made for it, last first"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
+    before_release: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
+    give: Callable[[Program, list[int]], list[int]] = _nobody
+    """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
+    the call that takes them to its program; their numbers there"""
 
     owners: list[tuple[int, m.fown_entry]] = field(default_factory=list)
     """(our descriptor, owner to be set once all tasks exist)"""
@@ -141,6 +154,10 @@ class RestoreContext:
     def live_tasks(self) -> list[RestoreTask]:
         """The tasks that are no zombies."""
         return [task for task in self.tasks if not task.is_zombie]
+
+    def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
+        """The first task of the tree that is in this namespace; the root for an id of nobody."""
+        return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The value under `key`, made at its first use: what several files or tasks share."""
@@ -186,6 +203,14 @@ class RestoreContext:
         """Run a program in a puppet; ProgramError where a call of it fails."""
         if program.calls:
             self.foothold.run(thread.puppet, thread.identity, program)
+
+    def add_joins(self, program: Program, namespaces: list[tuple[int, int]]) -> None:
+        """Calls that move a puppet into namespaces: (our descriptor of it, its CLONE_NEW* flag) each."""
+        slots = self.give(program, [fd for fd, _ in namespaces])
+        for slot, (_, flag) in zip(slots, namespaces, strict=True):
+            program.call("setns", slot, flag)
+        for slot in slots:
+            program.call("close", slot)
 
     def keep(self, fd: int) -> int:
         """Hold a descriptor until the restore is over."""

@@ -6,10 +6,11 @@ import time
 
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
-from cr.contract.resource import namespace_resources, task_resources
+from cr.contract.resource import task_resources
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump
+from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
@@ -67,10 +68,11 @@ def _collect(context: DumpContext) -> None:
         if task.ids["files_id"] not in dumped_tables:
             dumped_tables.add(task.ids["files_id"])
             table.dump_task(task)
+    table.settle()
     for task in context.tasks:
         with note(f"while dumping {task}"):
             _dump_task(task, context)
-    _dump_namespaces(context, inventory_ids)
+    dump_namespaces(context, inventory_ids)
     table.write()
     _write_tree(context)
     if context.obstacles:
@@ -155,17 +157,6 @@ def _write_zombie(task: DumpTask, context: DumpContext) -> None:
     core.tc.comm = task.stat.comm
     core.tc.personality = core.tc.flags = core.tc.blk_sigset = 0
     context.images.write("core", task.vpid, entries=[core])
-
-
-def _dump_namespaces(context: DumpContext, host_ids: dict[str, int]) -> None:
-    done: set[int] = set()
-    for task in context.live_tasks:
-        for resource in namespace_resources():
-            ns_id = task.ids[resource.ids_field]
-            if ns_id != host_ids[resource.ids_field] and ns_id not in done:
-                done.add(ns_id)
-                with note(f"while dumping the {resource.name} namespace of {task}"):
-                    resource.dump(task, ns_id, context)
 
 
 def _write_tree(context: DumpContext) -> None:

@@ -105,7 +105,7 @@ def namespace_inode(pid: int | str, name: str) -> int:
 
 @dataclass(frozen=True)
 class Mapping:
-    """One line of /proc/PID/maps with its VmFlags from smaps."""
+    """One line of /proc/PID/maps with its VmFlags, page size and protection key from smaps."""
 
     start: int
     end: int
@@ -115,27 +115,45 @@ class Mapping:
     inode: int
     path: str
     flags: frozenset[str]
+    page_size: int = 4096
+    protection_key: int = 0
 
     @property
     def shared(self) -> bool:
         return self.perms[3] == "s"
 
+    def __str__(self) -> str:
+        return f"the mapping {self.start:#x}-{self.end:#x} {self.perms} {self.path or '(anonymous)'}"
+
 
 def mappings(pid: int) -> list[Mapping]:
     """The mappings of a process in ascending order, each with its VmFlags."""
+    return parse_smaps(read_text(pid, "smaps"))
+
+
+def parse_smaps(text: str) -> list[Mapping]:
+    """The mappings that a text of /proc/PID/smaps tells of."""
     found: list[Mapping] = []
-    head = ""
-    for line in read_text(pid, "smaps").splitlines():
-        if line.startswith("VmFlags:"):
-            found.append(_mapping(head, frozenset(line[8:].split())))
-        elif line[0] in "0123456789abcdef":
-            head = line
+    head, *rest = text.split("\nVmFlags:")
+    for part in rest:
+        flags, _, following = part.partition("\n")
+        found.append(_mapping(head, frozenset(flags.split())))
+        head = following
     return found
 
 
-def _mapping(head: str, flags: frozenset[str]) -> Mapping:
-    parts = head.split(maxsplit=5)
+def _mapping(paragraph: str, flags: frozenset[str]) -> Mapping:
+    parts = paragraph[: paragraph.find("\n")].split(maxsplit=5)
     span, perms, offset, device, inode = parts[:5]
     start, _, end = span.partition("-")
     path = parts[5] if len(parts) > 5 else ""
-    return Mapping(int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path, flags)
+    page_size = _number(paragraph, "KernelPageSize:") * 1024 if "ht" in flags else 4096
+    key = _number(paragraph, "ProtectionKey:")
+    where = int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path
+    return Mapping(*where, flags, page_size, key)
+
+
+def _number(paragraph: str, name: str) -> int:
+    """The number of a line of smaps, 0 where there is none."""
+    found = paragraph.find(name)
+    return int(paragraph[found + len(name) :].split(maxsplit=1)[0]) if found >= 0 else 0

@@ -72,6 +72,7 @@ def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask)
     program = Program()
     _clone3(program, child.vpid, shared_flags(parent, child), exit_signal=exit_signal(child, context))
     child.leader.tracee = bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
+    child.born_with = parent.space
 
 
 def bear_helper(context: RestoreContext, mother: Tracee, who: Identity, vpid: int, *, signo: int = 0) -> Tracee:

@@ -15,10 +15,11 @@ from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
-from cr.restore.memory import AddressSpace, leave
+from cr.restore.memory import AddressSpace
 from cr.restore.plan import plan
 from cr.restore.read import read
 from cr.restore.sessions import Family
+from cr.restore.vdso import leave
 
 
 def restore(options: Options) -> RestoreReport:
@@ -94,7 +95,9 @@ class Builder:
     def _make_root(self) -> None:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        context.give = self.channel.give
         self.seed = births.sow(context, self.channel)
+        namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
         namespaces.fill(context)
@@ -127,6 +130,8 @@ class Builder:
     def resume(self) -> None:
         """Let all tasks run."""
         context = self.context
+        for action in context.before_release:
+            action()
         context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
