@@ -64,20 +64,18 @@ def _icmp_filter(sock: socket.socket) -> tuple[int, int] | None:
     return None
 
 
-def restore_before_bind(fd: int, entry: m.ip_opts_entry) -> None:
-    """An address that is not there (yet) can be bound to."""
-    if entry.freebind:
-        with lent(fd) as sock:
-            level, option = (_V4_FLAGS if sock.family == socket.AF_INET else _V6_FLAGS)["freebind"]
-            sock.setsockopt(level, option, 1)
+def allow_any_address(fd: int) -> None:
+    """Bind to an address that is not there yet, or was there when the task bound to it."""
+    with lent(fd) as sock:
+        level, option = (_V4_FLAGS if sock.family == socket.AF_INET else _V6_FLAGS)["freebind"]
+        sock.setsockopt(level, option, 1)
 
 
 def restore_ip_options(fd: int, entry: m.ip_opts_entry) -> None:
     with lent(fd) as sock:
         v4 = sock.family == socket.AF_INET
-        if entry.pktinfo:
-            level, option = (_V4_FLAGS if v4 else _V6_FLAGS)["pktinfo"]
-            sock.setsockopt(level, option, 1)
+        for name, (level, option) in (_V4_FLAGS if v4 else _V6_FLAGS).items():
+            sock.setsockopt(level, option, int(getattr(entry, name)))
         for name, option in _V4_NUMBERS.items():
             if v4 and entry.HasField(name):
                 sock.setsockopt(_IP, option, getattr(entry, name))

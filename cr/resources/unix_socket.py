@@ -14,7 +14,7 @@ from cr.contract.resource import FdResource
 from cr.contract.socket_options import dump_options
 from cr.contract.sockets import family_of
 from cr.kernel import sock_diag
-from cr.kernel.sockets import LISTEN, unread_by_peer
+from cr.kernel.sockets import ESTABLISHED, LISTEN, unread_by_peer
 from cr.resources.unix_build import UnixFamily
 from cr.resources.unix_names import describe_name
 from cr.resources.unix_queue import Packet, read_queue, write_queues
@@ -72,7 +72,7 @@ class UnixSocket(FdResource):
         entry.ns_id = network_ids(context).get(network, 0)
         found.files[inode], found.facts[inode], found.networks[inode] = file, facts, network
         found.entries[inode] = entry
-        if facts.state != LISTEN:
+        if facts.state == ESTABLISHED or facts.type == socket.SOCK_DGRAM:
             context.files.later(lambda: _read_queue(file, facts, context))
         return entry
 
