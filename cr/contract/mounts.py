@@ -1,9 +1,9 @@
 """Mounts by their ids: what a file of the images is looked up through.
 
-    dump     mounts(context)                     mnt_id -> Mount, of every mount namespace of the tree
-             image_mount_id(file, context)       reg_file_entry.mnt_id and the like
-    restore  context.open(path, flags, mnt_id=)  the file at a path, seen through its own mount
-             placed(context)                     mnt_id -> PlacedMount
+dump     mounts(context)                     mnt_id -> Mount, of every mount namespace of the tree
+         image_mount_id(file, context)       reg_file_entry.mnt_id and the like
+restore  context.open(path, flags, mnt_id=)  the file at a path, seen through its own mount
+         placed(context)                     mnt_id -> PlacedMount
 """
 
 from __future__ import annotations

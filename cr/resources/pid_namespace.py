@@ -26,9 +26,7 @@ class PidNamespace(NamespaceResource):
         found = []
         own = proc.namespace_inode(task.pid, "pid")
         if own != proc.namespace_inode(context.root.pid, "pid"):
-            found.append(
-                f"{task} is in a pid namespace below the root task's: dump that container by itself"
-            )
+            found.append(f"{task} is in a pid namespace below the root task's: dump that container by itself")
         if own != proc.namespace_inode(task.pid, "pid_for_children"):
             found.append(f"{task} has another pid namespace for its children: let it start them before the dump")
         stays = own == proc.namespace_inode("self", "pid") or external_key(context.options.external, "pid", own)

@@ -21,9 +21,7 @@ def namespace() -> Iterator[Callable[[], int]]:
     fds: list[int] = []
 
     def make() -> int:
-        keeper = subprocess.Popen(
-            ["unshare", "-n", "sh", "-c", "echo; exec sleep 300"], stdout=subprocess.PIPE
-        )
+        keeper = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 300"], stdout=subprocess.PIPE)
         keepers.append(keeper)
         assert keeper.stdout is not None
         assert keeper.stdout.readline() == b"\n", "unshare -n failed"
@@ -45,9 +43,7 @@ def shell() -> Shell:
 
     def run(fd: int | None, script: str) -> str:
         def inside() -> str:
-            result = subprocess.run(
-                ["sh", "-ec", script], capture_output=True, text=True, timeout=30, check=False
-            )
+            result = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=30, check=False)
             assert result.returncode == 0, result.stderr
             return result.stdout
 

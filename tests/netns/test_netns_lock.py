@@ -105,9 +105,7 @@ def test_a_killed_holder_leaves_no_lock(fd: int, pairs: list[Pair], until: Until
     until(pairs[0].passes)
 
 
-def test_a_kept_lock_outlives_its_holder_and_a_janitor_removes_it(
-    fd: int, pairs: list[Pair], until: Until
-) -> None:
+def test_a_kept_lock_outlives_its_holder_and_a_janitor_removes_it(fd: int, pairs: list[Pair], until: Until) -> None:
     record = lock.lock(fd).keep()
     assert not pairs[0].passes()
     lock.remove(record, fd)

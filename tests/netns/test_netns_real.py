@@ -59,9 +59,7 @@ def settled(shell: Shell, fd: int) -> bool:
 
 def views(saved: NetworkState) -> list[object]:
     """What must be the same after a restore, without flags that only report."""
-    addresses = {
-        (a.local, a.peer, a.prefix, a.index, a.scope, a.label) for a in typed.addresses(saved.addresses)
-    }
+    addresses = {(a.local, a.peer, a.prefix, a.index, a.scope, a.label) for a in typed.addresses(saved.addresses)}
     routes = [set(typed.routes(data)) for data in (saved.routes4, saved.routes6)]
     links = [dataclasses.replace(link, flags=link.flags & SETTABLE_FLAGS) for link in saved.links]
     return [links, addresses, routes, typed.rules(saved.rules), saved.neighbours, saved.sysctls]
@@ -105,17 +103,14 @@ def outside(namespace: Make, shell: Shell) -> Iterator[int]:
     fd = namespace()
     shell(
         fd,
-        "ip link set lo up; ip link add br9 type bridge; ip link set br9 up;"
-        "ip link add h0 type veth peer name h1",
+        "ip link set lo up; ip link add br9 type bridge; ip link set br9 up;ip link add h0 type veth peer name h1",
     )
     yield fd
 
 
 def test_a_container_gets_its_veth(namespace: Make, outside: int, shell: Shell) -> None:
     fd = namespace()
-    spec = veth.VethSpec(
-        "eth0", "vz0", "br9", ("10.8.0.2/24", "fd08::2/64"), ("10.8.0.1",), b"\x02\0\0\0\0\7", 1300
-    )
+    spec = veth.VethSpec("eth0", "vz0", "br9", ("10.8.0.2/24", "fd08::2/64"), ("10.8.0.1",), b"\x02\0\0\0\0\7", 1300)
     made = veth.setup(fd, [spec, veth.VethSpec("eth1")], outside)
     shell(outside, "ip addr add 10.8.0.1/24 dev br9")
     assert made[0].name == "vz0" and len(made) == 2
@@ -235,9 +230,7 @@ def test_nftables_rules_come_back(namespace: Make, until: Until) -> None:
         firewall.restore(new, dataclasses.replace(saved, nftables="nonsense {"))
 
 
-def test_rules_without_a_program_to_save_them_are_refused(
-    namespace: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rules_without_a_program_to_save_them_are_refused(namespace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from netns import nft, wire
 
     fd = namespace()
@@ -245,9 +238,7 @@ def test_rules_without_a_program_to_save_them_are_refused(
         sock.batch(lambda n: nft.batch([(nft.NEWTABLE, nft.table("keep", 0))], n), "make a table")
     monkeypatch.setattr(firewall, "LIBRARY", "libnothing.so")
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(
-        NetnsError, match=r"\(inet keep\): neither libnothing\.so nor the program nft is installed"
-    ):
+    with pytest.raises(NetnsError, match=r"\(inet keep\): neither libnothing\.so nor the program nft is installed"):
         firewall.dump(fd)
 
 
@@ -342,10 +333,7 @@ def test_the_streams_are_those_of_criu(shell: Shell, tmp_path: Path, namespace: 
     finally:
         task.kill()
         task.wait(10)
-    theirs = {
-        kind: next(tmp_path.glob(f"{kind}-*.img")).read_bytes()
-        for kind in ("ifaddr", "route", "route6", "rule")
-    }
+    theirs = {kind: next(tmp_path.glob(f"{kind}-*.img")).read_bytes() for kind in ("ifaddr", "route", "route6", "rule")}
     # ip rule save leaves IPv6 out
     assert typed.rules(theirs["rule"]) == [r for r in typed.rules(saved.rules) if r.family == socket.AF_INET]
     assert typed.addresses(theirs["ifaddr"]) == typed.addresses(saved.addresses)

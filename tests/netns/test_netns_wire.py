@@ -40,11 +40,7 @@ def test_no_bytes_break_the_readers(data: bytes) -> None:
 
 def address(index: int = 2, flags: int = 0x80 | 0x40) -> bytes:
     body = struct.pack("=BBBBI", socket.AF_INET6, 64, flags, 0, index)
-    return (
-        body
-        + wire.attr(1, socket.inet_pton(socket.AF_INET6, "fd00::5"))
-        + wire.attr(8, struct.pack("=I", flags))
-    )
+    return body + wire.attr(1, socket.inet_pton(socket.AF_INET6, "fd00::5")) + wire.attr(8, struct.pack("=I", flags))
 
 
 def test_a_stream_is_a_magic_and_messages() -> None:

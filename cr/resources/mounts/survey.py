@@ -121,7 +121,9 @@ class Survey:
         if mount.shared and not self.options.sharing:
             return self._refuse(mount, "it is shared with the host: allow that with --enable-external-sharing")
         if mount.master and not (self.options.masters and _related(mount, host)):
-            return self._refuse(mount, "it is slave to a mount of the host's: allow that with --enable-external-masters")
+            return self._refuse(
+                mount, "it is slave to a mount of the host's: allow that with --enable-external-masters"
+            )
         inside = below(mount.root, host.root)
         path = host.mountpoint.rstrip("/") + (f"/{inside}" if inside else "")
         return Found(replace(mount, source=path or "/"), ns_id, Kind.EXTERNAL, AUTODETECTED, internal)
