@@ -129,10 +129,21 @@ class Options:
     cgroup_root: list[str] = _row(
         "list", BOTH, "[CONTROLLER:]/PATH: the cgroup under which cgroups are restored", metavar="ROOT"
     )
+    cgroup_props: str = _row(
+        "text", BOTH, "YAML that says which cgroup files are saved besides the usual ones", metavar="STRING", default=""
+    )
+    cgroup_props_file: str = _row("text", BOTH, "the same, from FILE", metavar="FILE", default="")
+    cgroup_props_ignore_default: bool = _row("flag", BOTH, "save only what --cgroup-props names")
+    cgroup_dump_controller: list[str] = _row(
+        "list", DUMP, "save the cgroups of this controller only (may be repeated)", metavar="NAME"
+    )
     freeze_cgroup: str = _row("text", DUMP, "freeze with the cgroup freezer at PATH", metavar="PATH", default="")
     action_script: list[str] = _row("list", BOTH, "run SCRIPT at every notification point", metavar="SCRIPT")
     timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)
     display_stats: bool = _row("flag", BOTH, "print the statistics at the end")
+    veth_pair: list[str] = _row(
+        "list", RESTORE, "the outer end of a veth device of the tree, as --external veth[IN]:OUT", metavar="IN=OUT"
+    )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
     join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
     network_lock: str = _row(

@@ -132,6 +132,9 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         kind, "created" if kind == "startContainer" else "creating", os.getpid()
     )
 
+    if config.get("hooks"):
+        _load_for_hooks()
+
     def body(channel: Channel) -> None:
         container.store.forget_lock()
         init_main(plan, channel)
@@ -159,6 +162,17 @@ def make_cgroup(manager: Manager, config: Config) -> None:
         raise ContainerError(str(err)) from err
 
 
+def _load_for_hooks() -> None:
+    """The child cannot import (launch.child), but runs hooks."""
+    import json
+    import subprocess
+
+    import oci.hooks
+    import oci.state
+
+    assert json and subprocess and oci.hooks and oci.state
+
+
 def _make_fifo(container: Container, config: Config) -> int:
     """The FIFO on which init waits.  Opened for both ends: no end of file while it waits."""
     path = container.store.path(FIFO)
@@ -181,11 +195,12 @@ def _open_trees(config: Config) -> dict[int, int]:
 def _talk(container: Container, manager: Manager, pid: int, channel: Channel) -> None:
     """Lead the child from its birth to the point where it waits for the start."""
     process = container.config["process"]
-    _attach(manager, pid)
-    limits.set_oom_score(pid, process)
     container.set_init(pid)
     container.save()
     channel.go()
+    # while the child builds its root: moving a task is slow on v1 (an RCU grace period for each hierarchy)
+    _attach(manager, pid)
+    limits.set_oom_score(pid, process)
     try:
         message = channel.receive()
         if message is not None and message["kind"] == "hooks":

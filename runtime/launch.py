@@ -7,6 +7,7 @@ clock offsets set), a process stands between: it joins, then clones the real one
 from __future__ import annotations
 
 import os
+import sys
 
 from cr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, fork_into, setns, unshare
 from runtime.errors import ContainerError, reason
@@ -65,7 +66,12 @@ def _start_plain(config: Config, spaces: Namespaces, body: Body) -> tuple[int, C
 
 
 def child(channel: Channel, body: Body, user: bool) -> None:
-    """Run the body; never returns.  Errors go to the parent as one sentence."""
+    """Run the body; never returns.  Errors go to the parent as one sentence.
+
+    From here on nothing can be imported: behind pivot_root or setns a module would be the container's file,
+    run with our rights.
+    """
+    sys.meta_path.clear()
     try:
         channel.become_child()
         if user:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cr.kernel import pidfd, proc
 from cr.model import DumpReport
@@ -16,6 +16,9 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
 from images.directory import ImageDirectory
+
+if TYPE_CHECKING:
+    from cr.contract.resource import FdResource
 
 T = TypeVar("T")
 
@@ -84,6 +87,8 @@ class OpenFile:
     info_text: str
     id: int = 0
     _local: int = -1
+    family: int | None = None
+    """AF_* of a socket, once somebody asked"""
 
     @property
     def pos(self) -> int:
@@ -122,6 +127,15 @@ class FileRegistry(Protocol):
 
     def add_path(self, task: DumpTask, name: str, flags: int) -> int:
         """Id of the file that /proc/PID/NAME is a link to (exe, cwd, map_files/...), as if opened with `flags`."""
+
+    def add_held(self, fd: int) -> int:
+        """Id of an open file that only we hold (it was on its way between tasks); keep `fd` open until the end."""
+
+    def add_record(self, resource: type[FdResource], record: Any) -> None:
+        """Add a file that no task holds."""
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run `action` once all descriptor tables are known; it may add files."""
 
     def new_id(self) -> int:
         """An id for a file that no descriptor refers to."""
@@ -186,9 +200,11 @@ def identity(thread: DumpThread) -> Identity:
 
 
 def notify_signal(status: dict[str, str]) -> int:
-    """A signal that does nothing by default, has no handler and is not pending."""
+    """A signal that is not pending; if possible one that does nothing by default and has no handler."""
     from cr.remote.foothold import DEFAULT_IGNORED
 
-    taken = int(status["SigCgt"], 16) | int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
-    free = [signo for signo in DEFAULT_IGNORED if not taken >> (signo - 1) & 1]
-    return int(free[0] if free else DEFAULT_IGNORED[0])
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    caught = int(status["SigCgt"], 16)
+    candidates = [int(signo) for signo in (*DEFAULT_IGNORED, *range(64, 31, -1)) if not pending >> (signo - 1) & 1]
+    quiet = [signo for signo in candidates if signo in DEFAULT_IGNORED and not caught >> (signo - 1) & 1]
+    return (quiet or candidates)[0]

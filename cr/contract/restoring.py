@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cr.contract.mounts import open_in_mount, placed
@@ -13,7 +15,7 @@ from cr.contract.resource import fd_resource
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
 from cr.kernel.namespaces import setns
-from cr.model import BadImages, RestoreReport
+from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from images import messages as m
 
 T = TypeVar("T")
+_NOTIFY = (signal.SIGURG, signal.SIGWINCH, *range(64, 31, -1), *range(1, 9), *range(10, 18))
 
 
 @dataclass
@@ -42,7 +45,14 @@ class RestoreThread:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.task.vpid, self.vtid)
+        return Identity(self.task.vpid, self.vtid, self._notify)
+
+    @cached_property
+    def _notify(self) -> int:
+        """A signal that is not going to be pending: what waits in a queue must not be taken for ours."""
+        queues = (self.core.thread_core.signals_p.signals, self.task.core.tc.signals_s.signals)
+        taken = {int.from_bytes(item.siginfo[:4], "little") for queue in queues for item in queue}
+        return int(next(signo for signo in _NOTIFY if signo not in taken))
 
     @property
     def puppet(self) -> Tracee:
@@ -62,6 +72,10 @@ class RestoreTask:
     children: list[RestoreTask] = field(default_factory=list)
     mm: m.mm_entry | None = None
     fds: list[m.fdinfo_entry] = field(default_factory=list)
+    space: Any = None
+    """its address space (cr.restore.memory), once that is built"""
+    born_with: Any = None
+    """the address space that its puppet was a copy of at birth, None where that was an empty puppet's"""
 
     @property
     def vpid(self) -> int:
@@ -78,6 +92,17 @@ class RestoreTask:
     @property
     def puppet(self) -> Tracee:
         return self.leader.puppet
+
+    @property
+    def is_zombie(self) -> bool:
+        return bool(self.core.tc.task_state == TASK_DEAD)
+
+    @property
+    def stop_signal(self) -> int:
+        """The signal that had stopped the task (SIGSTOP where the images do not say), 0 where it ran."""
+        if self.core.tc.task_state != TASK_STOPPED:
+            return 0
+        return int(self.core.tc.stop_signo or signal.SIGSTOP)
 
     def __str__(self) -> str:
         return f"task {self.vpid} {self.core.tc.comm}"
@@ -107,7 +132,8 @@ class RestoreContext:
     """what takes back things outside of the tree that were made for it, last first"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
-
+    before_release: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
     give: Callable[[Program, list[int]], list[int]] = _nobody
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""
@@ -128,6 +154,11 @@ class RestoreContext:
     def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
         """The first task of the tree that is in this namespace; the root for an id of nobody."""
         return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
+
+    @property
+    def live_tasks(self) -> list[RestoreTask]:
+        """The tasks that are no zombies."""
+        return [task for task in self.tasks if not task.is_zombie]
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The value under `key`, made at its first use: what several files or tasks share."""

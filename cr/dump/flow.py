@@ -24,7 +24,7 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, deadline=time.monotonic() + options.timeout)
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
     images.uncommit()
@@ -68,6 +68,7 @@ def _collect(context: DumpContext) -> None:
         if task.ids["files_id"] not in dumped_tables:
             dumped_tables.add(task.ids["files_id"])
             table.dump_task(task)
+    table.settle()
     for task in context.tasks:
         with note(f"while dumping {task}"):
             _dump_task(task, context)

@@ -57,12 +57,6 @@ def setns(fd: int, flags: int) -> None:
     syscall("setns", 308, fd, flags)
 
 
-def set_domain_name(name: str) -> None:
-    """setdomainname(2): the NIS domain name of our UTS namespace."""
-    raw = os.fsencode(name)
-    syscall("setdomainname", 171, raw, len(raw))
-
-
 @contextmanager
 def inside(fd: int, name: str) -> Iterator[None]:
     """In the block, this thread is in the namespace behind `fd`; `name` is its kind, as in /proc/PID/ns."""
@@ -86,6 +80,12 @@ def inside_of(pid: int, name: str) -> Iterator[None]:
             yield
     finally:
         os.close(fd)
+
+
+def set_domain_name(name: str) -> None:
+    """setdomainname(2): the NIS domain name of our UTS namespace."""
+    raw = os.fsencode(name)
+    syscall("setdomainname", 171, raw, len(raw))
 
 
 def fork_into(flags: int) -> int:

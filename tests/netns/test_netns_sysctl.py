@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netns import NetnsError, firewall, sysctl
+from netns import NetnsError, devconf, firewall, sysctl
 from netns.model import Sysctls
 
 
@@ -58,3 +58,19 @@ def test_only_real_rules_count() -> None:
     assert firewall.has_rules(empty.replace("ACCEPT", "DROP"))
     assert firewall.has_rules(empty + "-A INPUT -j DROP\n")
     assert firewall.has_rules("*filter\n:MINE - [0:0]\n")
+
+
+@pytest.mark.parametrize(("order", "family"), [(devconf.CONF4, "ipv4"), (devconf.CONF6, "ipv6")])
+def test_the_places_of_the_image_are_settings_of_the_kernel(order: tuple[str, ...], family: str) -> None:
+    base = Path(f"/proc/sys/net/{family}/conf/lo")
+    if not base.is_dir():
+        pytest.skip(f"this host has no {family}")
+    assert len(set(order)) == len(order) == {"ipv4": 30, "ipv6": 42}[family]
+    assert [name for name in order if not (base / name).exists()] == []
+
+
+def test_places_keep_what_is_missing_empty() -> None:
+    places = devconf.to_places(("a", "b", "c"), {"a": "1", "c": "3"})
+    assert places == ["1", None, "3"]
+    assert devconf.from_places(("a", "b", "c"), places) == {"a": "1", "c": "3"}
+    assert devconf.from_places(("a", "b", "c"), ["1"]) == {"a": "1"}

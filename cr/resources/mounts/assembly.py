@@ -6,18 +6,12 @@ Everything is attached while private, so that nothing spreads; sharing is set at
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
 from cr.contract.mounts import PlacedMount, placed
 from cr.kernel import mounts as sys
 from cr.model import CheckpointError
 from cr.remote.program import Argument
 from cr.resources.mounts.nodes import Node, Source, walk
 from cr.resources.mounts.workshop import Workshop
-
-if TYPE_CHECKING:
-    from images import messages as m
 
 _COVERS = 8
 """How many mounts may lie over the host's root directory."""
