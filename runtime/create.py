@@ -82,8 +82,8 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     try:
         container.save()
         return _make(container, manager, plan, request)
-    except BaseException:
-        undo(container, manager)
+    except BaseException as err:
+        undo(container, manager, err)
         raise
 
 
@@ -246,13 +246,13 @@ def _kill(pid: int) -> None:
         return
 
 
-def undo(container: Container, manager: Manager) -> None:
-    """Take away what a failed create has made."""
+def undo(container: Container, manager: Manager, cause: BaseException) -> None:
+    """Take away what a failed create or restore has made; what cannot be taken away is told beside the cause."""
     from cgroups import CgroupError
 
     try:
         manager.delete()
     except CgroupError as err:
-        raise ContainerError(f"cannot remove the cgroup of a failed create: {err}") from err
+        raise ContainerError(f"{cause}; besides, {err}") from cause
     finally:
         container.store.remove()
