@@ -34,12 +34,17 @@ class Request:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.bundle: str = values["bundle"] or "."
-        self.console_socket: str = values["console_socket"]
-        self.pid_file: str = values["pid_file"]
+        self.console_socket: str = absolute(values["console_socket"])
+        self.pid_file: str = absolute(values["pid_file"])
         self.pivot: bool = not values["no_pivot"]
         self.keyring: bool = not values["no_new_keyring"]
         self.preserve_fds: int = values["preserve_fds"] + int(os.environ.get("LISTEN_FDS") or 0)
         self.console = -1  # where the master of the terminal goes
+
+
+def absolute(path: str) -> str:
+    """A path counts from where the command was given, not from the bundle, into which we go."""
+    return os.path.abspath(path) if path else ""
 
 
 class Created:
