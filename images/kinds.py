@@ -188,6 +188,7 @@ _TABLE = (
               header=Header.SERVICE),
     ImageKind("irmap-cache", "irmap-cache", "IRMAP_CACHE", 0x57004059, "irmap_cache_entry",
               header=Header.SERVICE),
+    ImageKind("woodfrog-files", "woodfrog-files.img", "WOODFROG_FILES", 0x57464649, "woodfrog_file_entry"),
 )
 # fmt: on
 

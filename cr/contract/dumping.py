@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cr.kernel import pidfd, proc
 from cr.model import DumpReport
@@ -15,6 +15,10 @@ from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.tracee import Tracee
 from images.directory import ImageDirectory
+
+if TYPE_CHECKING:
+    from cr.contract.resource import FdResource
+    from images import messages as m
 
 T = TypeVar("T")
 
@@ -128,6 +132,15 @@ class FileRegistry(Protocol):
     def find(self, task: DumpTask, fd: int) -> int:
         """Id of what `fd` of `task` refers to; 0 where that is not (or not yet) known."""
 
+    def add_entry(self, resource: type[FdResource], entry: Any) -> None:
+        """A file that no descriptor refers to, made known under the `id` of its message."""
+
+    def extra(self, file_id: int) -> m.woodfrog_file_entry:
+        """What the format has no field for about a file; to be filled in."""
+
+    def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
+        """(task, fd, id) of every descriptor of a file with this st_dev and st_ino."""
+
 
 @dataclass
 class DumpContext:
@@ -139,6 +152,10 @@ class DumpContext:
     tasks: list[DumpTask] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
+    undo: list[Callable[[], None]] = field(default_factory=list)
+    """what takes back things made outside of the images, last first, when the dump fails"""
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be closed when the dump is over, whether it failed or not"""
     registry: FileRegistry | None = None
 
     @property

@@ -102,8 +102,8 @@ class RestoreContext:
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
 
-    owners: list[tuple[int, m.fown_entry]] = field(default_factory=list)
-    """(our descriptor, owner to be set once all tasks exist)"""
+    when_done: list[Callable[[], None]] = field(default_factory=list)
+    """what may only be done once nothing can fail any more: the removal of what the images refer to"""
     root_fd: int = -1
     """root directory under which the paths of the images are opened"""
     network_fd: int = -1
@@ -135,6 +135,14 @@ class RestoreContext:
                 error.add_note(f"while making {resource.describe(getattr(entry, resource.field))}")
                 raise
         return self._files[file_id]
+
+    def extra(self, file_id: int) -> m.woodfrog_file_entry | None:
+        """What our own dumps say about a file beyond the format."""
+        return self.once("woodfrog-files", self._read_extras).get(file_id)
+
+    def _read_extras(self) -> dict[int, m.woodfrog_file_entry]:
+        found = self.images.read("woodfrog-files") if self.images.exists("woodfrog-files") else []
+        return {entry.id: entry for entry in found}
 
     def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
         """Open a path of the images as a task in the container would."""

@@ -32,8 +32,13 @@ def dump(options: Options) -> DumpReport:
         options.notification("post-dump")
     except BaseException:
         tree.release()
+        for undo in reversed(context.undo):
+            undo()
         images.discard()
         raise
+    finally:
+        for action in context.at_end:
+            action()
     _finish(tree, options)
     return report
 

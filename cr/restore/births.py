@@ -45,10 +45,17 @@ def bear_root(context: RestoreContext, seed: Tracee, namespaces: int) -> None:
 
 
 def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask) -> None:
-    """A child puppet: a copy of its parent as that is now."""
+    """A child puppet: a copy of its parent as that is now, sharing with it what the tasks share."""
     program = Program()
-    _clone3(program, child.vpid, 0, exit_signal=signal.SIGCHLD)
+    flags = clone.CLONE_FILES if shares_descriptors(child) else 0
+    _clone3(program, child.vpid, flags, exit_signal=signal.SIGCHLD)
     child.leader.tracee = _bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
+
+
+def shares_descriptors(task: RestoreTask) -> bool:
+    """Whether a task has one descriptor table with its parent (CLONE_FILES)."""
+    ours, parents = task.ids, task.parent.ids if task.parent else None
+    return ours is not None and parents is not None and ours.files_id == parents.files_id
 
 
 def bear_threads(context: RestoreContext, task: RestoreTask) -> None:

@@ -7,6 +7,7 @@ import time
 
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
+from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote.program import Program
@@ -21,7 +22,15 @@ def restore(options: Options) -> RestoreReport:
     """Bring the tree in `options.images_dir` back to life; on failure nothing of it remains."""
     began = time.monotonic_ns()
     context = read(options)
-    builder = Builder(context)
+    with many_descriptors():
+        _build(Builder(context), options)
+    options.notification("post-resume")
+    context.report.restore_time = (time.monotonic_ns() - began) // 1000
+    return context.report
+
+
+def _build(builder: Builder, options: Options) -> None:
+    context = builder.context
     try:
         options.notification("pre-restore")
         builder.build()
@@ -32,9 +41,6 @@ def restore(options: Options) -> RestoreReport:
         builder.abandon()
         raise
     builder.resume()
-    options.notification("post-resume")
-    context.report.restore_time = (time.monotonic_ns() - began) // 1000
-    return context.report
 
 
 class Builder:
@@ -53,9 +59,9 @@ class Builder:
             AddressSpace(task, context, self.channel).build()
             for child in task.children:
                 births.bear_child(context, task, child)
-        self._place_descriptors()
         for task in context.tasks:
             births.bear_threads(context, task)
+        self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
         for action in context.at_end:
@@ -71,10 +77,11 @@ class Builder:
 
     def _place_descriptors(self) -> None:
         context = self.context
-        for task in context.tasks:
+        holders = [task for task in context.tasks if not births.shares_descriptors(task)]
+        for task in holders:
             placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
             place(task.leader, placements, context, self.channel)
-        for task in context.tasks:
+        for task in holders:
             program = Program()
             for slot in task.fds:
                 resource = fd_resource(slot.type)
@@ -104,6 +111,8 @@ class Builder:
         for task in context.tasks:
             for thread in task.threads:
                 thread.puppet.detach()
+        for action in context.when_done:
+            action()
         self._close()
 
     def abandon(self) -> None:
