@@ -145,8 +145,14 @@ def _restore_controller(controller: CgroupController, mode: Mode, layout: Layout
             f"the image has cgroups of the hierarchy {name or 'cgroup v2'}, which this host does not "
             "mount; mount it, or restore with --manage-cgroups=ignore"
         )
+    tops = {d.name for d in controller.dirs}
     for path, directory in walk(controller):
-        _restore_dir(hierarchy.directory("/" + path), directory, hierarchy, mode, result)
+        place = hierarchy.directory("/" + path)
+        if place != hierarchy.mountpoint:  # that is always there, and belongs to the host
+            _check_dir(place, hierarchy, mode)
+            made = _make(place, hierarchy, result.steps, path in tops)
+            if mode in (Mode.PROPS, Mode.FULL, Mode.STRICT) or (mode is Mode.SOFT and made):
+                _restore_properties(place, directory, result)
 
 
 def walk(controller: CgroupController) -> Iterator[tuple[str, CgroupDir]]:
@@ -158,25 +164,28 @@ def walk(controller: CgroupController) -> Iterator[tuple[str, CgroupDir]]:
         pending += [(posixpath.join(path, child.name), child) for child in reversed(directory.children)]
 
 
-def _restore_dir(path: str, directory: CgroupDir, hierarchy: Hierarchy, mode: Mode, result: Restored) -> None:
+def _check_dir(path: str, hierarchy: Hierarchy, mode: Mode) -> None:
+    """Refuse what the mode does not allow."""
     there = Node(path, hierarchy.version).exists()
-    if mode is Mode.STRICT and there and path != hierarchy.mountpoint:
+    if mode is Mode.STRICT and there:
         raise CgroupError(f"cgroup {path} is there already; remove it, or use a mode of --manage-cgroups but strict")
     if mode in (Mode.NONE, Mode.PROPS) and not there:
         raise CgroupError(
             f"cgroup {path} is not there; make it, or use --manage-cgroups=soft ({mode.value} makes none)"
         )
-    if not there:
-        _make(path, hierarchy, result.steps)
-    if mode in (Mode.PROPS, Mode.FULL, Mode.STRICT) or (mode is Mode.SOFT and not there):
-        _restore_properties(path, directory, result)
 
 
-def _make(path: str, hierarchy: Hierarchy, steps: list[UndoStep]) -> None:
-    """mkdir with the missing parents, on v2 with their controllers, on v1 with usable cpusets."""
+def _make(path: str, hierarchy: Hierarchy, steps: list[UndoStep], topmost: bool) -> bool:
+    """mkdir with the missing parents, on v1 with usable cpusets; answers False where it was there already.
+
+    On v2 the parents of a topmost saved directory hand down all controllers.  Below it, each saved
+    cgroup.subtree_control says what is handed down: more would forbid threaded cgroups.
+    """
+    if Path(path).exists():
+        return False
     current = hierarchy.mountpoint
     for part in posixpath.relpath(path, hierarchy.mountpoint).split("/"):
-        if hierarchy.version == 2:
+        if hierarchy.version == 2 and topmost:
             enable_controllers(current)
         current = posixpath.join(current, part)
         if Path(current).exists():
@@ -188,6 +197,7 @@ def _make(path: str, hierarchy: Hierarchy, steps: list[UndoStep]) -> None:
         steps.append(UndoStep("rmdir", current))
     if hierarchy.version == 1 and "cpuset" in hierarchy.controllers:
         cpuset.inherit(hierarchy.mountpoint, path)
+    return True
 
 
 def _restore_properties(path: str, directory: CgroupDir, result: Restored) -> None:

@@ -92,9 +92,11 @@ def _dump(options: Options) -> int:
 
 def _restore(options: Options) -> int:
     from cr.api import restore_tree, write_pidfile
+    from cr.guard import interruptible
     from cr.stats import show_restore, write_restore_stats
 
-    report = restore_tree(options)
+    with interruptible():
+        report = restore_tree(options)
     for step in report.steps:
         print(step)
     if options.dry_run:

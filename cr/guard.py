@@ -12,7 +12,8 @@ import pickle
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -42,6 +43,18 @@ def raise_on_signals() -> None:
     for number in _FORWARDED:
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
             signal.signal(number, interrupt)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside the block, the signals that ask a program to end raise `Interrupted`."""
+    previous = {number: signal.getsignal(number) for number in _FORWARDED}
+    raise_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def held(work: Callable[[Callable[..., None]], T], notify: Callable[..., None] | None) -> T:
@@ -113,7 +126,8 @@ def _follow(channel: socket.socket, child: int, notify: Callable[..., None] | No
     if kind == "error":
         error, notes = content
         for text in notes:
-            error.add_note(text)
+            if text not in getattr(error, "__notes__", ()):
+                error.add_note(text)
         raise error
     return content
 

@@ -66,9 +66,7 @@ def parse(data: bytes, subsystem: int) -> list[Message]:
 
 def body_of(message: Message, reported: frozenset[int]) -> bytes:
     """A message as it is to be sent: without what only reports."""
-    kept = (
-        (kind, payload) for kind, payload in _with_flags(message.body[4:]) if kind & 0x3FFF not in reported
-    )
+    kept = ((kind, payload) for kind, payload in _with_flags(message.body[4:]) if kind & 0x3FFF not in reported)
     return message.body[:4] + b"".join(attr(kind, payload) for kind, payload in kept)
 
 

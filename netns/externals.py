@@ -37,9 +37,7 @@ def check_name(name: str, where: str) -> str:
     """A name that the kernel takes for a link (1 to 15 bytes, no slash, colon, blank).  Raises NetnsError."""
     bad = not 0 < len(name.encode()) < 16 or name in (".", "..") or re.search(r"[/:\s]", name)
     if bad:
-        raise NetnsError(
-            f"{where}: {name!r} cannot be the name of a network link (1 to 15 bytes, no '/', ':', blanks)"
-        )
+        raise NetnsError(f"{where}: {name!r} cannot be the name of a network link (1 to 15 bytes, no '/', ':', blanks)")
     return name
 
 

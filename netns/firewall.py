@@ -59,9 +59,7 @@ def _by_library(library: ctypes.CDLL, text: str) -> str:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         if library.nft_run_cmd_from_buffer(context, text.encode()):
-            said = " ".join(
-                (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").split()
-            )
+            said = " ".join((library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace").split())
             raise NetnsError(f"nftables refused its rules: {said}")
         output: bytes = library.nft_ctx_get_output_buffer(context) or b""
         return output.decode()
@@ -74,9 +72,7 @@ def dump(netns_fd: int | None) -> Firewall:
 
     Where there are rules but no program to save them, raises NetnsError that names both.
     """
-    return Firewall(
-        _dump_nft(netns_fd), _dump_legacy(netns_fd, "iptables"), _dump_legacy(netns_fd, "ip6tables")
-    )
+    return Firewall(_dump_nft(netns_fd), _dump_legacy(netns_fd, "iptables"), _dump_legacy(netns_fd, "ip6tables"))
 
 
 def _dump_nft(netns_fd: int | None) -> str | None:
@@ -103,9 +99,7 @@ def _dump_legacy(netns_fd: int | None, kind: str) -> str | None:
     program = f"{kind}-legacy-save" if shutil.which(f"{kind}-legacy-save") else f"{kind}-save"
     if shutil.which(program) is None:
         names = ", ".join(legacy_tables(netns_fd, kind))
-        raise NetnsError(
-            f"the network namespace has legacy {kind} tables ({names}); install {kind}-save to save them"
-        )
+        raise NetnsError(f"the network namespace has legacy {kind} tables ({names}); install {kind}-save to save them")
     text = run(netns_fd, program, [])
     return text if has_rules(text) else None
 

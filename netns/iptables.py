@@ -29,9 +29,7 @@ def install_text(table: str, connections: Iterable[Connection] | None, family: i
         if known.family == family:
             ends = ((known.local, known.local_port), (known.remote, known.remote_port))
             for (source, sport), (target, dport) in (ends, ends[::-1]):
-                lines.append(
-                    f"-A {name} -p tcp -s {source} --sport {sport} -d {target} --dport {dport} -j DROP"
-                )
+                lines.append(f"-A {name} -p tcp -s {source} --sport {sport} -d {target} --dport {dport} -j DROP")
     lines += [f"-I {hook} 1 -j {name}" for hook in ("INPUT", "OUTPUT")]
     return "\n".join([*lines, "COMMIT", ""])
 
@@ -51,9 +49,7 @@ def run(netns_fd: int | None, program: str, arguments: list[str], given: str = "
     command = [path, *arguments]
     result = run_in(
         netns_fd,
-        lambda: subprocess.run(
-            command, input=given, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        ),
+        lambda: subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT, check=False),
     )
     if result.returncode:
         said = " ".join((result.stderr or result.stdout).split())

@@ -132,7 +132,7 @@ class Maker:
                 if time.monotonic() > end:
                     outer = self.externals.veth.get(link.name, Outer("")).name
                     raise NetnsError(
-                        f"cannot make veth {link.name}: there is a network link {outer or link.name} already; "
+                        f"cannot make veth {link.name}: there is a link {outer or link.name} already; "
                         f"remove it, or choose another name with --external veth[{link.name}]:<name>",
                         errno.EEXIST,
                     ) from err
@@ -163,9 +163,7 @@ class Maker:
         if outer.bridge:
             master = rtnl.index_of(self.outer, outer.bridge, "namespace outside")
             attrs += rtnl.u32(rtnl.IFLA_MASTER, master)
-        what = f"set up {name}, the outer end of {link.name}" + (
-            f", in bridge {outer.bridge}" if outer.bridge else ""
-        )
+        what = f"set up {name}, the outer end of {link.name}" + (f", in bridge {outer.bridge}" if outer.bridge else "")
         rtnl.change_link(self.outer, now.peer_index, what, attrs, IFF_UP, IFF_UP)
 
     def _dress(self, link: Link) -> None:
@@ -179,9 +177,7 @@ class Maker:
             attrs += text(rtnl.IFLA_IFALIAS, link.alias)
         if link.master:
             if link.master not in self.indexes:
-                raise NetnsError(
-                    f"network link {link.name} was in a bridge (index {link.master}) that is not saved"
-                )
+                raise NetnsError(f"network link {link.name} was in a bridge (index {link.master}) that is not saved")
             attrs += rtnl.u32(rtnl.IFLA_MASTER, self.indexes[link.master])
         rtnl.change_link(self.sock, self.indexes[link.index], f"set up network link {link.name}", attrs)
 
@@ -190,9 +186,7 @@ class Maker:
         for link in links:
             index = self.indexes[link.index]
             flags = link.flags & SETTABLE_FLAGS
-            rtnl.change_link(
-                self.sock, index, f"bring up network link {link.name}", b"", flags, SETTABLE_FLAGS
-            )
+            rtnl.change_link(self.sock, index, f"bring up network link {link.name}", b"", flags, SETTABLE_FLAGS)
 
     def undo(self) -> None:
         """Remove what was made outside; what is inside goes with the namespace."""

@@ -80,9 +80,7 @@ def _tun(get: Callable[[str], int | None]) -> TunData:
     flags |= _MULTI_QUEUE if get("IFLA_TUN_MULTI_QUEUE") else 0
     owner, group = get("IFLA_TUN_OWNER"), get("IFLA_TUN_GROUP")
     persistent = bool(get("IFLA_TUN_PERSIST"))
-    return TunData(
-        flags, -1 if owner is None else owner, -1 if group is None else group, persistent=persistent
-    )
+    return TunData(flags, -1 if owner is None else owner, -1 if group is None else group, persistent=persistent)
 
 
 def _macvlan(get: Callable[[str], object]) -> MacvlanData:

@@ -62,9 +62,7 @@ class Lock:
         """Let packets pass again.  A second call does nothing.  Raises NetnsError."""
         if self._locked:
             if self._owner is not None:
-                self._owner.batch(
-                    lambda numbers: nft.batch(_delete(self.record.table), numbers), "unlock the network"
-                )
+                self._owner.batch(lambda numbers: nft.batch(_delete(self.record.table), numbers), "unlock the network")
             else:
                 remove(self.record, self._netns_fd)
             self._locked = False
@@ -134,9 +132,7 @@ def lock(
 def _install(sock: Socket, name: str, owned: bool, connections: list[Connection] | None) -> None:
     messages = nft.lock_messages(name, owned, connections)
     try:
-        sock.batch(
-            lambda numbers: nft.batch(messages, numbers), f"lock the network (nftables table inet {name})"
-        )
+        sock.batch(lambda numbers: nft.batch(messages, numbers), f"lock the network (nftables table inet {name})")
     except NetnsError as err:
         err.add_note("--network-lock iptables or --network-lock skip do without nf_tables")
         raise

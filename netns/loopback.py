@@ -27,6 +27,4 @@ def bring_up(netns_fd: int | None, name: str = "lo") -> None:
     try:
         run_in(netns_fd, lambda: _up(name))
     except OSError as err:
-        raise NetnsError(
-            f"cannot bring {name} up in its network namespace: {err.strerror}", err.errno
-        ) from err
+        raise NetnsError(f"cannot bring {name} up in its network namespace: {err.strerror}", err.errno) from err

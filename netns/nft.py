@@ -110,9 +110,7 @@ def rule(in_table: str, in_chain: str, expressions: Iterable[bytes]) -> bytes:
     return nfgen() + text(1, in_table) + text(2, in_chain) + nest(4, *expressions)
 
 
-def lock_messages(
-    name: str, owned: bool, connections: Iterable[Connection] | None
-) -> list[tuple[int, bytes]]:
+def lock_messages(name: str, owned: bool, connections: Iterable[Connection] | None) -> list[tuple[int, bytes]]:
     """(message, body) pairs of a lock: of a whole namespace (None), or of some connections.
 
     Marked packets pass first; then all others, or those of the connections, are dropped both ways.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from netns import wire
 from netns.errors import NetnsError, from_errno
-from netns.streams import ADDRESSES, ROUTES, RTM_GETRULE, RULES, parse
-from netns.wire import Message, Socket, attr, attributes
+from netns.streams import ADDRESSES, ROUTES, RULES, parse, rules_of
+from netns.wire import Socket, attr, attributes
 
 RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWRULE, RTM_DELRULE = 20, 24, 32, 33
 IFA_FLAGS, IFA_F_NODAD, IFA_KEPT = 8, 0x02, 0x712
@@ -27,7 +27,7 @@ def restore_addresses(sock: Socket, data: bytes, indexes: Indexes | None = None)
         body = address_body(message.body, indexes or {})
         index = struct.unpack_from("=I", body, 4)[0]
         what = f"add address {_show(message.body, 8, (2, 1))} to the link of index {index}"
-        sock.request(RTM_NEWADDR, wire.CREATE | wire.REPLACE, body, what, fine=(errno.EEXIST,))
+        sock.request(RTM_NEWADDR, wire.CREATE | wire.EXCL, body, what, fine=(errno.EEXIST,))
 
 
 def address_body(body: bytes, indexes: Indexes) -> bytes:
@@ -101,23 +101,17 @@ def _multipath(data: bytes, indexes: Indexes) -> bytes:
 
 
 def restore_rules(sock: Socket, data: bytes) -> None:
-    """Make the policy rules those of a stream: add what is missing, remove what it lacks.  NetnsError."""
-    if not data:
-        return
+    """Make the policy rules those of a stream: add what is missing, remove what it lacks.
+
+    A family without any rule in the stream was not saved, and is left alone.  Raises NetnsError.
+    """
     wanted = {m.body for m in parse(RULES, data)}
-    there = {m.body for m in _rules_now(sock)}
+    there = {m.body for family in {body[0] for body in wanted} for m in rules_of(sock, family)}
     # first add, so that there is no instant without a rule for the table main
     for body in sorted(wanted - there):
-        sock.request(
-            RTM_NEWRULE, wire.CREATE | wire.EXCL, body, f"add policy rule {_priority(body)}", (errno.EEXIST,)
-        )
+        sock.request(RTM_NEWRULE, wire.CREATE | wire.EXCL, body, f"add policy rule {_priority(body)}", (errno.EEXIST,))
     for body in sorted(there - wanted):
         sock.request(RTM_DELRULE, 0, body, f"remove policy rule {_priority(body)}", (errno.ENOENT,))
-
-
-def _rules_now(sock: Socket) -> Iterable[Message]:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        yield from sock.dump(RTM_GETRULE, struct.pack("=B11x", family), "list policy rules")
 
 
 def _priority(body: bytes) -> int:

@@ -38,9 +38,7 @@ def index_of(sock: Socket, name: str, where: str = "network namespace") -> int:
         answer = sock.ask(RTM_GETLINK, head() + text(IFLA_IFNAME, name), f"find network link {name}")
     except NetnsError as err:
         if err.errno == errno.ENODEV:
-            raise NetnsError(
-                f"there is no network link {name} in the {where}; make it first", errno.ENODEV
-            ) from err
+            raise NetnsError(f"there is no network link {name} in the {where}; make it first", errno.ENODEV) from err
         raise
     return int(struct.unpack_from("=i", answer.body, 4)[0])
 
@@ -56,9 +54,7 @@ def new_link(sock: Socket, body: bytes, what: str) -> None:
     sock.request(RTM_NEWLINK, wire.CREATE | wire.EXCL, body, what)
 
 
-def change_link(
-    sock: Socket, index: int, what: str, attrs: bytes = b"", flags: int = 0, change: int = 0
-) -> None:
+def change_link(sock: Socket, index: int, what: str, attrs: bytes = b"", flags: int = 0, change: int = 0) -> None:
     """Change a link by index; `change` says which of the flags count.  Raises NetnsError "cannot <what>"."""
     sock.request(RTM_NEWLINK, 0, head(index, flags, change) + attrs, what)
 
@@ -70,9 +66,7 @@ def delete_link(sock: Socket, index: int, name: str) -> None:
 
 def nsid_of(sock: Socket, netns_fd: int) -> int:
     """The id by which the socket's namespace knows another one; -1 for none."""
-    answer = sock.ask(
-        RTM_GETNSID, struct.pack("=B3x", 0) + u32(NETNSA_FD, netns_fd), "ask for a namespace's id"
-    )
+    answer = sock.ask(RTM_GETNSID, struct.pack("=B3x", 0) + u32(NETNSA_FD, netns_fd), "ask for a namespace's id")
     found = dict(wire.attributes(answer.body[4:]))
     return int(struct.unpack("=i", found[NETNSA_NSID])[0])
 

@@ -82,6 +82,8 @@ def restore(
 def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool) -> None:
     work.make_all(state.links)
     run_in(netns_fd, lambda: sysctl.restore(state.sysctls, weak_sysctls))
+    # lo makes its addresses itself as it comes up; by hand, ::1 would bring a route that was not there
+    work.raise_flags(tuple(link for link in state.links if link.kind == "loopback"))
     replay.restore_addresses(work.sock, state.addresses, work.indexes)
     work.raise_flags(state.links)
     # IPv6 settings of a link may be made anew when it comes up

@@ -19,6 +19,10 @@ RTM_F_CLONED = 0x200
 TABLE_LOCAL = 255
 PROTOCOL_KERNEL = 2
 RTA_TABLE = 15
+TABLE_MAIN = 254
+FRA_PRIORITY, FRA_TABLE = 6, 15
+FRA_DEFAULTS = (14, 21)
+"""FRA_SUPPRESS_PREFIXLEN and FRA_PROTOCOL are in every rule that the kernel shows."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,7 @@ def parse(kind: Stream, data: bytes) -> list[Message]:
     if not data:
         return []
     if len(data) < 4 or struct.unpack_from("=I", data)[0] != kind.magic:
-        raise NetnsError(
-            f"saved {kind.what} do not begin with their magic {kind.magic:#x}; the image is damaged"
-        )
+        raise NetnsError(f"saved {kind.what} do not begin with their magic {kind.magic:#x}; the image is damaged")
     try:
         messages = list(split(data[4:]))
         for message in messages:
@@ -88,17 +90,30 @@ def is_own_route(message: Message, family: int) -> bool:
     for kind, payload in attributes(message.body[12:]):
         if kind == RTA_TABLE:
             table = struct.unpack("=I", payload)[0]
-    return (
-        got == family
-        and not flags & RTM_F_CLONED
-        and not (table == TABLE_LOCAL and protocol == PROTOCOL_KERNEL)
-    )
+    return got == family and not flags & RTM_F_CLONED and not (table == TABLE_LOCAL and protocol == PROTOCOL_KERNEL)
 
 
 def dump_rules(sock: Socket) -> bytes:
-    """The policy rules of IPv4 and IPv6."""
-    found = []
-    for family in (socket.AF_INET, socket.AF_INET6):
-        body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
-        found += sock.dump(RTM_GETRULE, body, "list policy rules")
-    return join(RULES, found)
+    """The policy rules of IPv4, and those of IPv6 if they are not the ones that every namespace begins with.
+
+    `ip rule save` writes IPv4 only; so does this where nothing is lost by it.
+    """
+    ipv6 = rules_of(sock, socket.AF_INET6)
+    if [_place(m) for m in ipv6] == [(0, TABLE_LOCAL), (32766, TABLE_MAIN)]:
+        ipv6 = []
+    return join(RULES, rules_of(sock, socket.AF_INET) + ipv6)
+
+
+def rules_of(sock: Socket, family: int) -> list[Message]:
+    """The policy rules of one family."""
+    body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
+    return sock.dump(RTM_GETRULE, body, "list policy rules")
+
+
+def _place(message: Message) -> tuple[int, int]:
+    """(priority, table) of a rule for everything; (-1, -1) for one that looks at something."""
+    found = dict(attributes(message.body[12:]))
+    if set(found) - {FRA_PRIORITY, FRA_TABLE, *FRA_DEFAULTS}:
+        return -1, -1
+    priority = struct.unpack("=I", found[FRA_PRIORITY])[0] if FRA_PRIORITY in found else 0
+    return priority, struct.unpack("=I", found[FRA_TABLE])[0] if FRA_TABLE in found else message.body[4]

@@ -29,9 +29,7 @@ def make(link: Link) -> None:
         finally:
             os.close(fd)
     except OSError as err:
-        raise NetnsError(
-            f"cannot make tun link {link.name} through /dev/net/tun: {err.strerror}", err.errno
-        ) from err
+        raise NetnsError(f"cannot make tun link {link.name} through /dev/net/tun: {err.strerror}", err.errno) from err
 
 
 def _make(fd: int, name: str, index: int, tun: TunData) -> None:

@@ -64,9 +64,7 @@ _KEYWORDS: dict[str, Callable[[Any, Any, Schema, Load], bool]] = {
     "minimum": lambda value, rule, schema, load: not _is_number(value) or value >= rule,
     "maximum": lambda value, rule, schema, load: not _is_number(value) or value <= rule,
     "minItems": lambda value, rule, schema, load: not isinstance(value, list) or len(value) >= rule,
-    "required": lambda value, rule, schema, load: (
-        not isinstance(value, dict) or all(k in value for k in rule)
-    ),
+    "required": lambda value, rule, schema, load: not isinstance(value, dict) or all(k in value for k in rule),
     "items": lambda value, rule, schema, load: (
         not isinstance(value, list) or all(accepts(item, rule, load) for item in value)
     ),
@@ -78,6 +76,5 @@ _KEYWORDS: dict[str, Callable[[Any, Any, Schema, Load], bool]] = {
 def accepts(value: object, schema: Schema, load: Load) -> bool:
     """Whether `value` is surely valid; `load` gives the schema of a "$ref"."""
     return all(
-        keyword in _KEYWORDS and _KEYWORDS[keyword](value, rule, schema, load)
-        for keyword, rule in schema.items()
+        keyword in _KEYWORDS and _KEYWORDS[keyword](value, rule, schema, load) for keyword, rule in schema.items()
     )

@@ -9,9 +9,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.0.2-dev"
 
 
-def state(
-    container: str, status: str, bundle: str, pid: int = 0, annotations: dict[str, str] | None = None
-) -> State:
+def state(container: str, status: str, bundle: str, pid: int = 0, annotations: dict[str, str] | None = None) -> State:
     """The state object; `pid` is left out where there is no process, `annotations` where there are none."""
     result: State = {"ociVersion": OCI_VERSION, "id": container, "status": status, "bundle": bundle}
     if pid:

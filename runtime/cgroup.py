@@ -139,3 +139,13 @@ def sub_manager(manager: Manager, places: list[str]) -> Manager:
     if missing or not kept:
         raise ContainerError(f"cgroup {path} of --cgroup does not exist: {', '.join(missing) or controllers}")
     return sub
+
+
+def membership_paths(manager: Manager) -> dict[str, str]:
+    """{controllers: path as /proc/pid/cgroup of a task in it shows it}."""
+    directories = manager.paths()
+    return {
+        h.name: os.path.join(h.root, os.path.relpath(directories[h.name], h.mountpoint))
+        for h in manager.layout.hierarchies
+        if h.name in directories
+    }

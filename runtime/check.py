@@ -62,8 +62,7 @@ def check_process(process: Process) -> None:
             raise ContainerError(f"wrong rlimit value: {limit['type']}")
     if process.get("selinuxLabel"):
         raise ContainerError(
-            "selinux label is specified in config, but selinux is disabled or not supported; "
-            "remove selinuxLabel"
+            "selinux label is specified in config, but selinux is disabled or not supported; remove selinuxLabel"
         )
     if process.get("apparmorProfile") not in (None, "", "unconfined"):
         raise ContainerError(

@@ -37,7 +37,11 @@ class Container:
         store = Store(context.root, container)
         if lock:
             store.lock()
-        return cls(store, store.load())
+        try:
+            return cls(store, store.load())
+        except ContainerError:
+            store.forget_lock()
+            raise
 
     @property
     def id(self) -> str:

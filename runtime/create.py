@@ -83,7 +83,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
         container.save()
         return _make(container, manager, plan, request)
     except BaseException:
-        _undo(container, manager)
+        undo(container, manager)
         raise
 
 
@@ -123,7 +123,7 @@ def _pass_listen_fds(plan: ProcessPlan) -> None:
 
 def _make(container: Container, manager: Manager, plan: InitPlan, request: Request) -> Created:
     config = container.config
-    _make_cgroup(manager, config)
+    make_cgroup(manager, config)
     plan.cgroups = cgroup.for_mounts(manager)
     plan.fifo = _make_fifo(container, config)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
@@ -131,6 +131,9 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     plan.run_hooks = lambda kind: container.run_hooks(
         kind, "created" if kind == "startContainer" else "creating", os.getpid()
     )
+
+    if config.get("hooks"):
+        _load_for_hooks()
 
     def body(channel: Channel) -> None:
         container.store.forget_lock()
@@ -149,7 +152,7 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     return Created(container, pid, channel)
 
 
-def _make_cgroup(manager: Manager, config: Config) -> None:
+def make_cgroup(manager: Manager, config: Config) -> None:
     from cgroups import CgroupError
 
     try:
@@ -157,6 +160,17 @@ def _make_cgroup(manager: Manager, config: Config) -> None:
         manager.apply(cgroup.resources_of(config))
     except CgroupError as err:
         raise ContainerError(str(err)) from err
+
+
+def _load_for_hooks() -> None:
+    """The child cannot import (launch.child), but runs hooks."""
+    import json
+    import subprocess
+
+    import oci.hooks
+    import oci.state
+
+    assert json and subprocess and oci.hooks and oci.state
 
 
 def _make_fifo(container: Container, config: Config) -> int:
@@ -181,11 +195,12 @@ def _open_trees(config: Config) -> dict[int, int]:
 def _talk(container: Container, manager: Manager, pid: int, channel: Channel) -> None:
     """Lead the child from its birth to the point where it waits for the start."""
     process = container.config["process"]
-    _attach(manager, pid)
-    limits.set_oom_score(pid, process)
     container.set_init(pid)
     container.save()
     channel.go()
+    # while the child builds its root: moving a task is slow on v1 (an RCU grace period for each hierarchy)
+    _attach(manager, pid)
+    limits.set_oom_score(pid, process)
     try:
         message = channel.receive()
         if message is not None and message["kind"] == "hooks":
@@ -231,7 +246,7 @@ def _kill(pid: int) -> None:
         return
 
 
-def _undo(container: Container, manager: Manager) -> None:
+def undo(container: Container, manager: Manager) -> None:
     """Take away what a failed create has made."""
     from cgroups import CgroupError
 

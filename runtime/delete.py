@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from cgroups import Manager
     from runtime.container import Container
     from runtime.report import Reporter
+    from runtime.store import Store
 
 KILL_DEADLINE = 10.0
 RESTORE_ROOT = "criu-root"
@@ -59,7 +61,7 @@ def destroy(container: Container, reporter: Reporter) -> None:
         manager.delete()
     except CgroupError as err:
         raise ContainerError(f"unable to remove the cgroup of container {container.id}: {err}") from err
-    unmount_restore_root(container)
+    unmount_restore_root(container.store)
     try:
         container.run_hooks("poststop", "stopped")
     except ContainerError as err:
@@ -73,11 +75,13 @@ def _kill_rest(manager: Manager) -> None:
         manager.kill()
 
 
-def unmount_restore_root(container: Container) -> None:
-    """A restore binds the rootfs to a place in the state directory."""
-    place = container.store.path(RESTORE_ROOT)
-    while os.path.ismount(place):
+def unmount_restore_root(store: Store) -> None:
+    """A restore binds the rootfs to a place in the state directory; EINVAL says that no mount is left there."""
+    place = store.path(RESTORE_ROOT)
+    while True:
         try:
             umount2(place, MNT_DETACH)
         except OSError as err:
+            if err.errno in (errno.EINVAL, errno.ENOENT):
+                return
             raise ContainerError(f"cannot unmount {place}: {reason(err)}") from err

@@ -7,6 +7,7 @@ clock offsets set), a process stands between: it joins, then clones the real one
 from __future__ import annotations
 
 import os
+import sys
 
 from cr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, fork_into, setns, unshare
 from runtime.errors import ContainerError, reason
@@ -65,7 +66,12 @@ def _start_plain(config: Config, spaces: Namespaces, body: Body) -> tuple[int, C
 
 
 def child(channel: Channel, body: Body, user: bool) -> None:
-    """Run the body; never returns.  Errors go to the parent as one sentence."""
+    """Run the body; never returns.  Errors go to the parent as one sentence.
+
+    From here on nothing can be imported: behind pivot_root or setns a module would be the container's file,
+    run with our rights.
+    """
+    sys.meta_path.clear()
     try:
         channel.become_child()
         if user:
@@ -88,9 +94,7 @@ def _tell(channel: Channel, text: str) -> None:
         os.write(2, f"woodfrog: {text}\n".encode(errors="surrogateescape"))
 
 
-def _start_staged(
-    config: Config, spaces: Namespaces, joins: list[tuple[int, int]], body: Body
-) -> tuple[int, Channel]:
+def _start_staged(config: Config, spaces: Namespaces, joins: list[tuple[int, int]], body: Body) -> tuple[int, Channel]:
     channel, inner = Channel(), Channel()
     stage = os.fork()
     if stage == 0:
@@ -172,9 +176,7 @@ def _map_unprivileged(pid: int, kind: str, mappings: list[IdMapping], own: int) 
 
     helper = shutil.which(f"new{kind}map")
     if helper is None:
-        raise ContainerError(
-            f"mapping several {kind}s without privileges needs new{kind}map (package uidmap)"
-        )
+        raise ContainerError(f"mapping several {kind}s without privileges needs new{kind}map (package uidmap)")
     words = [str(number) for m in mappings for number in (m["containerID"], m["hostID"], m["size"])]
     status = os.waitpid(os.posix_spawn(helper, [helper, str(pid), *words], os.environ), 0)[1]
     if status != 0:
@@ -190,6 +192,5 @@ def _write(pid: int, name: str, text: str) -> None:
             os.close(fd)
     except OSError as err:
         raise ContainerError(
-            f"cannot write {name} of the new user namespace: {text.strip()}: "
-            f"{os.strerror(err.errno or 0).lower()}"
+            f"cannot write {name} of the new user namespace: {text.strip()}: {os.strerror(err.errno or 0).lower()}"
         ) from err

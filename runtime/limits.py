@@ -48,6 +48,4 @@ def set_oom_score(pid: int, process: Process) -> None:
                 stream.seek(0)
                 stream.write(str(score))
     except PermissionError as err:
-        raise ContainerError(
-            f"cannot set oomScoreAdj to {score}: lowering it needs CAP_SYS_RESOURCE"
-        ) from err
+        raise ContainerError(f"cannot set oomScoreAdj to {score}: lowering it needs CAP_SYS_RESOURCE") from err

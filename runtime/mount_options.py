@@ -151,6 +151,4 @@ class Options:
 
 def is_bind(mount: Mount) -> bool:
     """Whether a mount of the configuration is a bind mount: by its options, or its type "bind"."""
-    return mount.get("type") == "bind" or any(
-        word in ("bind", "rbind") for word in mount.get("options") or []
-    )
+    return mount.get("type") == "bind" or any(word in ("bind", "rbind") for word in mount.get("options") or [])

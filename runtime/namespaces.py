@@ -82,9 +82,7 @@ def check(config: Config, spaces: Namespaces) -> None:
     if "user" in spaces.new and not (linux.get("uidMappings") and linux.get("gidMappings")):
         raise ContainerError("user namespace is enabled, but no mapping is configured")
     if "user" not in spaces and (linux.get("uidMappings") or linux.get("gidMappings")):
-        raise ContainerError(
-            "user namespace mappings specified, but user namespace isn't enabled in the config"
-        )
+        raise ContainerError("user namespace mappings specified, but user namespace isn't enabled in the config")
     if linux.get("timeOffsets") and "time" not in spaces.new:
         raise ContainerError("time namespace offsets specified, but no new time namespace in the config")
     for name in linux.get("sysctl") or {}:

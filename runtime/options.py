@@ -24,16 +24,12 @@ class UsageError(Exception):
 class Option:
     """One row: long name, what it means, and its kind: flag, value, int or list (may be repeated)."""
 
-    def __init__(
-        self, name: str, help: str, kind: str = "value", short: str = "", default: Any = None
-    ) -> None:
+    def __init__(self, name: str, help: str, kind: str = "value", short: str = "", default: Any = None) -> None:
         self.name = name
         self.help = help
         self.kind = kind
         self.short = short
-        self.default = (
-            {"flag": False, "list": [], "int": 0, "value": ""}[kind] if default is None else default
-        )
+        self.default = {"flag": False, "list": [], "int": 0, "value": ""}[kind] if default is None else default
 
     def label(self) -> str:
         """As help shows it: "--bundle value, -b value"."""

@@ -37,9 +37,7 @@ def ensure(root_fd: int, path: str, directory: bool, links: int = 0) -> int:
     try:
         link = _link_at(parent_fd, name)
         if link is not None:
-            return ensure(
-                root_fd, os.path.join(_path_in_root(root_fd, parent_fd), link), directory, links + 1
-            )
+            return ensure(root_fd, os.path.join(_path_in_root(root_fd, parent_fd), link), directory, links + 1)
         _make(parent_fd, name, directory)
     finally:
         os.close(parent_fd)

@@ -59,9 +59,7 @@ class Store:
         while not _try_lock(fd):
             if time.monotonic() > deadline:
                 os.close(fd)
-                raise ContainerError(
-                    f"container {self.id} is held by another command; try again when it ends"
-                )
+                raise ContainerError(f"container {self.id} is held by another command; try again when it ends")
             time.sleep(0.005)
         if os.fstat(fd).st_nlink == 0:
             os.close(fd)

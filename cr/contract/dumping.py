@@ -13,6 +13,7 @@ from cr.kernel import pidfd, proc
 from cr.model import DumpReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
+from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
 from images.directory import ImageDirectory
 
@@ -87,6 +88,8 @@ class OpenFile:
     info_text: str
     id: int = 0
     _local: int = -1
+    family: int | None = None
+    """AF_* of a socket, once somebody asked"""
 
     @property
     def pos(self) -> int:
@@ -126,14 +129,20 @@ class FileRegistry(Protocol):
     def add_path(self, task: DumpTask, name: str, flags: int) -> int:
         """Id of the file that /proc/PID/NAME is a link to (exe, cwd, map_files/...), as if opened with `flags`."""
 
+    def add_held(self, fd: int) -> int:
+        """Id of an open file that only we hold (it was on its way between tasks); keep `fd` open until the end."""
+
+    def add_record(self, resource: type[FdResource], record: Any) -> None:
+        """Add a file that no task holds."""
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run `action` once all descriptor tables are known; it may add files."""
+
     def new_id(self) -> int:
         """An id for a file that no descriptor refers to."""
 
     def find(self, task: DumpTask, fd: int) -> int:
         """Id of what `fd` of `task` refers to; 0 where that is not (or not yet) known."""
-
-    def add_entry(self, resource: type[FdResource], entry: Any) -> None:
-        """A file that no descriptor refers to, made known under the `id` of its message."""
 
     def extra(self, file_id: int) -> m.woodfrog_file_entry:
         """What the format has no field for about a file; to be filled in."""
@@ -152,8 +161,8 @@ class DumpContext:
     tasks: list[DumpTask] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
-    undo: list[Callable[[], None]] = field(default_factory=list)
-    """what takes back things made outside of the images, last first, when the dump fails"""
+    undo: Undo = field(default_factory=Undo)
+    """what takes back things that the dump changed outside of the tasks, if it fails"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
     registry: FileRegistry | None = None
@@ -200,9 +209,11 @@ def identity(thread: DumpThread) -> Identity:
 
 
 def notify_signal(status: dict[str, str]) -> int:
-    """A signal that does nothing by default, has no handler and is not pending."""
+    """A signal that is not pending; if possible one that does nothing by default and has no handler."""
     from cr.remote.foothold import DEFAULT_IGNORED
 
-    taken = int(status["SigCgt"], 16) | int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
-    free = [signo for signo in DEFAULT_IGNORED if not taken >> (signo - 1) & 1]
-    return int(free[0] if free else DEFAULT_IGNORED[0])
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    caught = int(status["SigCgt"], 16)
+    candidates = [int(signo) for signo in (*DEFAULT_IGNORED, *range(64, 31, -1)) if not pending >> (signo - 1) & 1]
+    quiet = [signo for signo in candidates if signo in DEFAULT_IGNORED and not caught >> (signo - 1) & 1]
+    return (quiet or candidates)[0]

@@ -1,57 +1,82 @@
-"""Files that stay outside of the images: `--external file[MNT_ID:INODE]`, `--inherit-fd fd[NUM]:RES`."""
+"""What stays outside of the images and is handed over: --external, --inherit-fd, --join-ns.
+
+External namespaces: `--external net[INODE]:NAME` at dump writes NAME into the image, `--inherit-fd fd[N]:NAME` at
+restore says which open descriptor of ours it is (criu(8)).
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from cr.kernel import files
+from cr.kernel.namespaces import FLAGS
 from cr.model import CheckpointError
 
-if TYPE_CHECKING:
-    from cr.contract.dumping import DumpContext, OpenFile
-    from cr.contract.restoring import RestoreContext
-
-_INHERITED = re.compile(r"fd\[(\d+)\]:(.+)", re.DOTALL)
-
-
-def external_name(file: OpenFile, context: DumpContext) -> str | None:
-    """What the user calls a file that is to be left out, None where it goes into the images."""
-    name = f"file[{file.mnt_id:x}:{file.stat.st_ino:x}]"
-    return name if name in context.options.external else None
+_INHERIT = re.compile(r"fd\[(\d+)\]:(.+)", re.DOTALL)
+_JOIN = re.compile(r"([a-z]+):([^,]+)(?:,(\d+),(\d+))?")
+_NAMESPACE = re.compile(r"(net|pid)\[(\d+)\]:(.+)")
+JOINABLE = ("net", "uts", "ipc", "time", "user", "mnt", "cgroup")
 
 
-def inherited(name: str, context: RestoreContext) -> int | None:
-    """The descriptor of ours that the user gave for what the images call `name`."""
-    table = context.once("inherited descriptors", lambda: parse_inherited(context.options.inherit_fd))
-    return table.get(name.lstrip("/"))
+@dataclass(frozen=True)
+class Joined:
+    """One --join-ns: the kind, the file that names the namespace, for a user namespace the ids to take there."""
+
+    kind: str
+    path: str
+    uid: int | None = None
+    gid: int | None = None
 
 
-def parse_inherited(options: list[str]) -> dict[str, int]:
-    """`fd[NUM]:RES` of --inherit-fd, RES without a leading slash -> NUM."""
+def inherited(options: Iterable[str]) -> dict[str, int]:
+    """--inherit-fd fd[N]:RESOURCE as resource -> descriptor of ours."""
     found: dict[str, int] = {}
     for text in options:
-        match = _INHERITED.fullmatch(text)
+        match = _INHERIT.fullmatch(text)
         if match is None:
-            raise CheckpointError(f"--inherit-fd {text} is not of the form fd[NUM]:RES")
-        found[match[2].lstrip("/")] = _open_descriptor(int(match[1]), text)
+            raise CheckpointError(f"--inherit-fd {text}: write it as fd[NUMBER]:RESOURCE")
+        found[match[2]] = int(match[1])
     return found
 
 
-def _open_descriptor(number: int, text: str) -> int:
+def joined(options: Iterable[str]) -> list[Joined]:
+    """--join-ns KIND:PID or KIND:FILE, for a user namespace user:FILE,UID,GID."""
+    found: list[Joined] = []
+    for text in options:
+        match = _JOIN.fullmatch(text)
+        if match is None or match[1] not in JOINABLE:
+            raise CheckpointError(
+                f"--join-ns {text}: write it as KIND:PID or KIND:FILE, KIND one of {', '.join(JOINABLE)}"
+            )
+        kind, place, uid, gid = match.groups()
+        path = f"/proc/{place}/ns/{kind}" if place.isdigit() else place
+        found.append(Joined(kind, path, None if uid is None else int(uid), None if gid is None else int(gid)))
+    return found
+
+
+def open_joined(join: Joined) -> int:
+    """A descriptor of the namespace; close-on-exec."""
+    from cr.kernel.namespaces import namespace_type
+
     try:
-        os.fstat(number)
+        fd = os.open(join.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise CheckpointError(f"--inherit-fd {text}: descriptor {number} is not open in our process") from error
-    return number
+        raise CheckpointError(f"--join-ns {join.kind}: cannot open {join.path}: {error.strerror}") from error
+    try:
+        if namespace_type(fd) == FLAGS[join.kind]:
+            return fd
+    except OSError:
+        pass  # no namespace at all: said below
+    os.close(fd)
+    raise CheckpointError(f"--join-ns {join.kind}: {join.path} is no {join.kind} namespace")
 
 
-def take(number: int, flags: int) -> int:
-    """The inherited file for a task that had it open with `flags`: the same description where its mode fits."""
-    import fcntl
-
-    mode = files.access_mode(fcntl.fcntl(number, fcntl.F_GETFL))
-    if mode in (files.access_mode(flags), os.O_RDWR):
-        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
-    return files.reopen(number, flags & (os.O_ACCMODE | files.STATUS_FLAGS))
+def external_key(options: Iterable[str], kind: str, inode: int) -> str | None:
+    """The name that --external KIND[INODE]:NAME gives to a namespace of the tree."""
+    for text in options:
+        match = _NAMESPACE.fullmatch(text)
+        if match and match[1] == kind and int(match[2]) == inode:
+            return match[3]
+    return None

@@ -109,10 +109,22 @@ class NamespaceResource(ABC):
     clone_flag: ClassVar[int]
     ids_field: ClassVar[str]  # in task_kobj_ids_entry
     order: ClassVar[int] = 0
+    at_birth: ClassVar[bool] = True
+    """whether clone3(2) makes it together with the root task; otherwise `restore` makes it"""
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> Iterable[str]:
+        """Reasons against a dump of a namespace of this kind that `task` is in."""
         return ()
+
+    @classmethod
+    def dump_shared(cls, context: DumpContext) -> None:  # noqa: B027
+        """The root task shares the host's namespace: write what is to be known of it all the same, as id 0."""
+
+    @classmethod
+    def shared_image(cls, context: RestoreContext) -> bool:
+        """Whether `dump_shared` has left something that makes a namespace of the tree's own necessary."""
+        return False
 
     @classmethod
     @abstractmethod
@@ -135,8 +147,8 @@ def subclasses(base: type[Any]) -> Iterable[type[Any]]:
 @cache
 def discover() -> None:
     package = importlib.import_module("cr.resources")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"cr.resources.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, "cr.resources."):
+        importlib.import_module(module.name)
 
 
 @cache

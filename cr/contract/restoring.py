@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cr.contract.mounts import open_in_mount, placed
 from cr.contract.resource import fd_resource
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
 from cr.kernel.namespaces import setns
-from cr.model import BadImages, RestoreReport
+from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
+from cr.remote.janitor import Undo
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from images.directory import ImageDirectory
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from images import messages as m
 
 T = TypeVar("T")
+_NOTIFY = (signal.SIGURG, signal.SIGWINCH, *range(64, 31, -1), *range(1, 9), *range(10, 18))
 
 
 @dataclass
@@ -40,7 +45,14 @@ class RestoreThread:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.task.vpid, self.vtid)
+        return Identity(self.task.vpid, self.vtid, self._notify)
+
+    @cached_property
+    def _notify(self) -> int:
+        """A signal that is not going to be pending: what waits in a queue must not be taken for ours."""
+        queues = (self.core.thread_core.signals_p.signals, self.task.core.tc.signals_s.signals)
+        taken = {int.from_bytes(item.siginfo[:4], "little") for queue in queues for item in queue}
+        return int(next(signo for signo in _NOTIFY if signo not in taken))
 
     @property
     def puppet(self) -> Tracee:
@@ -60,6 +72,10 @@ class RestoreTask:
     children: list[RestoreTask] = field(default_factory=list)
     mm: m.mm_entry | None = None
     fds: list[m.fdinfo_entry] = field(default_factory=list)
+    space: Any = None
+    """its address space (cr.restore.memory), once that is built"""
+    born_with: Any = None
+    """the address space that its puppet was a copy of at birth, None where that was an empty puppet's"""
 
     @property
     def vpid(self) -> int:
@@ -77,8 +93,23 @@ class RestoreTask:
     def puppet(self) -> Tracee:
         return self.leader.puppet
 
+    @property
+    def is_zombie(self) -> bool:
+        return bool(self.core.tc.task_state == TASK_DEAD)
+
+    @property
+    def stop_signal(self) -> int:
+        """The signal that had stopped the task (SIGSTOP where the images do not say), 0 where it ran."""
+        if self.core.tc.task_state != TASK_STOPPED:
+            return 0
+        return int(self.core.tc.stop_signo or signal.SIGSTOP)
+
     def __str__(self) -> str:
         return f"task {self.vpid} {self.core.tc.comm}"
+
+
+def _nobody(program: Program, descriptors: list[int]) -> list[int]:
+    raise RuntimeError("no channel to the puppets yet")
 
 
 @dataclass
@@ -97,13 +128,20 @@ class RestoreContext:
     puppet_control: int = -1
     """the puppets' end, the same number in all of them"""
     shared: dict[object, Any] = field(default_factory=dict)
-    undo: list[Callable[[], None]] = field(default_factory=list)
+    undo: Undo = field(default_factory=Undo)
     """what takes back things outside of the tree that were made for it, last first"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
+    before_release: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
+    give: Callable[[Program, list[int]], list[int]] = _nobody
+    """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
+    the call that takes them to its program; their numbers there"""
 
     when_done: list[Callable[[], None]] = field(default_factory=list)
     """what may only be done once nothing can fail any more: the removal of what the images refer to"""
+    helpers: list[int] = field(default_factory=list)
+    """our pids of puppets that are no tasks; a restore that fails ends them too"""
     root_fd: int = -1
     """root directory under which the paths of the images are opened"""
     network_fd: int = -1
@@ -114,6 +152,15 @@ class RestoreContext:
     @property
     def root(self) -> RestoreTask:
         return self.tasks[0]
+
+    def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
+        """The first task of the tree that is in this namespace; the root for an id of nobody."""
+        return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
+
+    @property
+    def live_tasks(self) -> list[RestoreTask]:
+        """The tasks that are no zombies."""
+        return [task for task in self.tasks if not task.is_zombie]
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The value under `key`, made at its first use: what several files or tasks share."""
@@ -144,8 +191,11 @@ class RestoreContext:
         found = self.images.read("woodfrog-files") if self.images.exists("woodfrog-files") else []
         return {entry.id: entry for entry in found}
 
-    def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
-        """Open a path of the images as a task in the container would."""
+    def open(self, path: str | bytes, flags: int, mode: int = 0, *, mnt_id: int = -1) -> int:
+        """Open a path of the images as a task in the container would; through its mount, where that is known."""
+        mount = placed(self).get(mnt_id)
+        if mount is not None:
+            return open_in_mount(mount, os.fsdecode(path), flags, mode)
         relative = os.fsencode(path).lstrip(b"/") or b"."
         return open_in_root(self.root_fd, relative, flags, mode)
 
@@ -168,10 +218,23 @@ class RestoreContext:
         if program.calls:
             self.foothold.run(thread.puppet, thread.identity, program)
 
+    def add_joins(self, program: Program, namespaces: list[tuple[int, int]]) -> None:
+        """Calls that move a puppet into namespaces: (our descriptor of it, its CLONE_NEW* flag) each."""
+        slots = self.give(program, [fd for fd, _ in namespaces])
+        for slot, (_, flag) in zip(slots, namespaces, strict=True):
+            program.call("setns", slot, flag)
+        for slot in slots:
+            program.call("close", slot)
+
     def keep(self, fd: int) -> int:
         """Hold a descriptor until the restore is over."""
         self._kept.append(fd)
         return fd
+
+    def drop(self, fd: int) -> None:
+        """Close a descriptor that was kept."""
+        self._kept.remove(fd)
+        os.close(fd)
 
     def close(self) -> None:
         """Close every descriptor that was made for the tasks; they have their own by now."""

@@ -38,7 +38,7 @@ def _bear(pid: int, context: RestoreContext) -> int:
             f"pid {pid} of a dead process, which a task refers to, is taken: restore into a new pid namespace"
         ) from error
     tid = adopt(leader.puppet.born.pop()).tid
-    context.undo.append(lambda: _kill(tid))
+    context.helpers.append(tid)
     context.at_end.append(lambda: _dismiss(pid, tid, context))
     return tid
 

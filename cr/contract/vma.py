@@ -8,22 +8,54 @@ from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 from cr.contract.resource import discover, subclasses
+from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
     from cr.contract.restoring import RestoreContext, RestoreTask
     from cr.kernel.proc import Mapping
+    from cr.remote.program import Program
     from images import messages as m
+
+BASES = VmaStatus.FILE_PRIVATE | VmaStatus.FILE_SHARED | VmaStatus.ANON_SHARED | VmaStatus.ANON_PRIVATE
+"""status bits that say how it is mapped; a kind with a bit of its own besides is more special"""
+
+UNSUPPORTED_PATHS = {
+    "anon_inode:[io_uring]": "is a ring of io_uring(7), whose requests cannot be seen",
+    "anon_inode:[perf_event]": "is a buffer of perf_event_open(2), which cannot be made anew with its counts",
+    "anon_inode:bpf-map": "is a BPF map, which cannot be dumped",
+    "anon_inode:": "is memory of a kernel device that cannot be dumped",
+    "socket:[": "is a packet ring of a socket (packet(7) PACKET_MMAP), whose packets cannot be dumped",
+    "/secretmem": "is memory of memfd_secret(2), which nobody but its owner may read",
+    "[uprobes]": "shows that the task is being probed (uprobes): end the tracing first",
+}
+"""how the path of a mapping begins that no kind recognises, and why"""
+
+UNSUPPORTED_FLAGS = {
+    "um": "is registered with userfaultfd(2), whose handler cannot be moved: unregister it first",
+    "uw": "is write-protected by userfaultfd(2), whose handler cannot be moved: unregister it first",
+    "ui": "is registered with userfaultfd(2), whose handler cannot be moved: unregister it first",
+    "pf": "is memory of a device, which the images cannot hold",
+    "io": "is memory of a device, which the images cannot hold",
+    "ss": "is a shadow stack (arch_prctl(2) ARCH_SHSTK_ENABLE), which cannot be rebuilt",
+    "sl": "is sealed (mseal(2)), which the images have no word for",
+}
+"""VmFlags of smaps that stand against a dump, and why"""
 
 
 class VmaResource(ABC):
     """One kind of mapping.  Exactly one resource recognises a mapping of /proc/PID/maps."""
 
-    status: ClassVar[int]  # the bit of vma_entry.status that names the kind
+    status: ClassVar[VmaStatus]
+    """the bits of vma_entry.status that name the kind"""
+    also: ClassVar[VmaStatus] = VmaStatus.REGULAR
+    """bits that are set besides"""
     private_pages: ClassVar[bool] = True
     """whether pages belong to this address space alone, and are dumped with it"""
     recreated: ClassVar[bool] = True
     """whether the restore maps it with mmap(2); False for what the kernel maps by itself"""
+    inherited: ClassVar[bool] = True
+    """whether a child of fork(2) has it too, so that it may be kept instead of being made anew"""
 
     @classmethod
     @abstractmethod
@@ -32,8 +64,8 @@ class VmaResource(ABC):
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
-        """Reasons against a dump."""
-        return ()
+        """Reasons against a dump: what follows "the mapping START-END of task T"."""
+        return unsupported_flags(mapping)
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
@@ -44,6 +76,27 @@ class VmaResource(ABC):
         """Our descriptor of the file to map, None where the mapping is anonymous."""
         return None
 
+    @classmethod
+    def finish(cls, program: Program, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> None:
+        """Calls to run in the task once all of its memory has its contents."""
+
+
+def unsupported_flags(mapping: Mapping) -> Iterable[str]:
+    for flag, reason in UNSUPPORTED_FLAGS.items():
+        if flag in mapping.flags:
+            yield reason
+            break
+    if mapping.protection_key:
+        yield f"has protection key {mapping.protection_key} (pkeys(7)), which cannot be allocated anew"
+
+
+def why_unclaimed(mapping: Mapping) -> str:
+    """The reason why a mapping of no known kind cannot be dumped."""
+    for start, reason in UNSUPPORTED_PATHS.items():
+        if mapping.path.startswith(start):
+            return reason
+    return next(iter(unsupported_flags(mapping)), "is of a kind that cannot be dumped")
+
 
 @cache
 def vma_resources() -> tuple[type[VmaResource], ...]:
@@ -51,6 +104,10 @@ def vma_resources() -> tuple[type[VmaResource], ...]:
     return tuple(sorted(subclasses(VmaResource), key=lambda cls: cls.__name__))
 
 
+@cache
 def vma_resource(status: int) -> type[VmaResource]:
-    """The kind that an image's status names."""
-    return next(cls for cls in vma_resources() if status & cls.status)
+    """The kind that an image's status names; LookupError where it is none of ours."""
+    found = [cls for cls in vma_resources() if status & cls.status == cls.status]
+    if not found:
+        raise LookupError(f"no mapping has the status {status:#x}")
+    return max(found, key=lambda cls: (cls.status & ~BASES).bit_count())

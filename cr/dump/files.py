@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ class FileTable:
     """(files_id, fd) -> id"""
     _holders: dict[tuple[int, int], list[tuple[DumpTask, int, int]]] = field(default_factory=dict)
     _extras: dict[int, m.woodfrog_file_entry] = field(default_factory=dict)
+    _later: list[Callable[[], None]] = field(default_factory=list)
 
     def add(self, file: OpenFile) -> int:
         """The id of the description behind this descriptor; 0 where it cannot be dumped (noted)."""
@@ -93,11 +95,26 @@ class FileTable:
     def find(self, task: DumpTask, fd: int) -> int:
         return self.slots.get((task.ids["files_id"], fd), 0)
 
+    def add_held(self, fd: int) -> int:
+        """The id of an open file that only we hold: it was on its way between tasks."""
+        pid = os.getpid()
+        return self.add(open_file(DumpTask(pid, 0, 0, 0, 0, proc.stat(pid), None), fd))
+
+    def add_record(self, resource: type[FdResource], record: Any) -> None:
+        """A file that exists in the images only."""
+        self.entries[record.id] = (resource, record)
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run `action` when all descriptor tables are known: it may add more files."""
+        self._later.append(action)
+
+    def settle(self) -> None:
+        """Run what was put off, until nothing new appears."""
+        while self._later:
+            self._later.pop(0)()
+
     def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
         return list(self._holders.get((dev, ino), ()))
-
-    def add_entry(self, resource: type[FdResource], entry: Any) -> None:
-        self.entries[entry.id] = (resource, entry)
 
     def extra(self, file_id: int) -> m.woodfrog_file_entry:
         from images import messages as m

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
+from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
-from cr.contract.resource import namespace_resources, task_resources
+from cr.contract.resource import task_resources
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump
+from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
@@ -22,7 +24,7 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, deadline=time.monotonic() + options.timeout)
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
     images.uncommit()
@@ -32,13 +34,14 @@ def dump(options: Options) -> DumpReport:
         options.notification("post-dump")
     except BaseException:
         tree.release()
-        for undo in reversed(context.undo):
-            undo()
+        for problem in context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
     finally:
         for action in context.at_end:
             action()
+    context.undo.forget()
     _finish(tree, options)
     return report
 
@@ -68,10 +71,11 @@ def _collect(context: DumpContext) -> None:
         if task.ids["files_id"] not in dumped_tables:
             dumped_tables.add(task.ids["files_id"])
             table.dump_task(task)
+    table.settle()
     for task in context.tasks:
         with note(f"while dumping {task}"):
             _dump_task(task, context)
-    _dump_namespaces(context, inventory_ids)
+    dump_namespaces(context, inventory_ids)
     table.write()
     _write_tree(context)
     if context.obstacles:
@@ -156,17 +160,6 @@ def _write_zombie(task: DumpTask, context: DumpContext) -> None:
     core.tc.comm = task.stat.comm
     core.tc.personality = core.tc.flags = core.tc.blk_sigset = 0
     context.images.write("core", task.vpid, entries=[core])
-
-
-def _dump_namespaces(context: DumpContext, host_ids: dict[str, int]) -> None:
-    done: set[int] = set()
-    for task in context.live_tasks:
-        for resource in namespace_resources():
-            ns_id = task.ids[resource.ids_field]
-            if ns_id != host_ids[resource.ids_field] and ns_id not in done:
-                done.add(ns_id)
-                with note(f"while dumping the {resource.name} namespace of {task}"):
-                    resource.dump(task, ns_id, context)
 
 
 def _write_tree(context: DumpContext) -> None:

@@ -50,11 +50,7 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
     for fd in files.descriptors(task.pid):
         yield from _file_obstacles(task, fd, context)
     for mapping in task.mappings:
-        kind = memory.claim(mapping)
-        if kind is None:
-            yield memory.unsupported(mapping, task)
-        else:
-            yield from kind.obstacles(mapping, task)
+        yield from memory.obstacles(mapping, task)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)

@@ -13,6 +13,14 @@ import os
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+_memcmp = _libc.memcmp
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
+
+def memcmp(one: int, other: int, size: int) -> int:
+    """memcmp(3) of two addresses in this process."""
+    result: int = _memcmp(one, other, size)
+    return result
 
 
 def syscall(name: str, number: int, *args: object) -> int:

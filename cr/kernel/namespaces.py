@@ -9,6 +9,8 @@ import ctypes
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cr.kernel.libc import syscall
 
@@ -53,6 +55,31 @@ def unshare(flags: int) -> None:
 def setns(fd: int, flags: int) -> None:
     """setns(2): join a namespace, or by a pidfd several of one process at once."""
     syscall("setns", 308, fd, flags)
+
+
+@contextmanager
+def inside(fd: int, name: str) -> Iterator[None]:
+    """In the block, this thread is in the namespace behind `fd`; `name` is its kind, as in /proc/PID/ns."""
+    own = os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, FLAGS[name])
+        try:
+            yield
+        finally:
+            setns(own, FLAGS[name])
+    finally:
+        os.close(own)
+
+
+@contextmanager
+def inside_of(pid: int, name: str) -> Iterator[None]:
+    """In the block, this thread is in the namespace of that kind that task `pid` is in."""
+    fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with inside(fd, name):
+            yield
+    finally:
+        os.close(fd)
 
 
 def set_domain_name(name: str) -> None:

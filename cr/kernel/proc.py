@@ -46,6 +46,7 @@ class Stat:
     start_code: int
     end_code: int
     start_stack: int
+    exit_signal: int
     rt_priority: int
     policy: int
     start_data: int
@@ -70,7 +71,8 @@ def stat(pid: int | str) -> Stat:
     return Stat(
         comm=text[comm_start + 1 : comm_end], state=rest[0], ppid=n[3], pgid=n[4], sid=n[5], tty_nr=n[6],
         tty_pgrp=n[7], flags=n[8], nice=n[18], start_time=n[21], start_code=n[25], end_code=n[26],
-        start_stack=n[27], rt_priority=n[39], policy=n[40], start_data=n[44], end_data=n[45], start_brk=n[46],
+        start_stack=n[27], exit_signal=n[37], rt_priority=n[39], policy=n[40], start_data=n[44], end_data=n[45],
+        start_brk=n[46],
         arg_start=n[47], arg_end=n[48], env_start=n[49], env_end=n[50], exit_code=n[51],
     )  # fmt: skip
 
@@ -89,7 +91,10 @@ def children(pid: int) -> list[int]:
 
 def ns_ids(fields: dict[str, str], name: str) -> list[int]:
     """NSpid, NStgid, NSpgid or NSsid of a status: one id a pid namespace, ours first, innermost last."""
-    return [int(word) for word in fields[name].split()]
+    ids = [int(word) for word in fields[name].split()]
+    if not ids:
+        raise ProcessLookupError(3, f"task {fields.get('Name', '')} is ending and has no {name} any more")
+    return ids
 
 
 def fdinfo(pid: int, fd: int) -> str:
@@ -103,7 +108,7 @@ def namespace_inode(pid: int | str, name: str) -> int:
 
 @dataclass(frozen=True)
 class Mapping:
-    """One line of /proc/PID/maps with its VmFlags from smaps."""
+    """One line of /proc/PID/maps with its VmFlags, page size and protection key from smaps."""
 
     start: int
     end: int
@@ -113,27 +118,45 @@ class Mapping:
     inode: int
     path: str
     flags: frozenset[str]
+    page_size: int = 4096
+    protection_key: int = 0
 
     @property
     def shared(self) -> bool:
         return self.perms[3] == "s"
 
+    def __str__(self) -> str:
+        return f"the mapping {self.start:#x}-{self.end:#x} {self.perms} {self.path or '(anonymous)'}"
+
 
 def mappings(pid: int) -> list[Mapping]:
     """The mappings of a process in ascending order, each with its VmFlags."""
+    return parse_smaps(read_text(pid, "smaps"))
+
+
+def parse_smaps(text: str) -> list[Mapping]:
+    """The mappings that a text of /proc/PID/smaps tells of."""
     found: list[Mapping] = []
-    head = ""
-    for line in read_text(pid, "smaps").splitlines():
-        if line.startswith("VmFlags:"):
-            found.append(_mapping(head, frozenset(line[8:].split())))
-        elif line[0] in "0123456789abcdef":
-            head = line
+    head, *rest = text.split("\nVmFlags:")
+    for part in rest:
+        flags, _, following = part.partition("\n")
+        found.append(_mapping(head, frozenset(flags.split())))
+        head = following
     return found
 
 
-def _mapping(head: str, flags: frozenset[str]) -> Mapping:
-    parts = head.split(maxsplit=5)
+def _mapping(paragraph: str, flags: frozenset[str]) -> Mapping:
+    parts = paragraph[: paragraph.find("\n")].split(maxsplit=5)
     span, perms, offset, device, inode = parts[:5]
     start, _, end = span.partition("-")
     path = parts[5] if len(parts) > 5 else ""
-    return Mapping(int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path, flags)
+    page_size = _number(paragraph, "KernelPageSize:") * 1024 if "ht" in flags else 4096
+    key = _number(paragraph, "ProtectionKey:")
+    where = int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path
+    return Mapping(*where, flags, page_size, key)
+
+
+def _number(paragraph: str, name: str) -> int:
+    """The number of a line of smaps, 0 where there is none."""
+    found = paragraph.find(name)
+    return int(paragraph[found + len(name) :].split(maxsplit=1)[0]) if found >= 0 else 0

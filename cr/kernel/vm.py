@@ -6,7 +6,7 @@ import ctypes
 import mmap
 from collections.abc import Sequence
 
-from cr.kernel.libc import syscall
+from cr.kernel.libc import memcmp, syscall
 
 PAGE_SIZE = mmap.PAGESIZE
 IOV_MAX = 1024
@@ -50,3 +50,14 @@ def write(pid: int, start: int, content: bytes) -> None:
     done = syscall("process_vm_writev", 311, pid, local, 1, remote, 1, 0)
     if done != len(content):
         raise OSError(14, f"process_vm_writev: {done} of {len(content)} bytes at {start:#x} of task {pid}")
+
+
+def writev(pid: int, address: int, size: int, start: int) -> int:
+    """Copy `size` bytes from our `address` to `start` in task `pid`; how many there were room for."""
+    local, remote = _iovecs([(address, size)]), _iovecs([(start, size)])
+    return syscall("process_vm_writev", 311, pid, local, 1, remote, 1, 0)
+
+
+def equal(one: int, other: int, size: int) -> bool:
+    """Whether the `size` bytes at two addresses of this process are the same."""
+    return memcmp(one, other, size) == 0

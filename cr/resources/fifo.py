@@ -7,7 +7,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cr.contract.outside import inherited, take
+from cr.contract.outside_files import inherited, take
 from cr.contract.owner import restore_owner
 from cr.contract.resource import FdResource
 from cr.kernel import files
@@ -39,7 +39,7 @@ class Fifo(FdResource):
         from images import messages as m
 
         regf_id = context.files.new_id()
-        context.files.add_entry(RegularFile, RegularFile.dump(replace(file, id=regf_id), context))
+        context.files.add_record(RegularFile, RegularFile.dump(replace(file, id=regf_id), context))
         dump_content(IMAGE, file.stat.st_ino, file, context)
         return m.fifo_entry(id=file.id, pipe_id=file.stat.st_ino, regf_id=regf_id)
 
@@ -92,13 +92,7 @@ def _openings(pipe_id: int, context: RestoreContext) -> list[m.reg_file_entry]:
 
 def _hold(path: int, entry: m.fifo_entry, context: RestoreContext) -> None:
     """Have both ends open until every task has its own."""
-    both = [files.reopen(path, os.O_RDWR | os.O_NONBLOCK)]
-
-    def close() -> None:
-        while both:
-            os.close(both.pop())
-
-    context.at_end.append(close)
-    context.undo.append(close)
+    both = context.keep(files.reopen(path, os.O_RDWR | os.O_NONBLOCK))
+    context.at_end.append(lambda: context.drop(both))
     extra = context.extra(entry.id)
-    fill(IMAGE, entry.pipe_id, both[0], list(extra.packet) if extra else [], context)
+    fill(IMAGE, entry.pipe_id, both, list(extra.packet) if extra else [], context)

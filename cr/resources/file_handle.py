@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr.kernel import files
+from cr.kernel.mountinfo import Mount, mountinfo
 from cr.resources.file_name import DELETED, leads_to_inode, tree_root
-from cr.resources.mount_table import Mount, mounts
 
 if TYPE_CHECKING:
-    from cr.contract.dumping import DumpContext, DumpTask
+    from cr.contract.dumping import DumpContext, OpenFile
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
@@ -34,11 +34,11 @@ def raw_handle(entry: m.fh_entry) -> bytes:
     return struct.pack(f"<{len(entry.handle)}Q", *entry.handle)[: entry.bytes]
 
 
-def find_path(entry: m.fh_entry, device: int, inode: int, task: DumpTask, context: DumpContext) -> str | None:
-    """The path of the inode in the task's mount namespace; None where it has none (any more)."""
-    candidates = [mount for mount in mounts(task) if mount.device == device]
-    candidates.sort(key=lambda mount: (mount.root != "/", len(mount.point)))
-    root = tree_root(task, context)
+def find_path(entry: m.fh_entry, device: int, inode: int, file: OpenFile, context: DumpContext) -> str | None:
+    """The path of what `file` watches, in the task's mount namespace; None where it has none (any more)."""
+    candidates = [mount for mount in mountinfo(file.task.pid) if mount.device == device]
+    candidates.sort(key=lambda mount: (mount.root != "/", len(mount.mountpoint)))
+    root = tree_root(file, context)
     fd = _open_by_handle(entry, candidates, root)
     if fd is not None:
         try:
@@ -49,14 +49,16 @@ def find_path(entry: m.fh_entry, device: int, inode: int, task: DumpTask, contex
                 return None
         finally:
             os.close(fd)
-    found = (path for mount in candidates[:1] for path in _scan(mount.point, inode, root))
+    found = (path for mount in candidates[:1] for path in _scan(mount.mountpoint, inode, root))
     return next((path for path in found if leads_to_inode(path, inode, root)), None)
 
 
 def _open_by_handle(entry: m.fh_entry, candidates: list[Mount], root: int) -> int | None:
     for mount in candidates if entry.bytes else ():
         try:
-            directory = os.open(mount.point.lstrip("/") or ".", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
+            directory = os.open(
+                mount.mountpoint.lstrip("/") or ".", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root
+            )
         except OSError:
             continue  # hidden by another mount, or gone: there may be one more of this filesystem
         try:
@@ -104,7 +106,7 @@ def open_handle(entry: m.fh_entry, device: int, inode: int, context: RestoreCont
         return context.open(entry.path, os.O_PATH)
     number = context.once("ghosts by inode", lambda: ghosts(context)).get((device, inode))
     if number is not None:
-        return os.dup(ghost_file(number, any_name(number, context), context))
+        return os.dup(ghost_file(number, *any_name(number, context), context))
     directory = context.open("/", os.O_RDONLY | os.O_DIRECTORY)
     try:
         return files.open_by_handle(directory, entry.type, raw_handle(entry), os.O_PATH)

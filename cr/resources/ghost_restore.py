@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import inside, placed
+from cr.kernel.files import open_in_root
 from cr.model import BadImages, CheckpointError
 from cr.resources.remaps import GHOST, remaps
 
@@ -22,18 +24,22 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _SUFFIX = ".woodfrog-ghost"
 
 
+Name = tuple[bytes, int]
+"""path, id of the mount it is seen through (-1: none in the images)"""
+
+
 @dataclass(frozen=True)
 class Ghost:
     """A deleted file that exists again: its image, and O_PATH descriptors of ours by old name."""
 
     entry: m.ghost_file_entry
-    by_name: dict[bytes, int]
+    by_name: dict[Name, int]
 
 
-def ghost_file(number: int, name: bytes, context: RestoreContext) -> int:
+def ghost_file(number: int, path: bytes, mnt_id: int, context: RestoreContext) -> int:
     """An O_PATH descriptor of the file of ghost-file-NUMBER.img that once had this name."""
     ghost = context.once(("ghost", number), lambda: _make(number, context))
-    return ghost.by_name[name]
+    return ghost.by_name[path, mnt_id]
 
 
 def ghosts(context: RestoreContext) -> dict[tuple[int, int], int]:
@@ -45,58 +51,78 @@ def ghosts(context: RestoreContext) -> dict[tuple[int, int], int]:
     return found
 
 
-def any_name(number: int, context: RestoreContext) -> bytes:
+def any_name(number: int, context: RestoreContext) -> Name:
     return min(_names(number, context))
 
 
-def _names(number: int, context: RestoreContext) -> set[bytes]:
+def _names(number: int, context: RestoreContext) -> set[Name]:
     from cr.resources.regular_file import path_of
 
     owners = (e.orig_id for e in remaps(context).values() if e.remap_type == GHOST and e.remap_id == number)
-    return {path_of(context.file_entries[file_id].reg, context) for file_id in owners}
+    files = [context.file_entries[file_id].reg for file_id in owners if file_id in context.file_entries]
+    return {(path_of(file, context), file.mnt_id) for file in files}
 
 
 def _make(number: int, context: RestoreContext) -> Ghost:
     contents = context.images.reader("ghost-file", number)
     entry, payload = next(contents)
-    names = sorted(_names(number, context))
     ghost = Ghost(entry, {})
     with contextlib.ExitStack() as stack:
-        first: bytes = b""
-        for name in names:
-            directory = stack.enter_context(_directory(os.path.dirname(name), context))
-            leaf = _free_leaf(directory, os.path.basename(name))
+        first = b""
+        for path, mnt_id in sorted(_names(number, context)):
+            place = _Place(mnt_id, context)
+            directory = stack.enter_context(place.directory(os.path.dirname(path)))
+            leaf = _free_leaf(directory, os.path.basename(path))
             if first:
                 os.link(first, leaf, dst_dir_fd=directory)
-                stack.callback(_remove, leaf, directory)
             else:
                 _create(entry, leaf, directory)
-                stack.callback(_remove, leaf, directory)
+            stack.callback(_remove, leaf, directory)
+            if not first:
                 _fill(entry, payload, contents, leaf, directory)
-            ghost.by_name[name] = context.keep(os.open(leaf, os.O_PATH | os.O_NOFOLLOW, dir_fd=directory))
-            first = f"/proc/self/fd/{directory}/".encode() + leaf
+                first = f"/proc/self/fd/{directory}/".encode() + leaf
+            ghost.by_name[path, mnt_id] = context.keep(place.look(os.path.join(os.path.dirname(path), leaf)))
     return ghost
 
 
-@contextlib.contextmanager
-def _directory(path: bytes, context: RestoreContext) -> Iterator[int]:
-    """The directory, made for the time being (with those above it) where it is gone."""
-    try:
-        fd = context.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        with _directory(os.path.dirname(path), context) as parent:
-            leaf = os.path.basename(path)
-            os.mkdir(leaf, 0o700, dir_fd=parent)
-            try:
-                with _directory(path, context) as made:
-                    yield made
-            finally:
-                os.rmdir(leaf, dir_fd=parent)
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+@dataclass(frozen=True)
+class _Place:
+    """Where the names of a mount lead to; what is written goes past the mount's own flags (it may be read-only)."""
+
+    mnt_id: int
+    context: RestoreContext
+
+    def look(self, path: bytes) -> int:
+        return self.context.open(path, os.O_PATH | os.O_NOFOLLOW, mnt_id=self.mnt_id)
+
+    def _writable(self, path: bytes) -> int:
+        mount = placed(self.context).get(self.mnt_id)
+        if mount is None:
+            return self.context.open(path, _DIRECTORY)
+        within = os.path.join(mount.source_path, inside(mount, os.fsdecode(path)))
+        return open_in_root(mount.source_fd, within or ".", _DIRECTORY)
+
+    @contextlib.contextmanager
+    def directory(self, path: bytes) -> Iterator[int]:
+        """The directory, made for the time being (with those above it) where it is gone."""
+        try:
+            fd = self._writable(path)
+        except FileNotFoundError:
+            if path in (b"", b"/"):
+                raise
+            with self.directory(os.path.dirname(path)) as parent:
+                leaf = os.path.basename(path)
+                os.mkdir(leaf, 0o700, dir_fd=parent)
+                try:
+                    with self.directory(path) as made:
+                        yield made
+                finally:
+                    os.rmdir(leaf, dir_fd=parent)
+            return
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
 
 def _free_leaf(directory: int, leaf: bytes) -> bytes:

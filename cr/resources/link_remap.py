@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import image_mount_id
 from cr.kernel.files import link_file
 from cr.model import BadImages
-from cr.resources.file_name import parent_directory
+from cr.resources.file_name import parent_directory, root_path
 from cr.resources.remaps import LINKED, add_remap
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def _link(name: str, file: OpenFile, context: DumpContext) -> int:
 
     remap_id = context.files.new_id()
     leaf = f"link_remap.{remap_id}"
+    beside = os.path.join(os.path.dirname(name), leaf)
     try:
         directory = parent_directory(name, file, context)
         context.at_end.append(lambda: os.close(directory))
@@ -44,10 +47,10 @@ def _link(name: str, file: OpenFile, context: DumpContext) -> int:
     except OSError as error:
         context.refuse(f"{file} was deleted, and {leaf} cannot be linked beside its old name: {error.strerror}")
         return 0
-    context.undo.append(lambda: os.unlink(leaf, dir_fd=directory))
-    entry = m.reg_file_entry(id=remap_id, flags=0, pos=0, name=os.path.join(os.path.dirname(name), leaf))
+    context.undo.append(partial(os.unlink, root_path(file, context) + beside))
+    entry = m.reg_file_entry(id=remap_id, flags=0, pos=0, name=beside, mnt_id=image_mount_id(file, context))
     entry.fown.CopyFrom(m.fown_entry(uid=0, euid=0, signum=0, pid_type=0, pid=0))
-    context.files.add_entry(RegularFile, entry)
+    context.files.add_record(RegularFile, entry)
     return remap_id
 
 
@@ -63,7 +66,7 @@ def _open(remap_id: int, name: bytes, context: RestoreContext) -> int:
     if entry is None:
         raise BadImages(f"files.img has no file {remap_id:#x}, which stands for the deleted {os.fsdecode(name)}")
     link = path_of(entry.reg, context)
-    directory = context.keep(context.open(os.path.dirname(link), os.O_PATH | os.O_DIRECTORY))
+    directory = context.keep(context.open(os.path.dirname(link), os.O_PATH | os.O_DIRECTORY, mnt_id=entry.reg.mnt_id))
     leaf, old = os.path.basename(link), os.path.basename(name)
     context.once(("link remap", remap_id), lambda: _remove_when_done(leaf, directory, context))
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cr.contract.vma import VmaResource
+from cr.contract.vma import VmaResource, unsupported_flags
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -14,20 +16,46 @@ if TYPE_CHECKING:
     from cr.kernel.proc import Mapping
     from images import messages as m
 
-_SPECIAL = ("/memfd:", "/dev/zero (deleted)", "/SYSV", "/[aio]", "/anon_hugepage")
+_SPECIAL = ("/memfd:", "/dev/zero (deleted)", "/SYSV", "/[aio]", "/anon_hugepage", "/secretmem")
+_DEV_ZERO = (1, 5)
 
 
 def is_file(mapping: Mapping) -> bool:
-    return bool(mapping.inode) and mapping.path.startswith("/") and not mapping.path.startswith(_SPECIAL)
+    return mapping.path.startswith("/") and not mapping.path.startswith(_SPECIAL)
 
 
-def _dump(mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext, flags: int) -> None:
+def file_id(mapping: Mapping, task: DumpTask, context: DumpContext, flags: int) -> int:
+    """Id of the file behind a mapping; mappings of one file in tasks that see the same mounts share it."""
+    key = ("mapped file", task.ids["mnt_ns_id"], mapping.device, mapping.inode, mapping.path, flags)
     name = f"map_files/{mapping.start:x}-{mapping.end:x}"
-    entry.shmid = context.files.add_path(task, name, flags)
+    return context.once(key, lambda: context.files.add_path(task, name, flags))
+
+
+def describe(mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext, flags: int) -> None:
+    entry.shmid = file_id(mapping, task, context, flags)
     entry.fdflags = flags
 
 
-class PrivateFileMapping(VmaResource):
+def _device_obstacles(mapping: Mapping, task: DumpTask) -> Iterable[str]:
+    """Devices are mapped for what they do, which images cannot hold; /dev/zero does nothing."""
+    if not mapping.path.startswith("/dev/"):
+        return
+    status = os.stat(f"/proc/{task.pid}/map_files/{mapping.start:x}-{mapping.end:x}")
+    if stat.S_ISCHR(status.st_mode) and (os.major(status.st_rdev), os.minor(status.st_rdev)) != _DEV_ZERO:
+        yield "is memory of a device, which the images cannot hold"
+
+
+class _FileMapping(VmaResource):
+    @classmethod
+    def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
+        return [*unsupported_flags(mapping), *_device_obstacles(mapping, task)][:1]
+
+    @classmethod
+    def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
+        return context.file(entry.shmid)
+
+
+class PrivateFileMapping(_FileMapping):
     """mmap(2) of a file with MAP_PRIVATE: programs and libraries; only written pages are dumped."""
 
     status = VmaStatus.FILE_PRIVATE
@@ -38,14 +66,10 @@ class PrivateFileMapping(VmaResource):
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
-        _dump(mapping, entry, task, context, os.O_RDONLY)
-
-    @classmethod
-    def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        return context.file(entry.shmid)
+        describe(mapping, entry, task, context, os.O_RDONLY)
 
 
-class SharedFileMapping(VmaResource):
+class SharedFileMapping(_FileMapping):
     """mmap(2) of a file with MAP_SHARED: its pages are the file's, none are dumped."""
 
     status = VmaStatus.FILE_SHARED
@@ -57,8 +81,4 @@ class SharedFileMapping(VmaResource):
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
-        _dump(mapping, entry, task, context, os.O_RDWR if "mw" in mapping.flags else os.O_RDONLY)
-
-    @classmethod
-    def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        return context.file(entry.shmid)
+        describe(mapping, entry, task, context, os.O_RDWR if "mw" in mapping.flags else os.O_RDONLY)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cr.contract.outside import inherited, take
+from cr.contract.outside_files import inherited, take
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.kernel import files
@@ -70,24 +70,23 @@ class Pipe(FdResource):
 
 @dataclass
 class _Ends:
-    """A new pipe: our descriptors of its two ends by access mode, and those that no task has taken yet."""
+    """A new pipe: our descriptors of its two ends by access mode, and those that a task has."""
 
     by_mode: dict[int, int]
-    spare: set[int]
+    taken: set[int] = field(default_factory=set)
 
 
 def _make_pipe(pipe_id: int, context: RestoreContext) -> _Ends:
     """The pipe with its content."""
     packets = next(filter(None, (_packets(e, context) for e in _entries(pipe_id, context))), [])
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC | (os.O_DIRECT if packets else 0))
-    ends = _Ends({os.O_RDONLY: read_end, os.O_WRONLY: write_end}, {read_end, write_end})
+    ends = _Ends({os.O_RDONLY: context.keep(read_end), os.O_WRONLY: context.keep(write_end)})
 
     def close_spares() -> None:
-        while ends.spare:
-            os.close(ends.spare.pop())
+        for fd in set(ends.by_mode.values()) - ends.taken:
+            context.drop(fd)
 
-    context.at_end.append(close_spares)  # then the other side notices that nobody has this one
-    context.undo.append(close_spares)
+    context.at_end.append(close_spares)  # before the tasks run: the other side is to notice that nobody has this one
     fill(IMAGE, pipe_id, write_end, packets, context)
     return ends
 
@@ -106,7 +105,7 @@ def _take_end(ends: _Ends, flags: int) -> int:
     """The end itself for the first who wants it, another description of it for others."""
     mode = files.access_mode(flags)
     fd = ends.by_mode.get(mode)
-    if fd in ends.spare:
-        ends.spare.remove(fd)
+    if fd is not None and fd not in ends.taken:
+        ends.taken.add(fd)
         return fd
     return files.reopen(next(iter(ends.by_mode.values())), mode | os.O_NONBLOCK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ def dump_dead(name: str, file: OpenFile, context: DumpContext) -> bool:
     return True
 
 
-def open_dead(pid: int, path: bytes, flags: int, context: RestoreContext) -> int:
+def open_dead(pid: int, path: bytes, flags: int, mnt_id: int, context: RestoreContext) -> int:
     """Open a file of /proc/PID while a stand-in has that pid."""
     stand_in(pid, context)
-    return context.open(os.fsdecode(path), flags)
+    return context.open(path, flags, mnt_id=mnt_id)

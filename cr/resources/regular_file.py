@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cr.contract.outside import external_name, inherited, take
+from cr.contract.mounts import image_mount_id
+from cr.contract.outside_files import external_name, inherited, take
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.kernel import files
@@ -55,7 +56,7 @@ class RegularFile(FdResource):
     def dump(cls, file: OpenFile, context: DumpContext) -> m.reg_file_entry:
         for reason in cls.obstacles(file, context):
             context.refuse(reason)
-        entry = describe(file)
+        entry = describe(file, context)
         outside = external_name(file, context)
         if outside is not None:
             entry.name, entry.ext = outside, True
@@ -91,14 +92,14 @@ class RegularFile(FdResource):
         return fd
 
 
-def describe(file: OpenFile) -> m.reg_file_entry:
+def describe(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
     """All but the name."""
     from images import messages as m
 
     flags = file.flags & ~os.O_CLOEXEC
     if file.fd < 0:
         flags &= ~os.O_PATH  # a mapping's or a directory's file: opened for its purpose at restore
-    entry = m.reg_file_entry(id=file.id, flags=flags, pos=file.pos, name="")
+    entry = m.reg_file_entry(id=file.id, flags=flags, pos=file.pos, name="", mnt_id=image_mount_id(file, context))
     entry.fown.CopyFrom(dump_owner(file))
     entry.mode = file.stat.st_mode
     appending = files.access_mode(flags) == os.O_WRONLY and flags & os.O_APPEND
@@ -114,7 +115,7 @@ def _find_name(file: OpenFile, context: DumpContext) -> str:
     name = file.link.removesuffix(DELETED)
     if dump_dead(name, file, context):
         return name
-    evasion = device.other_name(file, context, tree_root(file.task, context))
+    evasion = device.other_name(file, context, tree_root(file, context))
     if evasion is not None:
         return evasion
     if name == file.link and file.stat.st_nlink:
@@ -153,13 +154,13 @@ def open_entry(entry: m.reg_file_entry, context: RestoreContext) -> int:
         flags &= ~os.O_TMPFILE
     try:
         if remap is None:
-            return context.open(path, flags)
+            return context.open(path, flags, mnt_id=entry.mnt_id)
         if remap.remap_type == PROCFS:
-            return open_dead(remap.remap_id, path, flags, context)
+            return open_dead(remap.remap_id, path, flags, entry.mnt_id, context)
         if remap.remap_type == LINKED:
             base = linked_file(remap.remap_id, path, context)
         else:
-            base = ghost_file(remap.remap_id, path, context)
+            base = ghost_file(remap.remap_id, path, entry.mnt_id, context)
         return files.reopen(base, flags & ~os.O_NOFOLLOW)
     except OSError as error:
         raise CheckpointError(f"cannot open {entry.name}, which a task had open: {error.strerror}") from error

@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
+    from cr.contract.dumping import DumpTask
     from cr.kernel.proc import Mapping
 
 
-class Vdso(VmaResource):
+class _KernelMade(VmaResource):
+    private_pages = False
+    recreated = False
+
+    @classmethod
+    def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
+        return ()
+
+
+class Vdso(_KernelMade):
     """The kernel's shared library of fast system calls (vdso(7))."""
 
     status = VmaStatus.VDSO
-    private_pages = False
-    recreated = False
+    also = VmaStatus.REGULAR | VmaStatus.ANON_PRIVATE
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
         return mapping.path == "[vdso]"
 
 
-class Vvar(VmaResource):
+class Vvar(_KernelMade):
     """The variables that the vDSO reads."""
 
     status = VmaStatus.VVAR
-    private_pages = False
-    recreated = False
+    also = VmaStatus.REGULAR | VmaStatus.ANON_PRIVATE
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
         return mapping.path.startswith("[vvar")
 
 
-class Vsyscall(VmaResource):
+class Vsyscall(_KernelMade):
     """The page of old system calls at a fixed address, the same in every process."""
 
     status = VmaStatus.VSYSCALL
-    private_pages = False
-    recreated = False
+    also = VmaStatus.ANON_PRIVATE
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
         return mapping.path == "[vsyscall]"
+
+
+class Guard(_KernelMade):
+    """Pages within another mapping whose touch is a fault (madvise(2) MADV_GUARD_INSTALL): an entry of the
+    images, no mapping of its own."""
+
+    status = VmaStatus.GUARD
+    also = VmaStatus(0)
+
+    @classmethod
+    def recognises(cls, mapping: Mapping) -> bool:
+        return False

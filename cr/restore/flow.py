@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
+from cr import log
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
 from cr.kernel.rlimit import many_descriptors
@@ -12,16 +14,22 @@ from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
-from cr.restore import births, namespaces
+from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
-from cr.restore.memory import AddressSpace, leave
+from cr.restore.memory import AddressSpace
+from cr.restore.plan import plan
 from cr.restore.read import read
+from cr.restore.sessions import Family
+from cr.restore.vdso import leave
 
 
 def restore(options: Options) -> RestoreReport:
     """Bring the tree in `options.images_dir` back to life; on failure nothing of it remains."""
     began = time.monotonic_ns()
     context = read(options)
+    if options.dry_run:
+        context.report.steps = list(plan(context))
+        return context.report
     with many_descriptors():
         _build(Builder(context), options)
     options.notification("post-resume")
@@ -50,38 +58,67 @@ class Builder:
         self.context = context
         self.channel = Channel()
         self.seed: Tracee | None = None
+        self.family: Family | None = None
 
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
         context = self.context
         self._make_root()
-        for task in context.tasks:
-            AddressSpace(task, context, self.channel).build()
-            for child in task.children:
-                births.bear_child(context, task, child)
-        for task in context.tasks:
+        self._grow()
+        for task in context.live_tasks:
             births.bear_threads(context, task)
         self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
         for action in context.at_end:
             action()
+        self._complete()
+
+    def _grow(self) -> None:
+        """All processes with their address spaces, sessions and groups; those that are to be zombies die."""
+        context = self.context
+        self.family = family = Family(context)
+        for task in family.grow():
+            if task.parent is not None:
+                namespaces.enter(context, task)
+            if not task.is_zombie and births.owns(task, "vm_id"):
+                AddressSpace(task, context, self.channel).build()
+        family.group()
+        for task in context.tasks:
+            if task.is_zombie:
+                deaths.die(task, context)
+
+    def _complete(self) -> None:
+        """Our scratch memory goes, registers are set; tasks that were stopped stop again, children first."""
+        context = self.context
+        for task in reversed(context.live_tasks):
+            deaths.settle_news(task, context)
+            if births.owns(task, "vm_id"):
+                leave(task, context.foothold)
+            for thread in task.threads:
+                thread.puppet.store()
+            if task.stop_signal:
+                deaths.stop_again(task)
 
     def _make_root(self) -> None:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        context.give = self.channel.give
         self.seed = births.sow(context, self.channel)
+        namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
         context = self.context
-        holders = [task for task in context.tasks if not births.shares_descriptors(task)]
-        for task in holders:
-            placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
-            place(task.leader, placements, context, self.channel)
-        for task in holders:
+        for task in context.live_tasks:
+            directories.enter(task, context, self.channel)
+        for task in context.live_tasks:
+            if births.owns(task, "files_id"):
+                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                place(task.leader, placements, context, self.channel)
+        for task in context.live_tasks:
             program = Program()
             for slot in task.fds:
                 resource = fd_resource(slot.type)
@@ -90,7 +127,7 @@ class Builder:
             context.run(task.leader, program)
 
     def _rebuild(self, stage: Stage) -> None:
-        for task in self.context.tasks:
+        for task in self.context.live_tasks:
             for thread in task.threads:
                 program = Program()
                 for resource in task_resources(leader=thread.is_leader):
@@ -99,16 +136,18 @@ class Builder:
                 self.context.run(thread, program)
 
     def resume(self) -> None:
-        """Take our scratch memory out of the tasks and let all of them run."""
+        """Let all tasks run."""
         context = self.context
-        for task in context.tasks:
-            leave(task, context.foothold)
-        for task in context.tasks:
-            for thread in task.threads:
-                thread.puppet.store()
+        for action in context.before_release:
+            action()
+        context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
-        for task in context.tasks:
+        for task in context.live_tasks:
+            if task.stop_signal:
+                continue
+            if context.options.leave_stopped:
+                os.kill(task.puppet.tid, signal.SIGSTOP)
             for thread in task.threads:
                 thread.puppet.detach()
         for action in context.when_done:
@@ -121,8 +160,12 @@ class Builder:
         for tracee in [self.seed, *held]:
             if tracee is not None:
                 births.end(tracee.tid)
-        for undo in reversed(self.context.undo):
-            undo()
+        for tid in self.context.helpers:
+            births.end(tid)
+        if self.family is not None:
+            self.family.abandon()
+        for problem in self.context.undo.run():
+            log.warning(f"could not be taken back: {problem}")
         self._close()
 
     def _close(self) -> None:

@@ -39,6 +39,12 @@ class Channel:
         rights = array.array("i", descriptors)
         self.ours.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
+    def give(self, program: Program, descriptors: list[int]) -> list[int]:
+        """Send descriptors to the one puppet that will run `program`; its call that takes them, their numbers there."""
+        self.send(descriptors)
+        receive(program, len(descriptors))
+        return lowest_free(len(descriptors))
+
 
 def lowest_free(count: int) -> list[int]:
     """The numbers that a table holding nothing but the channel gives to `count` new descriptors."""

@@ -1,11 +1,24 @@
-"""The namespaces of the root puppet: made with it, filled before anything is restored into them."""
+"""The namespaces of the tree: made with the root puppet or handed over, filled before anything is restored into them.
+
+A task further down that has a namespace of its own leaves its parent's for it right after its birth.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+from cr.contract.outside import Joined, inherited, joined, open_joined
 from cr.contract.resource import NamespaceResource, namespace_resources
-from cr.contract.restoring import RestoreContext
+from cr.contract.restoring import RestoreContext, RestoreTask
+from cr.kernel.namespaces import CLONE_NEWUSER, FLAGS
+from cr.model import CheckpointError
+from cr.remote.foothold import Identity
+from cr.remote.program import Program
+from cr.remote.tracee import Tracee
+
+EXTERNAL_KINDS = {"net": "netns", "pid": "pidns"}
+"""Kinds of namespaces that an image can declare external, with the kind of that image."""
 
 
 def own_namespaces(context: RestoreContext) -> Iterator[tuple[type[NamespaceResource], int]]:
@@ -17,21 +30,124 @@ def own_namespaces(context: RestoreContext) -> Iterator[tuple[type[NamespaceReso
         ns_id = getattr(ids, resource.ids_field)
         if ns_id and ns_id != getattr(host, resource.ids_field):
             yield resource, ns_id
+        elif resource.shared_image(context):
+            yield resource, 0
+
+
+def handed_over(context: RestoreContext) -> dict[str, int]:
+    """Namespaces that exist already, by kind: descriptors of ours (--join-ns; --inherit-fd for external ones)."""
+    return context.once("namespaces handed over", lambda: _handed_over(context))
+
+
+def _handed_over(context: RestoreContext) -> dict[str, int]:
+    found = {join.kind: context.keep(open_joined(join)) for join in joined(context.options.join_ns)}
+    given = inherited(context.options.inherit_fd)
+    for resource, ns_id in own_namespaces(context):
+        key = _external_key(resource.name, ns_id, context)
+        if key is None or resource.name in found:
+            continue
+        if key not in given:
+            raise CheckpointError(
+                f"the {resource.name} namespace was left outside as {key}: hand one over with --inherit-fd fd[N]:{key}"
+            )
+        found[resource.name] = given[key]
+    return found
+
+
+def _external_key(kind: str, ns_id: int, context: RestoreContext) -> str | None:
+    image = EXTERNAL_KINDS.get(kind)
+    if image is None or not context.images.exists(image, ns_id):
+        return None
+    entry = context.images.read_one(image, ns_id)
+    return str(entry.ext_key) if entry.HasField("ext_key") else None
 
 
 def clone_flags(context: RestoreContext) -> int:
     """CLONE_NEW* flags with which the root puppet is created."""
+    outside = handed_over(context)
     flags = 0
     for resource, _ in own_namespaces(context):
-        flags |= resource.clone_flag
+        if resource.at_birth and resource.name not in outside:
+            flags |= resource.clone_flag
     return flags
+
+
+def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
+    """Before the root puppet is born: the seed joins the namespaces that exist already, which it inherits."""
+    outside = handed_over(context)
+    program = Program()
+    if outside:
+        ordered = sorted(outside, key=lambda kind: (FLAGS[kind] == CLONE_NEWUSER, kind))  # rights are lost with user
+        context.add_joins(program, [(outside[kind], FLAGS[kind]) for kind in ordered])
+    for join in joined(context.options.join_ns):
+        _take_ids(program, join)
+    if program.calls:
+        context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
+
+
+def _take_ids(program: Program, join: Joined) -> None:
+    if join.kind == "user":
+        if join.gid is not None:
+            program.call("setresgid", join.gid, join.gid, join.gid)
+        if join.uid is not None:
+            program.call("setresuid", join.uid, join.uid, join.uid)
 
 
 def fill(context: RestoreContext) -> None:
     """Restore the content of each new namespace of the root puppet, in the order of the resources."""
-    for resource, ns_id in own_namespaces(context):
+    outside = handed_over(context)
+    new = [(resource, ns_id) for resource, ns_id in own_namespaces(context) if resource.name not in outside]
+    first = [pair for pair in new if pair[0].order < 0]
+    _fill(first, context)
+    context.network_fd = _network(context, [resource.name for resource, _ in new])
+    context.options.notification("setup-namespaces", context.root.puppet.tid)
+    _fill([pair for pair in new if pair[0].order >= 0], context)
+    context.options.notification("post-setup-namespaces")
+
+
+def _fill(namespaces: list[tuple[type[NamespaceResource], int]], context: RestoreContext) -> None:
+    for resource, ns_id in namespaces:
         try:
             resource.restore(ns_id, context)
         except Exception as error:
             error.add_note(f"while restoring the {resource.name} namespace")
             raise
+
+
+def _network(context: RestoreContext, new: list[str]) -> int:
+    """Where sockets of the tree are made; -1 where that is our own namespace."""
+    if "net" in new:
+        return context.keep(os.open(f"/proc/{context.root.puppet.tid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    return handed_over(context).get("net", -1)
+
+
+def enter(context: RestoreContext, task: RestoreTask) -> None:
+    """Right after a task's birth: leave the parent's namespaces for those of its own."""
+    parent = task.parent
+    if parent is None or task.ids is None or parent.ids is None:
+        return
+    for resource in namespace_resources():
+        ns_id = getattr(task.ids, resource.ids_field)
+        if not ns_id or ns_id == getattr(parent.ids, resource.ids_field):
+            continue
+        holder = context.first_in(resource.ids_field, ns_id)
+        if holder is task:
+            program = Program()
+            if resource.at_birth:
+                program.call("unshare", resource.clone_flag)
+            context.run(task.leader, program)
+            _fill([(resource, ns_id)], context)
+        else:
+            _join_other(resource, holder, task, context)
+
+
+def _join_other(
+    resource: type[NamespaceResource], holder: RestoreTask, task: RestoreTask, context: RestoreContext
+) -> None:
+    fd = os.open(f"/proc/{holder.puppet.tid}/ns/{resource.name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        program = Program()
+        context.add_joins(program, [(fd, resource.clone_flag)])
+        context.run(task.leader, program)
+    finally:
+        os.close(fd)

@@ -81,9 +81,7 @@ def connect(path: str) -> int:
     try:
         stream.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
     except OSError as err:
-        raise ContainerError(
-            f"cannot connect to console socket {path}: {os.strerror(err.errno or 0).lower()}"
-        ) from err
+        raise ContainerError(f"cannot connect to console socket {path}: {os.strerror(err.errno or 0).lower()}") from err
     finally:
         os.close(directory)
     return stream.detach()

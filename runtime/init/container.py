@@ -1,8 +1,8 @@
 """The first process of a container, from its birth in new namespaces to its exec.
 
-It runs in the forked child of `create` or `run`.  Talk with the parent, in order: it waits for go (mappings
-and cgroup are there); asks for hooks (if any); says ready (the parent sets rlimits); says final.  Then it
-waits for `start` on the FIFO.
+It runs in the forked child of `create` or `run`.  Talk with the parent, in order: it waits for go (ids are
+mapped, the record is written); asks for hooks, if there are any; says ready (the parent has moved it into its
+cgroup by then, and sets rlimits); says final.  Then it waits for `start` on the FIFO.
 """
 
 from __future__ import annotations
@@ -59,8 +59,6 @@ def main(plan: InitPlan, channel: Channel) -> None:
     """Everything up to the exec; returns only by an exception."""
     channel.expect("go")
     birth()
-    if "cgroup" in plan.spaces.new:
-        unshare(CLONE_NEWCGROUP)
     if plan.keyring:
         new_keyring(plan.container)
     if "network" in plan.spaces.new:
@@ -69,6 +67,8 @@ def main(plan: InitPlan, channel: Channel) -> None:
     _build_root(plan, channel)
     own_dev_null()
     channel.ask("ready")
+    if "cgroup" in plan.spaces.new:
+        unshare(CLONE_NEWCGROUP)  # its root is our cgroup now
     program = become(plan.process)
     prctl.set_parent_death_signal(0)
     channel.send(kind="final")

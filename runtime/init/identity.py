@@ -70,9 +70,7 @@ def set_user(user: User, sets: CapabilitySets, groups_allowed: bool) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as err:
-        raise ContainerError(
-            f"cannot become uid {uid}, gid {gid}: they must be mapped in the user namespace"
-        ) from err
+        raise ContainerError(f"cannot become uid {uid}, gid {gid}: they must be mapped in the user namespace") from err
     prctl.set_keep_capabilities(False)
     caps.capset(sets.effective, sets.permitted, sets.inheritable)
     caps.set_ambient(sets.ambient)

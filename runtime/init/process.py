@@ -43,9 +43,7 @@ def new_keyring(container: str) -> None:
         keys.set_key_permissions(key, 0x3F3F0000 | _KEY_SEARCH)
     except OSError as err:
         if err.errno not in (1, 13, 38):  # EPERM, EACCES, ENOSYS
-            raise ContainerError(
-                f"cannot make a session keyring ({reason(err)}); use --no-new-keyring"
-            ) from err
+            raise ContainerError(f"cannot make a session keyring ({reason(err)}); use --no-new-keyring") from err
 
 
 def reset_signals() -> None:

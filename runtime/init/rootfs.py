@@ -66,9 +66,7 @@ def _pivot() -> None:
     try:
         m.pivot_root(".", ".")
     except OSError as err:
-        raise ContainerError(
-            f"pivot_root failed ({reason(err)}); a root on a ramdisk needs --no-pivot"
-        ) from err
+        raise ContainerError(f"pivot_root failed ({reason(err)}); a root on a ramdisk needs --no-pivot") from err
     os.fchdir(old)
     m.mount(None, ".", None, m.MS_SLAVE | m.MS_REC)
     m.umount2(".", m.MNT_DETACH)

@@ -41,9 +41,7 @@ def write_sysctl(name: str, value: str) -> None:
         finally:
             os.close(fd)
     except OSError as err:
-        raise ContainerError(
-            f"cannot set {path} to {value!r}: {os.strerror(err.errno or 0).lower()}"
-        ) from err
+        raise ContainerError(f"cannot set {path} to {value!r}: {os.strerror(err.errno or 0).lower()}") from err
 
 
 def loopback_up() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.container import Container
-from runtime.delete import destroy, kill_init
+from runtime.delete import destroy, kill_init, unmount_restore_root
 from runtime.errors import ContainerError
 from runtime.options import Option, Verb
 from runtime.store import Store
@@ -18,9 +18,7 @@ VERB = Verb(
     "delete",
     "delete any resources held by the container",
     "<container-id>",
-    options=(
-        Option("force", "delete the container if it is still running (uses SIGKILL)", "flag", short="f"),
-    ),
+    options=(Option("force", "delete the container if it is still running (uses SIGKILL)", "flag", short="f"),),
 )
 
 
@@ -46,5 +44,6 @@ def _without_record(store: Store, force: bool) -> int:
         raise ContainerError("container does not exist")
     if store.exists():
         store.lock()
+        unmount_restore_root(store)
         store.remove()
     return 0

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from cgroups import CgroupError
+from cgroups import CgroupError, node
 from cgroups import properties as props
 from cgroups.collect import namespace_prefix, topmost
-from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupSet, CgroupTree
-from cgroups.restore import Mode, at_namespace_root, parse_mode, relocate
+from cgroups.hierarchies import Hierarchy, Layout
+from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupProperty, CgroupSet, CgroupTree
+from cgroups.restore import Mode, at_namespace_root, parse_mode, relocate, restore
 from cgroups.roots import Roots, common_root, parse_roots, replant
+from cgroups.undo import UndoStep, undo
+from cgroups.writing import write_property
 
 MANUAL = """\
 "c1":
@@ -128,3 +133,76 @@ def test_modes_are_named() -> None:
     assert parse_mode("strict") is Mode.STRICT
     with pytest.raises(CgroupError, match="hard is not a mode; take one of ignore, none, props"):
         parse_mode("hard")
+
+
+def test_a_hierarchys_root_is_left_to_the_host(tmp_path: Path) -> None:
+    (tmp_path / "cpu.shares").write_text("1024\n")
+    layout = Layout("v1", (Hierarchy("cpu", 1, ("cpu",), str(tmp_path)),))
+    root = CgroupDir("", (), (CgroupProperty("cpu.shares", "7"),))
+    tree = CgroupTree((), (CgroupController(("cpu",), (root,)),))
+    for mode in (Mode.FULL, Mode.STRICT, Mode.PROPS, Mode.SOFT, Mode.NONE):
+        assert restore(tree, mode, layout=layout).steps == []
+    assert (tmp_path / "cpu.shares").read_text() == "1024\n"
+
+
+def test_cgroups_of_a_missing_hierarchy_are_refused(tmp_path: Path) -> None:
+    layout = Layout("v1", (Hierarchy("cpu", 1, ("cpu",), str(tmp_path)),))
+    used = CgroupTree((), (CgroupController(("memory",), (CgroupDir("box"),)),))
+    with pytest.raises(CgroupError, match="hierarchy memory, which this host does not mount"):
+        restore(used, layout=layout)
+    assert restore(used, Mode.IGNORE, layout=layout).steps == []
+    unused = CgroupTree((), (CgroupController(("memory",), (CgroupDir(""),)),))
+    assert restore(unused, layout=layout).steps == []
+
+
+@pytest.fixture
+def steps() -> list[UndoStep]:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "value", "after"),
+    [
+        ("cpu.shares", "1024\n", "512", "512"),
+        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", "1", "1"),
+        ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", "oom_kill_disable 1\nunder_oom 0", "1"),
+        ("cgroup.subtree_control", "cpu\n", "cpu memory", "+memory"),
+        ("freezer.state", "THAWED\n", "FREEZING", "FROZEN"),
+        ("cgroup.type", "domain\n", "threaded", "threaded"),
+        ("cgroup.type", "domain\n", "domain threaded", "domain\n"),
+        ("memory.use_hierarchy", "0\n", "1", "0\n"),
+        ("tasks", "\n", "", "\n"),
+    ],
+)
+def test_each_file_is_written_in_its_own_way(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[UndoStep],
+    name: str,
+    before: str,
+    value: str,
+    after: str,
+) -> None:
+    monkeypatch.setattr(node, "write_file", lambda path, text: Path(path).write_text(text))
+    (tmp_path / name).write_text(before)
+    write_property(node.Node(str(tmp_path), 1), CgroupProperty(name, value), steps)
+    assert (tmp_path / name).read_text() == after
+
+
+def test_a_limit_without_a_file_is_not_lost_in_silence(tmp_path: Path, steps: list[UndoStep]) -> None:
+    here = node.Node(str(tmp_path), 1)
+    with pytest.raises(CgroupError, match=r"cgroup property pids\.max = '7' cannot be restored"):
+        write_property(here, CgroupProperty("pids.max", "7"), steps)
+    write_property(here, CgroupProperty("pids.max", "max"), steps)
+    write_property(here, CgroupProperty("memory.limit_in_bytes", "9223372036854771712"), steps)
+    assert steps == []
+
+
+def test_undo_goes_on_after_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    (tmp_path / "full/x").mkdir(parents=True)
+    (tmp_path / "full/x/file").write_text("")
+    todo = [UndoStep("write", str(tmp_path / "f"), "old"), UndoStep("rmdir", str(tmp_path / "full"))]
+    failures = undo([*todo, UndoStep("write", str(tmp_path / "gone"), "x"), UndoStep("rmdir", str(tmp_path / "no"))])
+    assert [str(failure).split(":")[0] for failure in failures] == [f"cannot remove cgroup {tmp_path}/full/x"]
+    assert (tmp_path / "f").read_text() == "old"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -14,8 +15,8 @@ import pytest
 import cgroups
 from cgroups import freezer
 from cgroups.collect import Selection, collect
-from cgroups.model import CgroupTree
-from cgroups.move import move
+from cgroups.model import CgroupSet, CgroupTree
+from cgroups.move import _move_in, move
 from cgroups.restore import Mode, restore
 from cgroups.roots import Roots
 
@@ -210,9 +211,122 @@ assert not manager.exists()
 """
 
 
-def test_a_pure_v2_view() -> None:
+THREADED_V2 = """
+import subprocess, sys, os
+from pathlib import Path
+import cgroups
+from cgroups.collect import collect
+from cgroups.move import move
+from cgroups.restore import Mode, restore
+def start():
+    task = subprocess.Popen([sys.executable, "-c", sys.argv[2]], stdin=-1, stdout=-1, text=True)
+    return task, int(task.stdout.readline())
+manager = cgroups.Manager(sys.argv[1])
+(old, old_thread), (new, new_thread) = start(), start()
+try:
+    manager.create()
+    top = Path(manager.paths()[""])
+    (top / "t").mkdir()
+    (top / "t/cgroup.type").write_text("threaded")
+    manager.attach(old.pid)
+    (top / "t/cgroup.threads").write_text(str(old_thread))
+    tree = collect([old.pid])
+    assert tree.controllers[0].is_threaded
+    old.kill(); old.wait()
+    manager.delete()
+    result = restore(tree, Mode.STRICT)
+    main, thread = (tree.set_by_id(tree.of_task[task]) for task in (old.pid, old_thread))
+    move(new.pid, main)
+    move(new_thread, thread, thread_of=new.pid)
+    result.finish()
+    assert collect([new.pid]).controllers == tree.controllers
+    assert cgroups.membership(new.pid, new_thread)[""] == sys.argv[1] + "/t"
+    new.kill(); new.wait()
+    assert result.undo() == []
+finally:
+    for task in (old, new):
+        task.kill(); task.wait()
+    manager.delete()
+"""
+
+
+@pytest.mark.parametrize("script", [PURE_V2, THREADED_V2], ids=["life", "threaded"])
+def test_a_pure_v2_view(script: str) -> None:
     inner = 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
     name = f"/woodfrog-test-{os.getpid()}-v2"
-    command = ["unshare", "-m", "sh", "-c", inner, "sh", sys.executable, "-c", PURE_V2, name]
+    command = ["unshare", "-m", "sh", "-c", inner, "sh", sys.executable, "-c", script, name, THREADS]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
+
+
+THREADS = """
+import sys, threading
+ready = threading.Event()
+def body():
+    print(threading.get_native_id(), flush=True)
+    ready.wait()
+threading.Thread(target=body, daemon=True).start()
+sys.stdin.readline()
+"""
+
+
+def test_a_thread_has_a_set_of_its_own(manager: cgroups.Manager) -> None:
+    needs("pids", "cpu")
+    other = cgroups.Manager(manager.path + "-thread")
+    task = subprocess.Popen([sys.executable, "-c", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with task:
+        assert task.stdout is not None
+        tid = int(task.stdout.readline())
+        try:
+            manager.create()
+            other.create()
+            manager.attach(task.pid)
+            Path(other.paths()["cpu"], "tasks").write_text(str(tid))
+            tree = collect([task.pid])
+            sets = [tree.set_by_id(tree.of_task[t]) for t in (task.pid, tid)]
+            assert sets[0] is not None and sets[1] is not None
+            paths = [{m.name: m.path for m in s.members} for s in sets if s is not None]
+            assert paths[0] | {"cpu": other.path} == paths[1]
+            cpu = next(c for c in tree.controllers if c.names == ("cpu",))
+            assert [d.name for d in cpu.dirs] == [manager.path[1:], other.path[1:]]
+            move(tid, sets[0], thread_of=task.pid)
+            assert cgroups.membership(task.pid, tid)["cpu"] == manager.path
+            move(tid, sets[1], thread_of=task.pid)
+            assert cgroups.membership(task.pid, tid)["cpu"] == other.path
+            with pytest.raises(cgroups.CgroupError, match="cannot move task 4194399 to cgroup"):
+                move_missing(sets[0])
+        finally:
+            task.kill()
+            task.wait(10)
+            other.delete()
+
+
+def move_missing(to: CgroupSet) -> None:
+    """A pid beyond pid_max is nobody."""
+    hierarchy = cgroups.layout().named(to.members[1].name)
+    assert hierarchy is not None
+    _move_in(4194399, to.members[1], hierarchy, False)
+
+
+def test_oom_kills_are_told(manager: cgroups.Manager) -> None:
+    needs("memory")
+    manager.create()
+    manager.apply({"memory": {"limit": 8 << 20, "swap": 8 << 20}})
+    eater = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.readline(); b = b'x' * (64 << 20)"], stdin=-1
+    )
+    with eater:
+        manager.attach(eater.pid)
+        watch = manager.oom_watch()
+        try:
+            assert eater.stdin is not None
+            poller = select.poll()
+            poller.register(watch.fd, watch.events)
+            eater.stdin.write(b"\n")
+            eater.stdin.flush()
+            assert poller.poll(20_000), "no OOM event in 20 s"
+            assert eater.wait(20) == -9
+            assert watch.kills() >= 1
+        finally:
+            watch.close()
+            eater.kill()

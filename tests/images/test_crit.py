@@ -127,9 +127,7 @@ PRETTY: list[tuple[Any, dict[str, Any]]] = [
         },
     ),
     (
-        m.inet_sk_entry(
-            family=2, type=1, proto=132, state=10, src_addr=[0x0100007F], dst_addr=[0, 0, 0, 0x01000000]
-        ),
+        m.inet_sk_entry(family=2, type=1, proto=132, state=10, src_addr=[0x0100007F], dst_addr=[0, 0, 0, 0x01000000]),
         {
             "family": "INET",
             "type": "STREAM",

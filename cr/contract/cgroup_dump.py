@@ -1,0 +1,76 @@
+"""Which cgroups the tree is in, read once a dump and written to cgroup.img."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cr.kernel import proc
+from cr.kernel.namespaces import inside_of
+
+if TYPE_CHECKING:
+    from cgroups.collect import Selection
+    from cgroups.model import CgroupTree
+    from cgroups.properties import ControllerSpec
+    from cr.contract.dumping import DumpContext
+    from cr.options import Options
+    from images import messages as m
+
+FROZEN_BY_US = "frozen cgroups"
+"""Key in `context.shared` of the directories that were thawed before the dump froze them itself."""
+
+
+def cgroup_tree(context: DumpContext) -> CgroupTree:
+    """The sets of all tasks and threads; cgroup.img is written unless all are in the engine's own."""
+    return context.once("cgroup tree", lambda: _collect(context))
+
+
+def _collect(context: DumpContext) -> CgroupTree:
+    from cgroups.collect import collect
+    from cr.contract.cgroup_images import to_message
+
+    tree = collect([task.pid for task in context.live_tasks], _selection(context), inside=_seen_inside)
+    if set(tree.of_task.values()) - {tree.own_set}:
+        context.images.write("cgroup", entries=[to_message(tree)])
+    own_set = tree.own_set or 0
+
+    def note(inventory: m.inventory_entry) -> None:
+        inventory.root_cg_set = own_set
+
+    changes: list[object] = context.once("inventory", list)
+    changes.append(note)
+    return tree
+
+
+def _seen_inside(pid: int) -> Mapping[str, str] | None:
+    """/proc/PID/cgroup as the task sees it; None where that is what we see."""
+    from cgroups.hierarchies import membership
+
+    if proc.namespace_inode(pid, "cgroup") == proc.namespace_inode("self", "cgroup"):
+        return None
+    with inside_of(pid, "cgroup"):
+        return membership(pid)
+
+
+def _selection(context: DumpContext) -> Selection:
+    from cgroups.collect import Selection
+    from cgroups.properties import choose
+    from cgroups.roots import parse_roots
+
+    options = context.options
+    controllers = frozenset(options.cgroup_dump_controller) or None
+    frozen: frozenset[str] = frozenset(context.once(FROZEN_BY_US, list))
+    properties = choose(_specs(options), options.cgroup_props_ignore_default)
+    return Selection(properties, controllers, parse_roots(options.cgroup_root), frozen)
+
+
+def _specs(options: Options) -> list[ControllerSpec]:
+    from cgroups.properties import parse_spec
+
+    specs: list[ControllerSpec] = []
+    if options.cgroup_props:
+        specs += parse_spec(options.cgroup_props)
+    if options.cgroup_props_file:
+        specs += parse_spec(Path(options.cgroup_props_file).read_text(), options.cgroup_props_file)
+    return specs

@@ -1,0 +1,66 @@
+"""The cgroups of the images, made once a restore in the mode of --manage-cgroups, and tasks put into them."""
+
+from __future__ import annotations
+
+import errno
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cgroups.model import CgroupSet
+    from cgroups.restore import Restored
+    from cgroups.undo import UndoStep
+    from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
+
+
+def restored_cgroups(context: RestoreContext) -> Restored | None:
+    """The cgroups, made at the first call; None where the images have none or they are to be ignored."""
+    return context.once("cgroups", lambda: _restore(context))
+
+
+def _restore(context: RestoreContext) -> Restored | None:
+    from cgroups.restore import Mode, parse_mode, restore
+    from cgroups.roots import parse_roots
+    from cr.contract.cgroup_images import from_message
+
+    mode = parse_mode(context.options.manage_cgroups or "")
+    if mode is Mode.IGNORE or not context.images.exists("cgroup"):
+        return None
+    own = context.inventory.root_cg_set if context.inventory is not None else 0
+    tree = from_message(context.images.read_one("cgroup"), own)
+    restored = restore(tree, mode, parse_roots(context.options.cgroup_root))
+    if restored.steps:
+        context.undo.append(partial(take_back, tuple(restored.steps)))
+    if restored.late:
+        context.before_release.append(restored.finish)
+    return restored
+
+
+def take_back(steps: tuple[UndoStep, ...]) -> None:
+    """Remove what a restore had made; OSError with all that could not be."""
+    from cgroups.undo import undo
+
+    if failures := undo(steps):
+        raise OSError(errno.EBUSY, "; ".join(str(failure) for failure in failures))
+
+
+def set_of(thread: RestoreThread, context: RestoreContext) -> CgroupSet | None:
+    """Where a thread was; None where that was the engine's own place, or is not known."""
+    restored = restored_cgroups(context)
+    if restored is None:
+        return None
+    core = thread.task.core
+    number = core.tc.cg_set
+    if thread.core.thread_core.HasField("cg_set"):
+        number = thread.core.thread_core.cg_set
+    return None if number == restored.tree.own_set else restored.tree.set_by_id(number)
+
+
+def move_task(task: RestoreTask, context: RestoreContext, *, to_namespace_root: bool = False) -> None:
+    """Move a puppet to its set; or to the place that is the root of its cgroup namespace."""
+    from cgroups.move import move
+    from cgroups.restore import at_namespace_root
+
+    place = set_of(task.leader, context)
+    if place is not None:
+        move(task.puppet.tid, at_namespace_root(place) if to_namespace_root else place)

@@ -1,0 +1,44 @@
+"""The network namespaces that sockets live in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cr.contract.dumping import DumpContext
+from cr.kernel import proc
+from cr.kernel.clone import CLONE_NEWNET
+from cr.kernel.namespaces import setns
+from cr.kernel.sockets import network_of
+
+
+@contextmanager
+def inside(namespace_fd: int) -> Iterator[None]:
+    """Inside the block this thread is in that network namespace."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(namespace_fd, CLONE_NEWNET)
+        yield
+    finally:
+        setns(own, CLONE_NEWNET)
+        os.close(own)
+
+
+@contextmanager
+def network_of_socket(fd: int) -> Iterator[int]:
+    """Inside the block this thread is in the network namespace of a socket; gives the namespace's inode."""
+    namespace = network_of(fd)
+    try:
+        with inside(namespace):
+            yield os.fstat(namespace).st_ino
+    finally:
+        os.close(namespace)
+
+
+def network_ids(context: DumpContext) -> dict[int, int]:
+    """Inode of each network namespace that a task is in -> its number in the images."""
+    return context.once(
+        network_ids,
+        lambda: {proc.namespace_inode(task.pid, "net"): task.ids["net_ns_id"] for task in context.live_tasks},
+    )

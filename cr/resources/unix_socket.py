@@ -1,0 +1,174 @@
+"""Unix sockets (unix(7)): pairs, named and abstract ones, what is queued in them, what waits to be accepted."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cr.contract.externals import externals
+from cr.contract.network import network_ids, network_of_socket
+from cr.contract.owner import dump_owner
+from cr.contract.resource import FdResource
+from cr.contract.socket_options import dump_options
+from cr.contract.sockets import family_of
+from cr.kernel import sock_diag
+from cr.kernel.sockets import LISTEN, unread_by_peer
+from cr.resources.unix_build import UnixFamily
+from cr.resources.unix_names import describe_name
+from cr.resources.unix_queue import Packet, read_queue, write_queues
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, OpenFile
+    from cr.contract.restoring import RestoreContext
+    from cr.kernel.sock_diag import UnixFacts
+    from images import messages as m
+
+EXTERNAL = 1  # bit of unix_sk_entry.uflags: the socket is not ours, others are connected to it
+
+
+@dataclass
+class _Found:
+    """The unix sockets met during a dump."""
+
+    files: dict[int, OpenFile] = field(default_factory=dict)
+    facts: dict[int, UnixFacts] = field(default_factory=dict)
+    networks: dict[int, int] = field(default_factory=dict)
+    entries: dict[int, m.unix_sk_entry] = field(default_factory=dict)
+    packets: list[tuple[int, Packet]] = field(default_factory=list)
+
+
+def _found(context: DumpContext) -> _Found:
+    return context.once(UnixSocket, _Found)
+
+
+class UnixSocket(FdResource):
+    """socket(AF_UNIX, ...), socketpair(2), accept(2)."""
+
+    type = 5
+    field = "usk"
+
+    @classmethod
+    def recognises(cls, file: OpenFile) -> bool:
+        return family_of(file) == socket.AF_UNIX
+
+    @classmethod
+    def dump(cls, file: OpenFile, context: DumpContext) -> m.unix_sk_entry:
+        from images import messages as m
+
+        inode, found = file.stat.st_ino, _found(context)
+        with network_of_socket(file.local) as network:
+            facts = sock_diag.unix_socket(inode)
+        entry = m.unix_sk_entry(id=file.id, ino=inode, type=facts.type, state=facts.state, uflags=0)
+        entry.flags = file.flags & ~os.O_CLOEXEC
+        entry.backlog = facts.send_queue
+        entry.peer = facts.peer or 0
+        entry.fown.CopyFrom(dump_owner(file))
+        entry.opts.CopyFrom(dump_options(file.local))
+        describe_name(entry, facts, file, context)
+        if facts.shutdown:
+            entry.shutdown = facts.shutdown  # type: ignore[assignment]
+        entry.ns_id = network_ids(context).get(network, 0)
+        found.files[inode], found.facts[inode], found.networks[inode] = file, facts, network
+        found.entries[inode] = entry
+        if facts.state != LISTEN:
+            context.files.later(lambda: _read_queue(file, facts, context))
+        return entry
+
+    @classmethod
+    def finish_dump(cls, context: DumpContext) -> None:
+        found = _found(context)
+        for inode, facts in found.facts.items():
+            if facts.state == LISTEN:
+                _note_waiting(inode, facts, found, context)
+        for inode in list(found.facts):
+            _check_peer(inode, found, context)
+        write_queues(found.packets, context)
+
+    @classmethod
+    def describe(cls, entry: m.unix_sk_entry) -> str:
+        name = f" named {os.fsdecode(entry.name.rstrip(bytes(1)))!r}" if entry.name else ""
+        return f"unix socket {entry.id:#x}{name}"
+
+    @classmethod
+    def make(cls, entry: m.unix_sk_entry, context: RestoreContext) -> int:
+        family = context.once(cls, lambda: UnixFamily(context))
+        return family.descriptor(entry)
+
+
+def _read_queue(file: OpenFile, facts: UnixFacts, context: DumpContext) -> None:
+    for packet in read_queue(file, facts, context):
+        _found(context).packets.append((file.id, packet))
+
+
+def _note_waiting(inode: int, facts: UnixFacts, found: _Found, context: DumpContext) -> None:
+    """Clients that listen(2) holds for accept(2): the images give them the listening socket as peer."""
+    name = describe_inode(inode, found)
+    for client in facts.waiting:
+        if client == 0:
+            context.refuse(
+                f"a connection waits to be accepted at {name} whose client is gone: let the server accept it first"
+            )
+        elif client not in found.entries:
+            context.refuse(
+                f"a connection from outside of the tree (socket inode {client}) waits to be accepted at {name}: "
+                "end that client, or let the server accept it first"
+            )
+        elif unread_by_peer(found.files[client].local):
+            context.refuse(
+                f"a connection with data in it waits to be accepted at {name}: let the server accept it first"
+            )
+        else:
+            found.entries[client].peer = inode
+
+
+def describe_inode(inode: int, found: _Found) -> str:
+    entry = found.entries[inode]
+    name = os.fsdecode(entry.name.rstrip(b"\0")).replace("\0", "@") or f"socket:[{inode}]"
+    return f"{name} of {found.files[inode].task}"
+
+
+def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
+    """The other end must be in the tree, or be allowed to stay outside of it."""
+    entry, facts = found.entries[inode], found.facts[inode]
+    if entry.peer in found.entries:
+        return
+    connected = entry.type != socket.SOCK_DGRAM and facts.peer == 0 and facts.shutdown != 3
+    if not entry.peer and not connected:
+        return
+    if not _may_be_external(inode, entry.peer, context):
+        context.refuse(
+            f"{found.files[inode]} is connected to a unix socket outside of the tree (inode {entry.peer}): "
+            f"use --ext-unix-sk, or --external unix[{entry.peer}]"
+        )
+    elif entry.peer:
+        _add_external(entry, found, context)
+
+
+def _may_be_external(inode: int, peer: int, context: DumpContext) -> bool:
+    either = {str(inode), str(peer)}
+    if either & externals(context.options, "unix").keys():
+        return True
+    allowed = context.options.ext_unix_sk
+    return allowed is not None and (not allowed or bool(either & set(allowed.replace(" ", "").split(","))))
+
+
+def _add_external(entry: m.unix_sk_entry, found: _Found, context: DumpContext) -> None:
+    """A record of the socket outside: its name is where to connect to again."""
+    from images import messages as m
+
+    with network_of_socket(found.files[entry.ino].local):
+        facts = sock_diag.unix_socket(entry.peer)
+    outside = m.unix_sk_entry(
+        id=context.files.new_id(), ino=entry.peer, type=facts.type, state=LISTEN, flags=0, uflags=EXTERNAL,
+        backlog=0, peer=0, name=facts.name and facts.name.rstrip(b"\0") + b"\0" if facts.file else facts.name,
+    )  # fmt: skip
+    outside.fown.CopyFrom(m.fown_entry(uid=0, euid=0, signum=0, pid_type=0, pid=0))
+    outside.opts.CopyFrom(
+        m.sk_opts_entry(
+            so_sndbuf=0, so_rcvbuf=0, so_snd_tmo_sec=0, so_snd_tmo_usec=0, so_rcv_tmo_sec=0, so_rcv_tmo_usec=0
+        )
+    )
+    found.entries[entry.peer] = outside
+    context.files.add_record(UnixSocket, outside)

@@ -1,0 +1,106 @@
+"""The checkpoint of a container."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from runtime import cgroup
+from runtime.engine import DumpRequest, Engine
+from runtime.errors import ContainerError, reason
+from runtime.frozen import binds, stdio
+from runtime.namespaces import Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from runtime.container import Container
+
+DEFAULT_DIRECTORY = "checkpoint"
+
+
+def image_directory(values: dict[str, Any], create: bool) -> str:
+    """The absolute image directory, by default "checkpoint" where we stand.  The work path is made too."""
+    path = os.path.abspath(values["image_path"] or DEFAULT_DIRECTORY)
+    try:
+        if create:
+            os.makedirs(path, 0o700, exist_ok=True)
+        elif not os.path.isdir(path):
+            raise ContainerError(f"there is no image directory {path}; name one with --image-path")
+        if values["work_path"]:
+            values["work_path"] = os.path.abspath(values["work_path"])
+            os.makedirs(values["work_path"], 0o700, exist_ok=True)
+    except OSError as err:
+        raise ContainerError(f"cannot make the directory {reason(err)}") from err
+    return path
+
+
+def check_parent(directory: str, parent: str) -> None:
+    """runc's rules: relative to the image directory, and there."""
+    if not parent:
+        return
+    if os.path.isabs(parent):
+        raise ContainerError("--parent-path must be relative to --image-path")
+    if not os.path.isdir(os.path.join(directory, parent)):
+        raise ContainerError(f"there is no directory {os.path.join(directory, parent)} (--parent-path)")
+
+
+def check_status(container: Container) -> None:
+    """Only what runs can be frozen; a paused container can too."""
+    status = container.status()
+    if status not in ("running", "paused"):
+        raise ContainerError(f"Container cannot be checkpointed in {status} state")
+
+
+def compose(
+    container: Container,
+    directory: str,
+    options: dict[str, Any],
+    cgroups: Sequence[tuple[str, str]],
+    masked_files: Sequence[str],
+) -> DumpRequest:
+    """The request for this container; reads nothing but its record and, for joined ones, namespace inodes."""
+    config = container.config
+    spaces = Namespaces(config.get("linux") or {})
+    external = [*binds.dump_externals(config, cgroups, masked_files), *options.get("external", [])]
+    external += binds.dump_namespaces(spaces, lambda path: os.stat(path).st_ino)
+    freezer: str = container.record["cgroup"]["freezer"]
+    return DumpRequest(
+        container.pid,
+        directory,
+        {
+            "log_file": "dump.log",
+            "verbosity": 4,
+            "root": container.record["rootfs"],
+            "freeze_cgroup": freezer,
+            **options,
+            "external": external,
+        },
+    )
+
+
+def masked_files(container: Container) -> list[str]:
+    """Those masked paths that are files in the container: /dev/null lies over them."""
+    found = []
+    for path in (container.config.get("linux") or {}).get("maskedPaths") or []:
+        try:
+            mode = os.stat(f"/proc/{container.pid}/root{path}").st_mode
+        except OSError:
+            continue  # this kernel has no such file, so nothing was masked
+        if not stat.S_ISDIR(mode):
+            found.append(path)
+    return found
+
+
+def freeze(container: Container, engine: Engine, directory: str, options: dict[str, Any]) -> None:
+    """Dump the container.  One that was paused and runs on stays paused.  The caller holds the lock."""
+    paused = container.status() == "paused"
+    manager = container.manager()
+    outside = [*stdio.write(directory, container.pid), *options.get("external", [])]
+    cgroups, masked = cgroup.for_mounts(manager), masked_files(container)
+    request = compose(container, directory, {**options, "external": outside}, cgroups, masked)
+    engine.dump(request, lambda event, pid, fd: None)
+    if paused and container.running() and not manager.frozen():
+        manager.freeze()

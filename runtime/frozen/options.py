@@ -1,0 +1,99 @@
+"""runc's options of checkpoint and restore as options of the engine; pure."""
+
+from __future__ import annotations
+
+from runtime.errors import ContainerError
+from runtime.options import Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MODES = ("soft", "full", "strict", "ignore", "none", "props")
+EMPTY_NS = ("network", "net")
+
+SHARED = (
+    Option("image-path", "path of the image files"),
+    Option("work-path", "path for work files and logs"),
+    Option("tcp-established", "allow open tcp connections", "flag"),
+    Option("ext-unix-sk", "allow external unix sockets", "flag"),
+    Option("shell-job", "allow shell jobs", "flag"),
+    Option("file-locks", "handle file locks, for safety", "flag"),
+    Option("manage-cgroups-mode", "cgroups mode: 'soft' (default), 'full', 'strict' and 'ignore'"),
+    Option("empty-ns", "create a namespace, but don't restore its properties", "list"),
+    Option("auto-dedup", "deduplicate memory images", "flag"),
+    Option("lazy-pages", "restore memory pages lazily by userfaultfd", "flag"),
+)
+CHECKPOINT = (
+    *SHARED,
+    Option("parent-path", "path of the previous image files in pre-dump"),
+    Option("leave-running", "leave the process running after checkpointing", "flag"),
+    Option("status-fd", "a \\0 is written to this descriptor once lazy-pages is ready", "int", default=-1),
+    Option("page-server", "ADDRESS:PORT of the page server"),
+    Option("pre-dump", "dump the container's memory only, leave the container running", "flag"),
+)
+RESTORE = (
+    *SHARED,
+    Option("bundle", "path to the root of the bundle directory", short="b"),
+    Option("console-socket", "path to an AF_UNIX socket which receives the master of the terminal"),
+    Option("detach", "detach from the container's process", "flag", short="d"),
+    Option("pid-file", "the file to write the process id to"),
+    Option("no-subreaper", "do not become the parent of orphaned processes", "flag"),
+    Option("no-pivot", "accepted: the engine's way into the root does not depend on it", "flag"),
+    Option("lsm-profile", "an LSM profile to be used during restore in the form of TYPE:NAME"),
+    Option("lsm-mount-context", "an LSM mount context to be used during restore"),
+)
+# flags that mean the same to the engine, by their name on the command line with underscores
+_SAME = ("tcp_established", "shell_job", "file_locks", "auto_dedup", "lazy_pages", "leave_running", "pre_dump")
+
+
+def shared_options(values: dict[str, Any]) -> dict[str, Any]:
+    """What the command line says, for either direction; only what is not the default is in the result."""
+    options: dict[str, Any] = {name: True for name in _SAME if values.get(name)}
+    if values["ext_unix_sk"]:
+        options["ext_unix_sk"] = ""
+    options["manage_cgroups"] = cgroup_mode(values["manage_cgroups_mode"])
+    options["empty_ns"] = empty_namespaces(values["empty_ns"])
+    for name in ("lsm_profile", "lsm_mount_context"):
+        if values.get(name):
+            options[name] = values[name]
+    if values["work_path"]:
+        options["work_dir"] = values["work_path"]
+    return options
+
+
+def dump_options(values: dict[str, Any]) -> dict[str, Any]:
+    """The further ones of checkpoint."""
+    options = shared_options(values)
+    if values["parent_path"]:
+        options["prev_images_dir"] = values["parent_path"]
+        options["track_mem"] = True
+    if values["status_fd"] >= 0:
+        options["status_fd"] = values["status_fd"]
+    if values["page_server"]:
+        address, port = page_server(values["page_server"])
+        options.update(page_server=True, address=address, port=port)
+    return options
+
+
+def cgroup_mode(text: str) -> str:
+    """The mode, "soft" by default.  Raises ContainerError."""
+    if text and text not in MODES:
+        raise ContainerError(f"Invalid manage cgroups mode {text!r}; it is one of {', '.join(MODES)}")
+    return text or "soft"
+
+
+def empty_namespaces(names: list[str]) -> list[str]:
+    """The network namespace is always filled from outside: engines above us configure it."""
+    unknown = [name for name in names if name not in EMPTY_NS]
+    if unknown:
+        raise ContainerError(f"namespace {unknown[0]!r} is not supported by --empty-ns; only network is")
+    return ["net"]
+
+
+def page_server(text: str) -> tuple[str, int]:
+    """ADDRESS:PORT.  Raises ContainerError."""
+    address, colon, port = text.rpartition(":")
+    if not colon or not address or not port.isdecimal():
+        raise ContainerError("Use --page-server ADDRESS:PORT to specify page server")
+    return address.strip("[]"), int(port)

@@ -1,0 +1,185 @@
+"""The restore of a container: record, cgroup, root, then the engine; we adopt the process that it makes."""
+
+from __future__ import annotations
+
+import os
+
+from cr.kernel import mounts as m
+from cr.kernel.namespaces import CLONE_NEWNET, setns
+from runtime import cgroup, limits, paths
+from runtime.container import Container, new_record
+from runtime.create import make_cgroup, undo, write_pid_file
+from runtime.delete import RESTORE_ROOT, unmount_restore_root
+from runtime.engine import Engine, RestoreRequest
+from runtime.errors import ContainerError
+from runtime.frozen import binds, stdio
+from runtime.init.settings import loopback_up
+from runtime.mount_options import is_bind
+from runtime.namespaces import Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cgroups import Manager
+    from oci.types import Config
+    from runtime.store import Store
+
+
+class Thaw:
+    """One restore.  `console` is a socket that takes the master of a terminal, or -1."""
+
+    def __init__(
+        self, store: Store, manager: Manager, bundle: str, rootfs: str, config: Config, console: int = -1
+    ) -> None:
+        self.container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
+        self.manager = manager
+        self.config = config
+        self.spaces = Namespaces(config.get("linux") or {})
+        self.console = console
+        self.pid_file = ""
+
+    def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
+        """Restore; the pid of init.  A failure leaves nothing behind."""
+        self.container.store.make()
+        try:
+            self.container.save()
+            make_cgroup(self.manager, self.config)
+            root = self._bind_root()
+            pid = engine.restore(self._compose(root, directory, options), self.notify)
+            unmount_restore_root(self.container.store)
+            self.adopt(pid)
+        except BaseException:
+            unmount_restore_root(self.container.store)
+            undo(self.container, self.manager)
+            raise
+        return pid
+
+    # -- what the engine gets --
+
+    def _compose(self, root: str, directory: str, options: dict[str, Any]) -> RestoreRequest:
+        inherit, join = binds.restore_namespaces(self.spaces, lambda path: os.open(path, os.O_RDONLY))
+        return compose(
+            self.config,
+            directory,
+            {"root": root, "inherit_fd": stdio.inherit(stdio.read(directory)) + inherit, "join_ns": join},
+            cgroup.for_mounts(self.manager),
+            binds.cgroup_roots(cgroup.membership_paths(self.manager)),
+            options,
+        )
+
+    def _bind_root(self) -> str:
+        """A private copy of the root's mounts in the state directory, with a place for each mount.
+
+        Attached only when it is private: lazily unmounting it must not reach the mounts that it was made of.
+        """
+        place = self.container.store.path(RESTORE_ROOT)
+        rootfs: str = self.container.record["rootfs"]
+        os.mkdir(place, 0o755)
+        flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | m.AT_RECURSIVE
+        tree = m.open_tree(m.AT_FDCWD, rootfs, flags)
+        m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=m.MS_PRIVATE)
+        target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        m.attach(tree, target)
+        os.close(target)
+        os.close(tree)
+        make_places(place, self.config)
+        return place
+
+    # -- what the engine tells --
+
+    def notify(self, event: str, pid: int, fd: int | None) -> None:
+        """setup-namespaces: cgroup, lo, hooks; post-restore: the record; orphan-pts-master: the terminal."""
+        if event == "setup-namespaces":
+            self._set_up(pid)
+        elif event == "post-restore":
+            self.adopt(pid)
+        elif event == "orphan-pts-master" and fd is not None:
+            self._send_master(fd)
+
+    def _set_up(self, pid: int) -> None:
+        from cgroups import CgroupError
+
+        try:
+            self.manager.attach(pid)
+        except CgroupError as err:
+            raise ContainerError(str(err)) from err
+        limits.set_oom_score(pid, self.config.get("process") or {"cwd": "/"})
+        self.container.set_init(pid)
+        self.container.save()
+        if "network" in self.spaces.new:
+            set_loopback_up_in(pid)
+        self.container.run_hooks("prestart", "creating")
+        self.container.run_hooks("createRuntime", "creating")
+
+    def adopt(self, pid: int) -> None:
+        """The process is the container's init from now on."""
+        if self.container.record["ready"] and self.container.pid == pid:
+            return
+        self.container.set_init(pid)
+        self.container.record["ready"] = True
+        self.container.save()
+        if self.pid_file:
+            write_pid_file(self.pid_file, pid)
+
+    def _send_master(self, fd: int) -> None:
+        if self.console < 0:
+            raise ContainerError("the container has a terminal: give --console-socket, or do not detach")
+        from runtime.init.console import send_master
+
+        send_master(self.console, fd, "/dev/pts/0")
+
+
+def compose(
+    config: Config,
+    directory: str,
+    places: dict[str, Any],
+    cgroups: list[tuple[str, str]],
+    roots: list[str],
+    options: dict[str, Any],
+) -> RestoreRequest:
+    """The request; pure.  `places` has root, inherit_fd and join_ns."""
+    composed = {
+        "log_file": "restore.log",
+        "verbosity": 4,
+        "restore_detached": True,
+        "evasive_devices": True,
+        "external": binds.restore_externals(config, cgroups),
+        **{name: value for name, value in places.items() if value},
+        **options,
+    }
+    if options.get("manage_cgroups") not in ("ignore", "none"):
+        composed["cgroup_root"] = roots
+    return RestoreRequest(directory, composed)
+
+
+def make_places(root: str, config: Config) -> None:
+    """The files and directories that mounts go onto; a fresh rootfs may lack them."""
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    covered: list[str] = []
+    try:
+        for mount in config.get("mounts") or []:
+            place = os.path.normpath(mount["destination"])
+            if not any(place.startswith(above + "/") for above in covered):
+                directory = not is_bind(mount) or os.path.isdir(mount.get("source", ""))
+                os.close(paths.ensure(root_fd, place, directory))
+            if not is_bind(mount):
+                covered.append(place)
+    finally:
+        os.close(root_fd)
+
+
+def set_loopback_up_in(pid: int) -> None:
+    """Set lo up in the network namespace of the process; a child enters it, so that we stay where we are."""
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        try:
+            setns(fd, CLONE_NEWNET)
+            loopback_up()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(fd)
+    if os.waitpid(child, 0)[1] != 0:
+        raise ContainerError(f"cannot set lo up in the network namespace of process {pid}")
