@@ -83,9 +83,7 @@ class Packer:
         member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         seconds, rest = divmod(status.st_mtime_ns, 10**9)
         member.mtime = seconds
-        member.pax_headers = _xattrs(path)
-        if rest:
-            member.pax_headers["mtime"] = f"{seconds}.{rest:09d}"
+        member.pax_headers = _xattrs(path) | ({"mtime": f"{seconds}.{rest:09d}"} if rest else {})
         if member.type == tarfile.SYMTYPE:
             member.linkname = os.readlink(path)
         elif status.st_nlink > 1 and member.type != tarfile.DIRTYPE:
@@ -149,7 +147,8 @@ def _sparse_map(extents: list[Extent]) -> bytes:
 
 def _make_sparse(member: tarfile.TarInfo, size: int) -> None:
     directory, _, name = member.name.rpartition("/")
-    member.pax_headers |= {
+    member.pax_headers = {
+        **member.pax_headers,
         "GNU.sparse.major": "1",
         "GNU.sparse.minor": "0",
         "GNU.sparse.name": member.name,
@@ -164,7 +163,7 @@ class _Extents:
     def __init__(self, fd: int, head: bytes, extents: list[Extent]) -> None:
         self._fd, self._head, self._extents = fd, head, list(extents)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         parts = []
         while size > 0 and (part := self._next(size)):
             parts.append(part)
