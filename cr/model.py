@@ -16,6 +16,9 @@ class Refused(CheckpointError):
         self.reasons = reasons
         super().__init__("; ".join(reasons))
 
+    def __reduce__(self) -> tuple[type[Refused], tuple[list[str]]]:
+        return type(self), (self.reasons,)
+
 
 class BadImages(CheckpointError):
     """The images contradict themselves or lack something."""
