@@ -11,34 +11,14 @@ from tests.cr.harness import Workload
 
 pytestmark = pytest.mark.root
 
-SIMPLE = [
-    "anonymous",
-    "noreserve",
-    "protected",
-    "locked",
-    "locked-on-fault",
-    "dontfork",
-    "wipeonfork",
-    "dontdump",
-    "mergeable",
-    "hugepage",
-    "nohugepage",
-    "sequential",
-    "guard",
-    "heap",
-    "grows-down",
-    "private-file",
-    "shared-file",
-    "short-file",
-    "part-of-file",
-    "dev-zero",
-    "shared",
-    "shared-with-child",
-    "memfd",
-    "aio",
-    "no-huge-pages",
-    "no-vdso",
-]
+# fmt: off
+SIMPLE = (
+    "anonymous", "noreserve", "protected", "locked", "locked-on-fault", "dontfork", "wipeonfork", "dontdump",
+    "mergeable", "hugepage", "nohugepage", "sequential", "guard", "heap", "grows-down", "private-file",
+    "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "memfd", "aio",
+    "no-huge-pages", "no-vdso",
+)
+# fmt: on
 
 
 @pytest.mark.parametrize("kind", SIMPLE)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from lib import DIRECTORY, Check, workload
 
@@ -53,7 +54,7 @@ def get(address: int, size: int = 5) -> bytes:
 def smaps(address: int) -> tuple[str, str]:
     """Permissions and VmFlags of the mapping at an address."""
     inside, perms = False, ""
-    for line in open("/proc/self/smaps"):
+    for line in Path("/proc/self/smaps").read_text().splitlines():
         if line[0] in "0123456789abcdef":
             span, perms = line.split()[:2]
             start, _, end = span.partition("-")
@@ -270,9 +271,9 @@ def many(check: Check) -> Iterator[None]:
         if index % 1000 == 0:
             put(address + index * PAGE, b"%5d" % index)
         call("mprotect", address + index * PAGE, PAGE, READ)
-    before = open("/proc/self/maps").read().count("\n")
+    before = Path("/proc/self/maps").read_text().count("\n")
     yield
-    after = open("/proc/self/maps").read().count("\n")
+    after = Path("/proc/self/maps").read_text().count("\n")
     check.that(abs(after - before) < 50, f"{after} mappings instead of {before}")
     for index in range(0, 2 * count, 1000):
         check.equal(get(address + index * PAGE), b"%5d" % index, "contents")
@@ -293,7 +294,7 @@ def tight(check: Check) -> Iterator[None]:
     """Not a page of address space more than there is."""
     import resource
 
-    size = int(open("/proc/self/statm").read().split()[0]) * PAGE
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE
     resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_DATA, (size // 2, resource.RLIM_INFINITY))
     yield
@@ -306,15 +307,19 @@ def vdso_gone(check: Check) -> Iterator[None]:
     if pid == 0:
         raw = ctypes.PyDLL(None)  # keeps the interpreter's lock: to take it again needs a clock
         raw.munmap.argtypes = libc.munmap.argtypes[:2]
-        spans = [line.split()[0].split("-") for line in open("/proc/self/maps") if "[v" in line and "vsys" not in line]
+        spans = [
+            line.split()[0].split("-")
+            for line in Path("/proc/self/maps").read_text().splitlines()
+            if "[v" in line and "vsys" not in line
+        ]
         for start, end in spans:
             raw.munmap(int(start, 16), int(end, 16) - int(start, 16))
         while True:
             raw.pause()
-    while "[vdso]" in (maps := open(f"/proc/{pid}/maps").read()):
+    while "[vdso]" in (maps := Path(f"/proc/{pid}/maps").read_text()):
         os.sched_yield()
     yield
-    after = open(f"/proc/{pid}/maps").read()
+    after = Path(f"/proc/{pid}/maps").read_text()
     check.equal([line for line in after.splitlines() if "[v" in line and "vsys" not in line], [], "vDSO")
     check.equal(after.count("\n"), maps.count("\n"), "mappings")
     os.kill(pid, 9)
