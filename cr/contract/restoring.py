@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cr.contract.mounts import open_in_mount, placed
 from cr.contract.resource import fd_resource
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
@@ -150,14 +151,14 @@ class RestoreContext:
     def root(self) -> RestoreTask:
         return self.tasks[0]
 
+    def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
+        """The first task of the tree that is in this namespace; the root for an id of nobody."""
+        return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
+
     @property
     def live_tasks(self) -> list[RestoreTask]:
         """The tasks that are no zombies."""
         return [task for task in self.tasks if not task.is_zombie]
-
-    def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
-        """The first task of the tree that is in this namespace; the root for an id of nobody."""
-        return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The value under `key`, made at its first use: what several files or tasks share."""
@@ -180,8 +181,11 @@ class RestoreContext:
                 raise
         return self._files[file_id]
 
-    def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
-        """Open a path of the images as a task in the container would."""
+    def open(self, path: str | bytes, flags: int, mode: int = 0, *, mnt_id: int = -1) -> int:
+        """Open a path of the images as a task in the container would; through its mount, where that is known."""
+        mount = placed(self).get(mnt_id)
+        if mount is not None:
+            return open_in_mount(mount, os.fsdecode(path), flags, mode)
         relative = os.fsencode(path).lstrip(b"/") or b"."
         return open_in_root(self.root_fd, relative, flags, mode)
 

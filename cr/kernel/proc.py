@@ -91,7 +91,10 @@ def children(pid: int) -> list[int]:
 
 def ns_ids(fields: dict[str, str], name: str) -> list[int]:
     """NSpid, NStgid, NSpgid or NSsid of a status: one id a pid namespace, ours first, innermost last."""
-    return [int(word) for word in fields[name].split()]
+    ids = [int(word) for word in fields[name].split()]
+    if not ids:
+        raise ProcessLookupError(3, f"task {fields.get('Name', '')} is ending and has no {name} any more")
+    return ids
 
 
 def fdinfo(pid: int, fd: int) -> str:
