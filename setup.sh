@@ -45,6 +45,7 @@ prepare() {
         [ -x "$PYTHON" ] || "$base" -m venv .venv || fail "the virtual environment could not be made"
         "$PYTHON" -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat \
             -e ".${1:+[$1]}" >.venv/pip.log 2>&1 || { tail -5 .venv/pip.log >&2; fail "pip could not install what Woodfrog needs"; }
+        "$PYTHON" -m compileall -q runtime oci cr cgroups netns images .venv/lib >/dev/null || true  # for speed only
         echo "$want" >.venv/.woodfrog
     fi
 }

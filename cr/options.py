@@ -95,6 +95,20 @@ class Options:
         "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
         metavar="RES",
     )
+    ext_mount_map: list[str] = _row(
+        "list",
+        BOTH,
+        "external mounts: MOUNTPOINT:NAME (dump), NAME:PATH (restore), or auto",
+        short="-M",
+        metavar="KEY:VAL",
+    )
+    enable_external_sharing: bool = _row("flag", BOTH, "with --ext-mount-map auto: allow mounts shared with outside")
+    enable_external_masters: bool = _row("flag", BOTH, "with --ext-mount-map auto: allow mounts slave to outside")
+    skip_mnt: list[str] = _row("list", BOTH, "leave the mount at PATH and everything on it out", metavar="PATH")
+    enable_fs: list[str] = _row(
+        "list", BOTH, "mount these types of filesystem anew at restore (all: any), without content", metavar="FS,..."
+    )
+    mntns_compat_mode: bool = _row("flag", RESTORE, "accepted for compatibility, changes nothing")
     inherit_fd: list[str] = _row(
         "list",
         RESTORE,

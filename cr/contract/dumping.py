@@ -200,9 +200,11 @@ def identity(thread: DumpThread) -> Identity:
 
 
 def notify_signal(status: dict[str, str]) -> int:
-    """A signal that does nothing by default, has no handler and is not pending."""
+    """A signal that is not pending; if possible one that does nothing by default and has no handler."""
     from cr.remote.foothold import DEFAULT_IGNORED
 
-    taken = int(status["SigCgt"], 16) | int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
-    free = [signo for signo in DEFAULT_IGNORED if not taken >> (signo - 1) & 1]
-    return int(free[0] if free else DEFAULT_IGNORED[0])
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    caught = int(status["SigCgt"], 16)
+    candidates = [int(signo) for signo in (*DEFAULT_IGNORED, *range(64, 31, -1)) if not pending >> (signo - 1) & 1]
+    quiet = [signo for signo in candidates if signo in DEFAULT_IGNORED and not caught >> (signo - 1) & 1]
+    return (quiet or candidates)[0]

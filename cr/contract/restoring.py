@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cr.contract.mounts import open_in_mount, placed
 from cr.contract.resource import fd_resource
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
 from cr.kernel.namespaces import setns
-from cr.model import BadImages, RestoreReport
+from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from images import messages as m
 
 T = TypeVar("T")
+_NOTIFY = (signal.SIGURG, signal.SIGWINCH, *range(64, 31, -1), *range(1, 9), *range(10, 18))
 
 
 @dataclass
@@ -41,7 +45,14 @@ class RestoreThread:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.task.vpid, self.vtid)
+        return Identity(self.task.vpid, self.vtid, self._notify)
+
+    @cached_property
+    def _notify(self) -> int:
+        """A signal that is not going to be pending: what waits in a queue must not be taken for ours."""
+        queues = (self.core.thread_core.signals_p.signals, self.task.core.tc.signals_s.signals)
+        taken = {int.from_bytes(item.siginfo[:4], "little") for queue in queues for item in queue}
+        return int(next(signo for signo in _NOTIFY if signo not in taken))
 
     @property
     def puppet(self) -> Tracee:
@@ -81,6 +92,17 @@ class RestoreTask:
     @property
     def puppet(self) -> Tracee:
         return self.leader.puppet
+
+    @property
+    def is_zombie(self) -> bool:
+        return bool(self.core.tc.task_state == TASK_DEAD)
+
+    @property
+    def stop_signal(self) -> int:
+        """The signal that had stopped the task (SIGSTOP where the images do not say), 0 where it ran."""
+        if self.core.tc.task_state != TASK_STOPPED:
+            return 0
+        return int(self.core.tc.stop_signo or signal.SIGSTOP)
 
     def __str__(self) -> str:
         return f"task {self.vpid} {self.core.tc.comm}"
@@ -133,6 +155,11 @@ class RestoreContext:
         """The first task of the tree that is in this namespace; the root for an id of nobody."""
         return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
 
+    @property
+    def live_tasks(self) -> list[RestoreTask]:
+        """The tasks that are no zombies."""
+        return [task for task in self.tasks if not task.is_zombie]
+
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The value under `key`, made at its first use: what several files or tasks share."""
         if key not in self.shared:
@@ -154,8 +181,11 @@ class RestoreContext:
                 raise
         return self._files[file_id]
 
-    def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
-        """Open a path of the images as a task in the container would."""
+    def open(self, path: str | bytes, flags: int, mode: int = 0, *, mnt_id: int = -1) -> int:
+        """Open a path of the images as a task in the container would; through its mount, where that is known."""
+        mount = placed(self).get(mnt_id)
+        if mount is not None:
+            return open_in_mount(mount, os.fsdecode(path), flags, mode)
         relative = os.fsencode(path).lstrip(b"/") or b"."
         return open_in_root(self.root_fd, relative, flags, mode)
 

@@ -24,7 +24,7 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, deadline=time.monotonic() + options.timeout)
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
     images.uncommit()

@@ -78,7 +78,6 @@ class Registers(ThreadResource):
         for name, register in GENERAL.items():
             setattr(info.gpregs, name, getattr(registers, register))
         info.gpregs.mode = m.user_x86_regs_mode.NATIVE
-        info.clear_tid_addr = 0
         _record_floating_point(ptrace.get_xstate(thread.tid), info.fpregs)
 
     @classmethod

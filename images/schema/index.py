@@ -192,4 +192,6 @@ MODULES = {
     "vma_entry": "memory_pb2",
     "winsize_entry": "tty_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
+    "woodfrog_sleep_entry": "woodfrog_pb2",
+    "woodfrog_task_entry": "woodfrog_pb2",
 }
