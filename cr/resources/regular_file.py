@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import image_mount_id
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.model import CheckpointError
@@ -53,6 +54,7 @@ class RegularFile(FdResource):
         if file.fd < 0:
             flags &= ~os.O_PATH  # a mapping's or a directory's file: opened for its purpose at restore
         entry = m.reg_file_entry(id=file.id, flags=flags, pos=file.pos, name=file.link)
+        entry.mnt_id = image_mount_id(file, context)
         entry.fown.CopyFrom(dump_owner(file))
         entry.mode = file.stat.st_mode
         if stat.S_ISREG(file.stat.st_mode):
@@ -67,7 +69,7 @@ class RegularFile(FdResource):
     def make(cls, entry: m.reg_file_entry, context: RestoreContext) -> int:
         flags = entry.flags & ~_NOT_REOPENED
         try:
-            fd = context.open(entry.name, flags | os.O_NOCTTY)
+            fd = context.open(entry.name, flags | os.O_NOCTTY, mnt_id=entry.mnt_id)
         except OSError as error:
             raise CheckpointError(f"cannot open {entry.name}, which a task had open: {error.strerror}") from error
         try:

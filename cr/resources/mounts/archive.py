@@ -110,10 +110,7 @@ def _xattrs(path: str) -> dict[str, str]:
 
 
 def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, fd: int, status: os.stat_result) -> None:
-    if status.st_blocks * 512 >= status.st_size:
-        extents = [(0, status.st_size)]
-    else:
-        extents = data_extents(fd, status.st_size)
+    extents = [(0, status.st_size)] if status.st_blocks * 512 >= status.st_size else data_extents(fd, status.st_size)
     head = b""
     if extents != [(0, status.st_size)]:
         head = _sparse_map(extents)
