@@ -155,7 +155,7 @@ def intersect(spans: Iterable[Span], allowed: list[Span]) -> Iterator[Span]:
 def part(source: PageSource, start: int, end: int) -> PageSource:
     """The pages of [start, end) of a source."""
     offset = None if source.offset is None else source.offset + start - source.vaddr
-    return replace(source, vaddr=start, nr_pages=(end - start) // PAGE_SIZE, offset=offset)
+    return source._replace(vaddr=start, nr_pages=(end - start) // PAGE_SIZE, offset=offset)
 
 
 def end_of(source: PageSource) -> int:
