@@ -16,7 +16,7 @@ from cr.model import CheckpointError
 from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
-from cr.restore import births
+from cr.restore import births, namespaces
 
 WALL = 0x40000000
 
@@ -63,6 +63,7 @@ class Family:
 
     def _bear(self, parent: RestoreTask, child: RestoreTask, session: int) -> None:
         births.bear_child(self.context, parent, child)
+        namespaces.enter(self.context, child)
         self.inherited[child.vpid] = session
 
     def _adopt_orphans(self) -> list[RestoreTask]:
@@ -92,6 +93,8 @@ class Family:
         self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
         signo = births.exit_signal(child, self.context)
         child.leader.tracee = births.bear_helper(self.context, passing, Identity(pid, pid), child.vpid, signo=signo)
+        child.born_with = (leader or parent).space
+        namespaces.enter(self.context, child)
         births.end(passing.tid)
         self._call(mother, who, "wait4", pid, 0, WALL, 0)
         self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
