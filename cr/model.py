@@ -17,7 +17,7 @@ class Refused(CheckpointError):
         super().__init__("; ".join(reasons))
 
     def __reduce__(self) -> tuple[type[Refused], tuple[list[str]]]:
-        return Refused, (self.reasons,)
+        return Refused, (self.reasons,)  # it crosses from the process that holds the tasks
 
 
 class BadImages(CheckpointError):

@@ -34,12 +34,17 @@ class Request:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.bundle: str = values["bundle"] or "."
-        self.console_socket: str = values["console_socket"]
-        self.pid_file: str = values["pid_file"]
+        self.console_socket: str = absolute(values["console_socket"])
+        self.pid_file: str = absolute(values["pid_file"])
         self.pivot: bool = not values["no_pivot"]
         self.keyring: bool = not values["no_new_keyring"]
         self.preserve_fds: int = values["preserve_fds"] + int(os.environ.get("LISTEN_FDS") or 0)
         self.console = -1  # where the master of the terminal goes
+
+
+def absolute(path: str) -> str:
+    """A path counts from where the command was given, not from the bundle, into which we go."""
+    return os.path.abspath(path) if path else ""
 
 
 class Created:
@@ -82,8 +87,8 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     try:
         container.save()
         return _make(container, manager, plan, request)
-    except BaseException:
-        undo(container, manager)
+    except BaseException as err:
+        undo(container, manager, err)
         raise
 
 
@@ -246,13 +251,13 @@ def _kill(pid: int) -> None:
         return
 
 
-def undo(container: Container, manager: Manager) -> None:
-    """Take away what a failed create has made."""
+def undo(container: Container, manager: Manager, cause: BaseException) -> None:
+    """Take away what a failed create or restore has made; what cannot be taken away is told beside the cause."""
     from cgroups import CgroupError
 
     try:
         manager.delete()
     except CgroupError as err:
-        raise ContainerError(f"cannot remove the cgroup of a failed create: {err}") from err
+        raise ContainerError(f"{cause}; besides, {err}") from cause
     finally:
         container.store.remove()

@@ -71,7 +71,7 @@ def mountinfo(pid: int | str) -> list[Mount]:
 def parse_line(line: bytes) -> Mount:
     left, _, right = line.partition(b" - ")
     number, parent, device, root, mountpoint, options, *tags = (_text(word) for word in left.split(b" "))
-    fsname, source, super_options = (_text(word) for word in (right.split(b" ", 2) + [b"", b""])[:3])
+    fsname, source, super_options = (_text(word) for word in ([*right.split(b" ", 2), b"", b""])[:3])
     major, minor = device.split(":")
     values = dict(tag.partition(":")[::2] for tag in tags)
     words = options.split(",")

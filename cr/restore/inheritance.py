@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import vma_resource
@@ -155,7 +155,7 @@ def intersect(spans: Iterable[Span], allowed: list[Span]) -> Iterator[Span]:
 def part(source: PageSource, start: int, end: int) -> PageSource:
     """The pages of [start, end) of a source."""
     offset = None if source.offset is None else source.offset + start - source.vaddr
-    return replace(source, vaddr=start, nr_pages=(end - start) // PAGE_SIZE, offset=offset)
+    return source._replace(vaddr=start, nr_pages=(end - start) // PAGE_SIZE, offset=offset)
 
 
 def end_of(source: PageSource) -> int:
@@ -201,7 +201,7 @@ def _append(read: list[PageSource], source: PageSource) -> None:
         last = read[-1]
         size = last.nr_pages * PAGE_SIZE
         if last.offset is not None and source.offset == last.offset + size and last.directory is source.directory:
-            read[-1] = replace(last, nr_pages=last.nr_pages + source.nr_pages)
+            read[-1] = last._replace(nr_pages=last.nr_pages + source.nr_pages)
             return
     read.append(source)
 

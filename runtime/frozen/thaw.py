@@ -49,9 +49,9 @@ class Thaw:
             pid = engine.restore(self._compose(root, directory, options), self.notify)
             unmount_restore_root(self.container.store)
             self.adopt(pid)
-        except BaseException:
+        except BaseException as err:
             unmount_restore_root(self.container.store)
-            undo(self.container, self.manager)
+            undo(self.container, self.manager, err)
             raise
         return pid
 

@@ -95,6 +95,20 @@ def change_directory(path: str) -> None:
         raise ContainerError(f'cwd "{path}" is outside of the container\'s root') from err
 
 
+def change_directory_early(path: str) -> bool:
+    """Before the capabilities go: the process may stand where its user could not go by itself.
+
+    Where root itself may not (a mount that squashes it), the user tries again.
+    """
+    try:
+        change_directory(path)
+    except ContainerError as err:
+        if isinstance(err.__cause__, PermissionError):
+            return False
+        raise
+    return True
+
+
 def home_of(uid: int) -> str:
     """The home directory that the container's /etc/passwd gives a uid, or "/"."""
     try:

@@ -11,6 +11,7 @@ from runtime.errors import ContainerError, reason
 from runtime.init.identity import (
     CapabilitySets,
     change_directory,
+    change_directory_early,
     find_program,
     home_of,
     set_user,
@@ -102,21 +103,14 @@ def become(plan: ProcessPlan) -> str:
         prctl.set_no_new_privs()
     elif plan.seccomp is not None:
         prctl.load_seccomp_filter(*plan.seccomp)
-    _change_directory_early(process.get("cwd", "/"))
+    there = change_directory_early(process.get("cwd", "/"))
     set_user(user, plan.sets, plan.groups_allowed)
     os.umask(user.get("umask", DEFAULT_UMASK))
-    change_directory(process.get("cwd", "/"))
+    if not there:
+        change_directory(process.get("cwd", "/"))
     plan.environment.setdefault("HOME", home_of(user["uid"]))
     args = process.get("args") or []
     return find_program(args[0], plan.environment)
-
-
-def _change_directory_early(path: str) -> None:
-    """Before the capabilities go: the user may reach a directory only because it is its cwd."""
-    try:
-        os.chdir(path)
-    except OSError:
-        return  # tried again as the user, whose error counts
 
 
 def last_step(plan: ProcessPlan, program: str) -> None:

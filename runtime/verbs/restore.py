@@ -29,14 +29,15 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
 
     directory = image_directory(values, create=False)
     options = shared_options(values)
-    bundle, config = read_bundle(Request({**values, "no_new_keyring": False, "preserve_fds": 0}))
+    request = Request({**values, "no_new_keyring": False, "preserve_fds": 0})
+    bundle, config = read_bundle(request)
     detach: bool = values["detach"]
     if not detach and not values["no_subreaper"]:
         prctl.set_child_subreaper(True)
     with Foreground() as foreground:
         thaw = _prepare(context, arguments[0], bundle, config)
-        thaw.pid_file = values["pid_file"]
-        ours = _console(thaw, config, values["console_socket"], detach)
+        thaw.pid_file = request.pid_file
+        ours = _console(thaw, config, request.console_socket, detach)
         pid = thaw.run(InProcess(), directory, options)
         if detach:
             return 0

@@ -83,9 +83,7 @@ class Packer:
         member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         seconds, rest = divmod(status.st_mtime_ns, 10**9)
         member.mtime = seconds
-        member.pax_headers = _xattrs(path)
-        if rest:
-            member.pax_headers["mtime"] = f"{seconds}.{rest:09d}"
+        member.pax_headers = _xattrs(path) | ({"mtime": f"{seconds}.{rest:09d}"} if rest else {})
         if member.type == tarfile.SYMTYPE:
             member.linkname = os.readlink(path)
         elif status.st_nlink > 1 and member.type != tarfile.DIRTYPE:
@@ -112,10 +110,7 @@ def _xattrs(path: str) -> dict[str, str]:
 
 
 def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, fd: int, status: os.stat_result) -> None:
-    if status.st_blocks * 512 >= status.st_size:
-        extents = [(0, status.st_size)]
-    else:
-        extents = data_extents(fd, status.st_size)
+    extents = [(0, status.st_size)] if status.st_blocks * 512 >= status.st_size else data_extents(fd, status.st_size)
     head = b""
     if extents != [(0, status.st_size)]:
         head = _sparse_map(extents)
@@ -149,7 +144,8 @@ def _sparse_map(extents: list[Extent]) -> bytes:
 
 def _make_sparse(member: tarfile.TarInfo, size: int) -> None:
     directory, _, name = member.name.rpartition("/")
-    member.pax_headers |= {
+    member.pax_headers = {
+        **member.pax_headers,
         "GNU.sparse.major": "1",
         "GNU.sparse.minor": "0",
         "GNU.sparse.name": member.name,
@@ -164,7 +160,7 @@ class _Extents:
     def __init__(self, fd: int, head: bytes, extents: list[Extent]) -> None:
         self._fd, self._head, self._extents = fd, head, list(extents)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         parts = []
         while size > 0 and (part := self._next(size)):
             parts.append(part)

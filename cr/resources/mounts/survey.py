@@ -106,16 +106,16 @@ class Survey:
             return Found(mount, ns_id, Kind.MADE, resource=resource)
         if resource is None and whole and self.options.allows(mount.fsname):
             return Found(mount, ns_id, Kind.ENABLED)
-        return self._detect(mount, ns_id) or self._refuse(mount)
+        return self._detect(mount, ns_id)
 
     def _detect(self, mount: Mount, ns_id: int) -> Found | None:
         """--external mnt[]: the same directory as the host has it, at best in the same sharing group."""
         if not self.options.detect:
-            return None
+            return self._refuse(mount)
         same = [host for host in self.host if host.device == mount.device and below(mount.root, host.root) is not None]
         same.sort(key=lambda host: (_related(mount, host), len(host.root)))
         if not same:
-            return None
+            return self._refuse(mount)
         host = same[-1]
         internal = bool(mount.shared) and mount.shared != host.shared
         if mount.shared and not self.options.sharing:
@@ -128,13 +128,14 @@ class Survey:
         path = host.mountpoint.rstrip("/") + (f"/{inside}" if inside else "")
         return Found(replace(mount, source=path or "/"), ns_id, Kind.EXTERNAL, AUTODETECTED, internal)
 
-    def _refuse(self, mount: Mount, why: str = "") -> None:
+    def _refuse(self, mount: Mount, why: str = "") -> Found | None:
         if not why:
             why = "it is idmapped" if mount.idmapped else "it comes from outside of the container"
         self.obstacles.append(
             f"{mount} on device {mount.device_name} cannot be dumped: {why}; "
             f"leave it outside with --external mnt[{mount.mountpoint}]:NAME"
         )
+        return None
 
     def _check_sharing(self) -> None:
         """A slave's master must be among the mounts, or the mount itself be the host's."""

@@ -123,8 +123,8 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=parent)
     with os.fdopen(fd, "wb", buffering=0) as target:
-        if member.sparse is not None:  # type: ignore[attr-defined]
-            _write_sparse(archive, member, target)
+        if (extents := getattr(member, "sparse", None)) is not None:
+            _write_sparse(archive, member.offset_data, extents, target)
         elif member.size:
             content = archive.extractfile(member)
             assert content is not None
@@ -133,12 +133,12 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name:
         target.truncate(member.size)
 
 
-def _write_sparse(archive: tarfile.TarFile, member: tarfile.TarInfo, target: IO[bytes]) -> None:
+def _write_sparse(archive: tarfile.TarFile, start: int, extents: list[tuple[int, int]], target: IO[bytes]) -> None:
     """Only the data: what lies between stays a hole."""
     stream = archive.fileobj
     assert stream is not None
-    stream.seek(member.offset_data)
-    for offset, size in member.sparse:  # type: ignore[attr-defined]
+    stream.seek(start)
+    for offset, size in extents:
         target.seek(offset)
         while size:
             part = stream.read(min(size, _COPY))
