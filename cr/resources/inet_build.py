@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cr.contract.externals import inherited
+from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_options import bind_to_device, restore_options, restore_status
 from cr.kernel.sockets import CLOSE, LISTEN, SYN_SENT, lent
 from cr.model import CheckpointError
@@ -28,7 +28,7 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
     """A descriptor of ours of the socket; connections come to life when all tasks are complete."""
-    fd = inherited(context.options, f"socket:[{entry.ino}]")
+    fd = inherited_copy(f"socket:[{entry.ino}]", context)
     if fd is not None:
         return fd
     with context.network():

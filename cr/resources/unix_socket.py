@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cr.contract.externals import externals
+from cr.contract.external import external
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
@@ -148,7 +148,7 @@ def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
 
 def _may_be_external(inode: int, peer: int, context: DumpContext) -> bool:
     either = {str(inode), str(peer)}
-    if either & externals(context.options, "unix").keys():
+    if either & external(context.options, "unix").keys():
         return True
     allowed = context.options.ext_unix_sk
     return allowed is not None and (not allowed or bool(either & set(allowed.replace(" ", "").split(","))))
