@@ -45,17 +45,20 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
             os.close(fd)
             raise
     restore_ip_options(fd, entry.ip_opts)
-    if entry.HasField("tcp_opts") and entry.proto == socket.IPPROTO_TCP:
+    if is_tcp(entry):
         restore_tcp_options(fd, entry.tcp_opts)
     restore_status(fd, entry.flags, entry.fown, context)
     context.at_end.append(lambda: restore_options(fd, entry.opts))
     return fd
 
 
+def is_tcp(entry: m.inet_sk_entry) -> bool:
+    return entry.type == socket.SOCK_STREAM and entry.proto == socket.IPPROTO_TCP
+
+
 def is_connection(entry: m.inet_sk_entry) -> bool:
     """Whether there is, or was, a peer whose numbers are in a tcp-stream image."""
-    tcp = entry.type == socket.SOCK_STREAM and entry.proto == socket.IPPROTO_TCP
-    return tcp and entry.state != LISTEN and entry.dst_port != 0
+    return is_tcp(entry) and entry.state != LISTEN and entry.dst_port != 0
 
 
 def _is_kept(entry: m.inet_sk_entry, context: RestoreContext) -> bool:

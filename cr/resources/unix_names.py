@@ -69,7 +69,7 @@ def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile
 
 def _tasks(file: OpenFile, context: DumpContext) -> Iterator[DumpTask]:
     """The task that has the socket, then all others."""
-    if file.task.ids:
+    if file.task in context.live_tasks:
         yield file.task
     yield from (task for task in context.live_tasks if task is not file.task)
 
