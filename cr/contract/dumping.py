@@ -166,6 +166,8 @@ class DumpContext:
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
     registry: FileRegistry | None = None
+    at_kill: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done just before the tasks are killed"""
 
     @property
     def files(self) -> FileRegistry:

@@ -157,7 +157,7 @@ class Builder:
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
         held = [thread.tracee for task in self.context.tasks for thread in task.threads]
-        for tracee in [self.seed, *held]:
+        for tracee in [self.seed, *reversed(held)]:  # the init of a pid namespace ends after all others
             if tracee is not None:
                 births.end(tracee.tid)
         for tid in self.context.helpers:

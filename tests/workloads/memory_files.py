@@ -22,7 +22,9 @@ with workload() as check:
     os.pwrite(large, b"far", (1 << 30) - 3)
     sealed = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)
     os.write(sealed, b"for ever")
-    fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    fcntl.fcntl(
+        sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    )
     readonly = mmap.mmap(sealed, 8, mmap.MAP_SHARED, mmap.PROT_READ)
     future = os.memfd_create("future", os.MFD_ALLOW_SEALING)
     os.write(future, bytes(4096))

@@ -40,7 +40,9 @@ with workload() as check:
             os.dup2(w, 77)
             os.write(w, b"x")
     check.wait()
-    check.equal((target(own), target(alive), target(dead)), (str(os.getpid()), str(child), "-1"), "targets of the pidfds")
+    check.equal(
+        (target(own), target(alive), target(dead)), (str(os.getpid()), str(child), "-1"), "targets of the pidfds"
+    )
     check.that(select.select([dead], [], [], 0)[0], "the pidfd of a dead process is not readable")
     check.that(not select.select([alive], [], [], 0)[0], "the pidfd of a live process is readable")
     os.kill(sharing, signal.SIGUSR1)
