@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oci.types import Config, Process
     from runtime.context import Context
     from runtime.init.channel import Channel
+    from runtime.report import Reporter
 
 
 class Request:
@@ -86,7 +87,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     container.record["keyring"] = request.keyring
     try:
         container.save()
-        return _make(container, manager, plan, request)
+        return _make(container, manager, plan, request, context.reporter)
     except BaseException as err:
         undo(container, manager, err)
         raise
@@ -126,9 +127,9 @@ def _pass_listen_fds(plan: ProcessPlan) -> None:
         plan.environment.update(LISTEN_FDS=count, LISTEN_PID="1")
 
 
-def _make(container: Container, manager: Manager, plan: InitPlan, request: Request) -> Created:
+def _make(container: Container, manager: Manager, plan: InitPlan, request: Request, reporter: Reporter) -> Created:
     config = container.config
-    make_cgroup(manager, config)
+    make_cgroup(manager, config, reporter)
     plan.cgroups = cgroup.for_mounts(manager)
     plan.fifo = _make_fifo(container, config)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
@@ -145,10 +146,12 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         init_main(plan, channel)
 
     pid, channel = launch.start(config, plan.spaces, body)
+    reporter.debug(f"container {container.id}: first process {pid} in its namespaces")
     try:
         for fd in (plan.fifo, *plan.trees.values()):
             os.close(fd)
         _talk(container, manager, pid, channel)
+        reporter.debug(f"container {container.id}: process {pid} waits for its start")
         if request.pid_file:
             write_pid_file(request.pid_file, pid)
     except BaseException:
@@ -157,10 +160,15 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     return Created(container, pid, channel)
 
 
-def make_cgroup(manager: Manager, config: Config) -> None:
+def make_cgroup(manager: Manager, config: Config, reporter: Reporter) -> None:
+    """Make the cgroup with its limits.  One that is there is used, but not if it is frozen: we would be too."""
     from cgroups import CgroupError
 
     try:
+        if manager.exists() and manager.frozen():
+            raise ContainerError("container's cgroup unexpectedly frozen")
+        if count := len(manager.pids()):
+            reporter.warn(f"container's cgroup is not empty: {count} process(es) found")
         manager.create()
         manager.apply(cgroup.resources_of(config))
     except CgroupError as err:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cgroups import Manager
     from oci.types import Config
+    from runtime.report import Reporter
     from runtime.store import Store
 
 
@@ -30,13 +31,14 @@ class Thaw:
     """One restore.  `console` is a socket that takes the master of a terminal, or -1."""
 
     def __init__(
-        self, store: Store, manager: Manager, bundle: str, rootfs: str, config: Config, console: int = -1
+        self, store: Store, manager: Manager, bundle: str, rootfs: str, config: Config, reporter: Reporter
     ) -> None:
         self.container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
         self.manager = manager
         self.config = config
         self.spaces = Namespaces(config.get("linux") or {})
-        self.console = console
+        self.console = -1
+        self.reporter = reporter
         self.pid_file = ""
 
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
@@ -44,7 +46,7 @@ class Thaw:
         self.container.store.make()
         try:
             self.container.save()
-            make_cgroup(self.manager, self.config)
+            make_cgroup(self.manager, self.config, self.reporter)
             root = self._bind_root()
             pid = engine.restore(self._compose(root, directory, options), self.notify)
             unmount_restore_root(self.container.store)
