@@ -82,6 +82,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     store = Store(context.root, name)
     plan = InitPlan(name, config, rootfs, spaces)
     plan.process = process_plan(context, config, config["process"], request.preserve_fds)
+    check_cgroup(manager, context.reporter)
     store.make()
     container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
     container.record["keyring"] = request.keyring
@@ -129,7 +130,7 @@ def _pass_listen_fds(plan: ProcessPlan) -> None:
 
 def _make(container: Container, manager: Manager, plan: InitPlan, request: Request, reporter: Reporter) -> Created:
     config = container.config
-    make_cgroup(manager, config, reporter)
+    make_cgroup(manager, config)
     plan.cgroups = cgroup.for_mounts(manager)
     plan.fifo = _make_fifo(container, config)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
@@ -160,15 +161,26 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     return Created(container, pid, channel)
 
 
-def make_cgroup(manager: Manager, config: Config, reporter: Reporter) -> None:
-    """Make the cgroup with its limits.  One that is there is used, but not if it is frozen: we would be too."""
+def check_cgroup(manager: Manager, reporter: Reporter) -> None:
+    """One that is there already is used, but not if it is frozen: our process would be frozen too."""
     from cgroups import CgroupError
 
+    if not manager.exists():
+        return
     try:
-        if manager.exists() and manager.frozen():
+        if manager.frozen():
             raise ContainerError("container's cgroup unexpectedly frozen")
         if count := len(manager.pids()):
             reporter.warn(f"container's cgroup is not empty: {count} process(es) found")
+    except CgroupError as err:
+        raise ContainerError(str(err)) from err
+
+
+def make_cgroup(manager: Manager, config: Config) -> None:
+    """Make the cgroup with its limits."""
+    from cgroups import CgroupError
+
+    try:
         manager.create()
         manager.apply(cgroup.resources_of(config))
     except CgroupError as err:

@@ -8,7 +8,7 @@ from cr.kernel import mounts as m
 from cr.kernel.namespaces import CLONE_NEWNET, setns
 from runtime import cgroup, limits, paths
 from runtime.container import Container, new_record
-from runtime.create import make_cgroup, undo, write_pid_file
+from runtime.create import check_cgroup, make_cgroup, undo, write_pid_file
 from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
@@ -43,10 +43,11 @@ class Thaw:
 
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
+        check_cgroup(self.manager, self.reporter)
         self.container.store.make()
         try:
             self.container.save()
-            make_cgroup(self.manager, self.config, self.reporter)
+            make_cgroup(self.manager, self.config)
             root = self._bind_root()
             pid = engine.restore(self._compose(root, directory, options), self.notify)
             unmount_restore_root(self.container.store)
