@@ -16,6 +16,23 @@ from tests.runtime.bundle import Bundle, environment, wait_for
 
 pytestmark = pytest.mark.root
 
+NR_MAX = 450
+
+
+def _syscalls() -> list[str]:
+    """All names that this libseccomp has for the first calls of this architecture."""
+    library = pytest.importorskip("pyseccomp")
+    found = []
+    for number in range(NR_MAX):
+        try:
+            found.append(library.resolve_syscall(library.Arch.NATIVE, number).decode())
+        except ValueError:
+            continue  # a gap in the table
+    return found
+
+
+SYSCALLS = _syscalls()
+
 
 def inside(bundle: Bundle, script: str) -> str:
     bundle.shell(script)
@@ -442,3 +459,50 @@ def test_exec_on_a_terminal(bundle: Bundle) -> None:
     bundle.shell("exec sleep 1000")
     bundle.detached("run", "-d", bundle.id)
     assert bundle.ok("exec", "-t", bundle.id, "/usr/bin/tty").strip() == "/dev/pts/0"
+
+
+def test_exec_into_a_user_namespace(bundle: Bundle) -> None:
+    bundle.config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        bundle.config["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 1000}]
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    assert bundle.ok("exec", bundle.id, "/bin/sh", "-c", "id -u; cat /proc/self/uid_map").split() == [
+        "0",
+        "0",
+        "0",
+        "1000",
+    ]
+
+
+def test_exec_into_sub_cgroups(bundle: Bundle) -> None:
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    assert ".. is not a sub cgroup path" in bundle.fails("exec", "--cgroup", "..", bundle.id, "true", code=255)
+    assert "unknown controller nope" in bundle.fails("exec", "--cgroup", "nope:x", bundle.id, "true", code=255)
+    message = bundle.fails("exec", "--cgroup", "none", bundle.id, "true", code=255)
+    assert "/none/cgroup.procs: no such file or directory" in message
+
+
+def test_a_frozen_cgroup_is_refused_and_left_alone(bundle: Bundle) -> None:
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    bundle.ok("pause", bundle.id)
+    assert "container's cgroup unexpectedly frozen" in bundle.fails("run", f"{bundle.id}-2")
+    bundle.ok("resume", bundle.id)
+    assert bundle.state()["status"] == "running"
+
+
+def test_calls_that_a_profile_is_too_old_for(bundle: Bundle) -> None:
+    """ENOSYS, so that libc falls back; what the profile knows and does not allow stays EPERM."""
+    names = [name for name in SYSCALLS if name != "sethostname"]
+    bundle.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    }
+    script = (
+        "import ctypes; c = ctypes.CDLL(None, use_errno=True)\n"
+        "for n in (4000, 170):\n  c.syscall(n, 0, 0); print(ctypes.get_errno())"
+    )
+    bundle.config["process"]["args"] = ["/usr/bin/python3", "-c", script]
+    assert bundle.ok("run", bundle.id).split() == ["38", "1"]
