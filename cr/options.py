@@ -95,6 +95,20 @@ class Options:
         "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
         metavar="RES",
     )
+    ext_mount_map: list[str] = _row(
+        "list",
+        BOTH,
+        "external mounts: MOUNTPOINT:NAME (dump), NAME:PATH (restore), or auto",
+        short="-M",
+        metavar="KEY:VAL",
+    )
+    enable_external_sharing: bool = _row("flag", BOTH, "with --ext-mount-map auto: allow mounts shared with outside")
+    enable_external_masters: bool = _row("flag", BOTH, "with --ext-mount-map auto: allow mounts slave to outside")
+    skip_mnt: list[str] = _row("list", BOTH, "leave the mount at PATH and everything on it out", metavar="PATH")
+    enable_fs: list[str] = _row(
+        "list", BOTH, "mount these types of filesystem anew at restore (all: any), without content", metavar="FS,..."
+    )
+    mntns_compat_mode: bool = _row("flag", RESTORE, "accepted for compatibility, changes nothing")
     inherit_fd: list[str] = _row(
         "list",
         RESTORE,
@@ -110,6 +124,7 @@ class Options:
         "size", DUMP, "largest deleted file that goes into the images", metavar="SIZE", default=1 << 20
     )
     tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
+    skip_in_flight: bool = _row("flag", DUMP, "drop TCP connections that are not accepted yet")
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
     manage_cgroups: str | None = _row("optional", BOTH, "none, props, soft, full, strict or ignore", metavar="MODE")
     cgroup_root: list[str] = _row(
@@ -127,6 +142,9 @@ class Options:
     action_script: list[str] = _row("list", BOTH, "run SCRIPT at every notification point", metavar="SCRIPT")
     timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)
     display_stats: bool = _row("flag", BOTH, "print the statistics at the end")
+    veth_pair: list[str] = _row(
+        "list", RESTORE, "the outer end of a veth device of the tree, as --external veth[IN]:OUT", metavar="IN=OUT"
+    )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
     join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
     network_lock: str = _row(

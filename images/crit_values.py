@@ -70,10 +70,18 @@ def encode_name(name: bytes) -> str:
 
 @cache
 def _show(field: Any) -> m.CRIU_Opts:
-    """How the schema wants the field shown."""
-    from images.schema import options_pb2
+    """How the schema wants the field shown: an option that only the generated modules have."""
+    from importlib import import_module
 
-    options: Any = field.GetOptions()
+    from google.protobuf import descriptor_pool
+
+    from images.schema import options_pb2
+    from images.schema.index import MODULES
+
+    owner = field.containing_type
+    import_module(f"images.schema.{MODULES[owner.full_name.partition('.')[0]]}")
+    same: Any = descriptor_pool.Default().FindMessageTypeByName(owner.full_name)
+    options: Any = same.fields_by_name[field.name].GetOptions()
     form: m.CRIU_Opts = options.Extensions[options_pb2.show]
     return form
 

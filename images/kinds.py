@@ -8,9 +8,9 @@ Names here are file names without ids and extension, e.g. "core" for core-42.img
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum, IntFlag
-from functools import cached_property
+from functools import cache
+from typing import NamedTuple
 
 COMMON_MAGIC = 0x54564319
 SERVICE_MAGIC = 0x55105940
@@ -39,8 +39,13 @@ class PayloadRule(Enum):
     GHOST = "contents of a deleted file: the rest of the image, or entry.len after each chunk entry"
 
 
-@dataclass(frozen=True)
-class ImageKind:
+@cache
+def _ids(pattern: str) -> list[str]:
+    """The forms of the ids in a pattern: u, d or x, with an l for long ones."""
+    return re.findall(r"%(l?[uxd])", pattern)
+
+
+class ImageKind(NamedTuple):
     """One row of the table. `head` is the message of the first entry where that differs from the others."""
 
     name: str
@@ -57,19 +62,15 @@ class ImageKind:
         """True if the file is not made of entries (pages, archives, netlink dumps)."""
         return not self.message
 
-    @cached_property
-    def _ids(self) -> list[str]:
-        return re.findall(r"%(l?[uxd])", self.pattern)
-
     def filename(self, *ids: int) -> str:
         """The file's name for these ids; how many and in which base is the pattern's matter."""
-        if len(ids) != len(self._ids) or any(number < 0 for number in ids):
+        if len(ids) != len(_ids(self.pattern)) or any(number < 0 for number in ids):
             raise ValueError(f"an image name of the form {self.pattern} cannot be made from {ids}")
         return self.pattern.replace("%l", "%") % ids
 
     def match(self, filename: str) -> tuple[int, ...] | None:
         """The ids in `filename`, or None if it is not a name of this kind."""
-        numbers = iter(self._ids)
+        numbers = iter(_ids(self.pattern))
         regex = re.sub(
             r"%l?[uxd]",
             lambda _: "([0-9a-f]+)" if next(numbers) == "x" else "([0-9]+)",
@@ -78,7 +79,7 @@ class ImageKind:
         found = re.fullmatch(regex, filename)
         if found is None:
             return None
-        pairs = zip(found.groups(), self._ids, strict=True)
+        pairs = zip(found.groups(), _ids(self.pattern), strict=True)
         return tuple(int(text, 16 if base == "x" else 10) for text, base in pairs)
 
 
@@ -188,8 +189,10 @@ _TABLE = (
               header=Header.SERVICE),
     ImageKind("irmap-cache", "irmap-cache", "IRMAP_CACHE", 0x57004059, "irmap_cache_entry",
               header=Header.SERVICE),
+    ImageKind("woodfrog-files", "woodfrog-files.img", "WOODFROG_FILES", 0x57464649, "woodfrog_file_entry"),
     ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
               "woodfrog_sk_sender"),
+    ImageKind("woodfrog-task", "woodfrog-task-%u.img", "WOODFROG_TASK", 0x57464B01, "woodfrog_task_entry"),
 )
 # fmt: on
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from images.directory import ImageDirectory
 from images.errors import ImageError
@@ -21,8 +20,7 @@ _MOST_ANCESTORS = 200
 Identity = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class PageRun:
+class PageRun(NamedTuple):
     """Adjacent pages of one kind; `offset` in bytes into pages-<pages_id>.img, None unless PRESENT."""
 
     vaddr: int
@@ -37,8 +35,7 @@ class PageRun:
         return self.vaddr + self.nr_pages * PAGE_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class PageSource:
+class PageSource(NamedTuple):
     """Pages with the place of their bytes, wherever in the chain of snapshots; None for lazy ones."""
 
     vaddr: int

@@ -3,7 +3,8 @@
     python -m images.regenerate
 
 Writes, for each schema file, the protobuf module and its type stub; `schema/index.py`, which says which
-module holds which name; and `messages.pyi`, what a type checker sees of `images.messages`.
+module holds which name; `schema/descriptors.py`, the schema as protobuf's C part takes it; and
+`messages.pyi`, what a type checker sees of `images.messages`.
 Needs grpcio-tools (the `test` extra). A test runs it into an empty directory and compares.
 """
 
@@ -14,6 +15,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = "images/schema"
@@ -27,6 +29,7 @@ def regenerate(destination: Path) -> None:
     descriptors = _run_protoc(destination)
     homes = _names(descriptors)
     (destination / SCHEMA / "index.py").write_text(_index(homes))
+    (destination / SCHEMA / "descriptors.py").write_text(_lean(descriptors))
     (destination / "images/messages.pyi").write_text(_stub(homes))
 
 
@@ -59,6 +62,38 @@ def _names(descriptors: bytes) -> dict[str, str]:
 def _index(homes: dict[str, str]) -> str:
     rows = "".join(f'    "{name}": "{module}",\n' for name, module in homes.items())
     return f'{_BANNER}"""Which generated module holds which message or enum."""\n\nMODULES = {{\n{rows}}}\n'
+
+
+def _lean(descriptors: bytes) -> str:
+    """The schema files without our own field options, each behind those it imports."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    files = {file.name: file for file in FileDescriptorSet.FromString(descriptors).file if "options" not in file.name}
+    done: dict[str, bytes] = {}
+    for file in files.values():
+        imports = [name for name in file.dependency if name in files]
+        del file.dependency[:], file.public_dependency[:]
+        file.dependency.extend(imports)
+        for message in file.message_type:
+            _strip(message)
+    while len(done) < len(files):
+        for name, file in files.items():
+            if name not in done and set(file.dependency) <= done.keys():
+                done[name] = file.SerializeToString(deterministic=True)
+    rows = "".join(f"    {content!r},\n" for content in done.values())
+    about = '"""The schema files as serialized descriptors, in the order of their imports."""'
+    return f"{_BANNER}{about}\n\nFILES = (\n{rows})\n"
+
+
+def _strip(message: Any) -> None:
+    """Remove the options of all fields but `packed`, which changes the encoding."""
+    for field in message.field:
+        packed = field.options.packed
+        field.ClearField("options")
+        if packed:
+            field.options.packed = True
+    for nested in message.nested_type:
+        _strip(nested)
 
 
 def _stub(homes: dict[str, str]) -> str:

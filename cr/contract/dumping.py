@@ -19,6 +19,7 @@ from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
     from cr.contract.resource import FdResource
+    from images import messages as m
 
 T = TypeVar("T")
 
@@ -143,6 +144,12 @@ class FileRegistry(Protocol):
     def find(self, task: DumpTask, fd: int) -> int:
         """Id of what `fd` of `task` refers to; 0 where that is not (or not yet) known."""
 
+    def extra(self, file_id: int) -> m.woodfrog_file_entry:
+        """What the format has no field for about a file; to be filled in."""
+
+    def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
+        """(task, fd, id) of every descriptor of a file with this st_dev and st_ino."""
+
 
 @dataclass
 class DumpContext:
@@ -156,7 +163,11 @@ class DumpContext:
     shared: dict[object, object] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be closed when the dump is over, whether it failed or not"""
     registry: FileRegistry | None = None
+    at_kill: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done just before the tasks are killed"""
 
     @property
     def files(self) -> FileRegistry:
@@ -200,9 +211,11 @@ def identity(thread: DumpThread) -> Identity:
 
 
 def notify_signal(status: dict[str, str]) -> int:
-    """A signal that does nothing by default, has no handler and is not pending."""
+    """A signal that is not pending; if possible one that does nothing by default and has no handler."""
     from cr.remote.foothold import DEFAULT_IGNORED
 
-    taken = int(status["SigCgt"], 16) | int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
-    free = [signo for signo in DEFAULT_IGNORED if not taken >> (signo - 1) & 1]
-    return int(free[0] if free else DEFAULT_IGNORED[0])
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    caught = int(status["SigCgt"], 16)
+    candidates = [int(signo) for signo in (*DEFAULT_IGNORED, *range(64, 31, -1)) if not pending >> (signo - 1) & 1]
+    quiet = [signo for signo in candidates if signo in DEFAULT_IGNORED and not caught >> (signo - 1) & 1]
+    return (quiet or candidates)[0]

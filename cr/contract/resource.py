@@ -147,8 +147,8 @@ def subclasses(base: type[Any]) -> Iterable[type[Any]]:
 @cache
 def discover() -> None:
     package = importlib.import_module("cr.resources")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"cr.resources.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, "cr.resources."):
+        importlib.import_module(module.name)
 
 
 @cache

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cr.contract.mounts import open_in_mount, placed
 from cr.contract.resource import fd_resource
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
 from cr.kernel.namespaces import setns
-from cr.model import BadImages, RestoreReport
+from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from images import messages as m
 
 T = TypeVar("T")
+_NOTIFY = (signal.SIGURG, signal.SIGWINCH, *range(64, 31, -1), *range(1, 9), *range(10, 18))
 
 
 @dataclass
@@ -41,7 +45,14 @@ class RestoreThread:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.task.vpid, self.vtid)
+        return Identity(self.task.vpid, self.vtid, self._notify)
+
+    @cached_property
+    def _notify(self) -> int:
+        """A signal that is not going to be pending: what waits in a queue must not be taken for ours."""
+        queues = (self.core.thread_core.signals_p.signals, self.task.core.tc.signals_s.signals)
+        taken = {int.from_bytes(item.siginfo[:4], "little") for queue in queues for item in queue}
+        return int(next(signo for signo in _NOTIFY if signo not in taken))
 
     @property
     def puppet(self) -> Tracee:
@@ -61,6 +72,10 @@ class RestoreTask:
     children: list[RestoreTask] = field(default_factory=list)
     mm: m.mm_entry | None = None
     fds: list[m.fdinfo_entry] = field(default_factory=list)
+    space: Any = None
+    """its address space (cr.restore.memory), once that is built"""
+    born_with: Any = None
+    """the address space that its puppet was a copy of at birth, None where that was an empty puppet's"""
 
     @property
     def vpid(self) -> int:
@@ -77,6 +92,17 @@ class RestoreTask:
     @property
     def puppet(self) -> Tracee:
         return self.leader.puppet
+
+    @property
+    def is_zombie(self) -> bool:
+        return bool(self.core.tc.task_state == TASK_DEAD)
+
+    @property
+    def stop_signal(self) -> int:
+        """The signal that had stopped the task (SIGSTOP where the images do not say), 0 where it ran."""
+        if self.core.tc.task_state != TASK_STOPPED:
+            return 0
+        return int(self.core.tc.stop_signo or signal.SIGSTOP)
 
     def __str__(self) -> str:
         return f"task {self.vpid} {self.core.tc.comm}"
@@ -112,8 +138,10 @@ class RestoreContext:
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""
 
-    owners: list[tuple[int, m.fown_entry]] = field(default_factory=list)
-    """(our descriptor, owner to be set once all tasks exist)"""
+    when_done: list[Callable[[], None]] = field(default_factory=list)
+    """what may only be done once nothing can fail any more: the removal of what the images refer to"""
+    helpers: list[int] = field(default_factory=list)
+    """our pids of puppets that are no tasks; a restore that fails ends them too"""
     root_fd: int = -1
     """root directory under which the paths of the images are opened"""
     network_fd: int = -1
@@ -128,6 +156,11 @@ class RestoreContext:
     def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
         """The first task of the tree that is in this namespace; the root for an id of nobody."""
         return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
+
+    @property
+    def live_tasks(self) -> list[RestoreTask]:
+        """The tasks that are no zombies."""
+        return [task for task in self.tasks if not task.is_zombie]
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The value under `key`, made at its first use: what several files or tasks share."""
@@ -150,8 +183,19 @@ class RestoreContext:
                 raise
         return self._files[file_id]
 
-    def open(self, path: str | bytes, flags: int, mode: int = 0) -> int:
-        """Open a path of the images as a task in the container would."""
+    def extra(self, file_id: int) -> m.woodfrog_file_entry | None:
+        """What our own dumps say about a file beyond the format."""
+        return self.once("woodfrog-files", self._read_extras).get(file_id)
+
+    def _read_extras(self) -> dict[int, m.woodfrog_file_entry]:
+        found = self.images.read("woodfrog-files") if self.images.exists("woodfrog-files") else []
+        return {entry.id: entry for entry in found}
+
+    def open(self, path: str | bytes, flags: int, mode: int = 0, *, mnt_id: int = -1) -> int:
+        """Open a path of the images as a task in the container would; through its mount, where that is known."""
+        mount = placed(self).get(mnt_id)
+        if mount is not None:
+            return open_in_mount(mount, os.fsdecode(path), flags, mode)
         relative = os.fsencode(path).lstrip(b"/") or b"."
         return open_in_root(self.root_fd, relative, flags, mode)
 
@@ -186,6 +230,11 @@ class RestoreContext:
         """Hold a descriptor until the restore is over."""
         self._kept.append(fd)
         return fd
+
+    def drop(self, fd: int) -> None:
+        """Close a descriptor that was kept."""
+        self._kept.remove(fd)
+        os.close(fd)
 
     def close(self) -> None:
         """Close every descriptor that was made for the tasks; they have their own by now."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cr.contract.dumping import DumpTask, DumpThread
+from cr.dump.context import lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
-from cr.remote.tracee import Tracee
+from cr.remote.tracee import TaskGone, Tracee
+
+_WALL = 0x40000000
 
 
 @dataclass
@@ -18,24 +23,30 @@ class FrozenTree:
     """The tasks of a tree, parents before children, every thread seized and standing still."""
 
     root_pid: int
+    deadline: float = float("inf")
+    freezer: str = ""
+    """directory of a cgroup that holds the tree: frozen as a whole while its tasks are seized"""
     level: int = 0
     """depth of the root's pid namespace: index of its ids in NSpid and the like"""
-    deadline: float = float("inf")
     tasks: dict[int, DumpTask] = field(default_factory=dict)
+    _refreeze: bool = False
 
     def freeze(self) -> None:
         """Seize until nothing new appears; on failure everything seized so far is let go."""
         self.level = len(proc.ns_ids(proc.status(self.root_pid), "NSpid")) - 1
         try:
-            self._freeze_process(self.root_pid, None)
-            while self._freeze_children():
-                self._check_deadline()
+            if self.freezer:
+                with self._cgroup_frozen():
+                    self._spread(settle=False)
+                self._settle_all()
+            self._spread(settle=True)
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        """Let every thread go on as it was; tasks stopped by job control stay stopped."""
+        """Let every thread go on as it was; tasks stopped by job control stay stopped, a frozen cgroup frozen."""
+        self._freeze_again()
         for task in self.tasks.values():
             for thread in task.threads:
                 if thread.tracee.tid:
@@ -48,6 +59,7 @@ class FrozenTree:
             if not task.is_zombie:
                 os.kill(task.pid, signal.SIGKILL)
         self._reap()
+        self._freeze_again()
 
     def stop(self) -> None:
         """Leave the tasks in job-control stop (SIGSTOP)."""
@@ -57,10 +69,11 @@ class FrozenTree:
         self.release()
 
     def _reap(self) -> None:
-        for task in self.tasks.values():
+        """Children first: the init of a pid namespace does not end before they are reaped."""
+        for task in reversed(self.tasks.values()):
             for thread in reversed(task.threads):
                 try:
-                    os.waitpid(thread.tid, 0x40000000)
+                    os.waitpid(thread.tid, _WALL)
                 except ChildProcessError:
                     continue
 
@@ -69,7 +82,37 @@ class FrozenTree:
         try:
             tracee.detach()
         except ProcessLookupError:
-            return  # it was killed meanwhile: nothing is held
+            return  # it was killed meanwhile, or never came to a stop: the kernel lets go of it when we end
+
+    @contextmanager
+    def _cgroup_frozen(self) -> Iterator[None]:
+        """Inside the block no task of the cgroup runs.  (Afterwards ptrace holds them: frozen they could not act.)"""
+        from cgroups import freezer
+        from cgroups.errors import CgroupError
+
+        left = max(1.0, min(self.deadline - time.monotonic(), 3600))
+        try:
+            self._refreeze = freezer.freeze(self.freezer, left)
+            try:
+                yield
+            finally:
+                freezer.thaw(self.freezer, left)
+        except CgroupError as error:
+            raise CheckpointError(f"--freeze-cgroup: {error}") from error
+
+    def _freeze_again(self) -> None:
+        if self._refreeze:
+            from cgroups import freezer
+
+            freezer.freeze(self.freezer)
+            self._refreeze = False
+
+    def _spread(self, *, settle: bool) -> None:
+        """From the root to all descendants, again and again until there is no new one."""
+        if self.root_pid not in self.tasks:
+            self._freeze_process(self.root_pid, None, settle)
+        while self._freeze_children(settle):
+            self._check_deadline()
 
     def _check_deadline(self) -> None:
         if time.monotonic() > self.deadline:
@@ -78,24 +121,22 @@ class FrozenTree:
                 "use --freeze-cgroup, or a larger --timeout"
             )
 
-    def _freeze_children(self) -> bool:
+    def _freeze_children(self, settle: bool) -> bool:
         new = False
         for task in list(self.tasks.values()):
             if task.is_zombie:
                 continue
             for pid in proc.children(task.pid):
                 if pid not in self.tasks:
-                    new |= self._freeze_process(pid, task)
+                    new |= self._freeze_process(pid, task, settle)
         return new
 
-    def _freeze_process(self, pid: int, parent: DumpTask | None) -> bool:
+    def _freeze_process(self, pid: int, parent: DumpTask | None, settle: bool) -> bool:
         """Seize all threads of one process; False where it has vanished meanwhile."""
         try:
-            stat = proc.stat(pid)
-            task = self._describe(pid, stat, parent)
-            self.tasks[pid] = task
+            self.tasks[pid] = task = self._describe(pid, parent)
             if not task.is_zombie:
-                self._seize_threads(task)
+                self._seize_threads(task, settle)
         except (ProcessLookupError, FileNotFoundError):
             gone = self.tasks.pop(pid, None)
             if parent is None:
@@ -103,40 +144,95 @@ class FrozenTree:
             return gone is not None
         return True
 
-    def _describe(self, pid: int, stat: proc.Stat, parent: DumpTask | None) -> DumpTask:
-        fields = proc.status(pid)
+    def _describe(self, pid: int, parent: DumpTask | None) -> DumpTask:
+        stat, fields = proc.stat(pid), proc.status(pid)
+        if len(proc.ns_ids(fields, "NSpid")) != self.level + 1:
+            raise CheckpointError(
+                f"task {pid} ({stat.comm}) is in a pid namespace inside that of task {self.root_pid}: "
+                "nested pid namespaces cannot be dumped, dump the inner tree alone"
+            )
         vpid, vpgid, vsid = (proc.ns_ids(fields, name)[self.level] for name in ("NSpid", "NSpgid", "NSsid"))
         task = DumpTask(pid, vpid, parent.vpid if parent else 0, vpgid, vsid, stat, parent)
         if task.is_zombie:
             task.threads = [DumpThread(pid, vpid, Tracee(0), task, fields)]
         return task
 
-    def _seize_threads(self, task: DumpTask) -> None:
+    def _seize_threads(self, task: DumpTask, settle: bool) -> None:
+        """Until no thread is new.  All are told to stop before any is waited for."""
         while fresh := set(proc.threads(task.pid)) - {thread.tid for thread in task.threads}:
-            held = [self._seize(task, tid) for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid))]
-            for thread in held:
-                thread.tracee.settle()
+            held = [
+                thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) for thread in _seize(task, tid)
+            ]
+            task.threads += held
+            if settle:
+                self._settle(task, held)
+            self._check_deadline()
+        if settle:
+            self._look_again(task)
+
+    def _settle_all(self) -> None:
+        for task in list(self.tasks.values()):
+            if not task.is_zombie:
+                self._settle(task, task.threads)
+                self._look_again(task)
+
+    def _settle(self, task: DumpTask, threads: list[DumpThread]) -> None:
+        for thread in list(threads):
+            try:
+                thread.tracee.settle(self.deadline)
+            except TaskGone:
+                thread.tracee.tid = 0
+                task.threads.remove(thread)
+            except TimeoutError:
+                raise CheckpointError(_why_no_stop(thread)) from None
+
+    def _look_again(self, task: DumpTask) -> None:
+        """What was seen before the task stood still may have changed until then."""
+        seen = self._describe(task.pid, task.parent)
+        task.stat, task.vpgid, task.vsid = seen.stat, seen.vpgid, seen.vsid
+        if task.is_zombie and task.threads:
+            raise CheckpointError(
+                f"the main thread of {task} has exited while {len(task.threads)} others live on, which cannot be dumped"
+            )
+        if task.is_zombie:
+            task.threads = seen.threads
+            return
         for thread in task.threads:
             thread.status = proc.status(thread.tid)
-        task.stat = proc.stat(task.pid)
+            thread.ns_tid = proc.ns_ids(thread.status, "NSpid")[-1]
+            if thread.status["Seccomp"] != "0":
+                thread.tracee.options(ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP)
+            lead_out(thread)
 
-    def _seize(self, task: DumpTask, tid: int) -> DumpThread:
-        fields = proc.status(tid)
-        options = ptrace.O_TRACESYSGOOD
-        if fields["Seccomp"] != "0":
-            options |= ptrace.O_SUSPEND_SECCOMP
-        try:
-            tracee = Tracee.seize(tid, options)
-        except PermissionError as error:
-            raise CheckpointError(_why_not(tid, fields)) from error
-        thread = DumpThread(tid, proc.ns_ids(fields, "NSpid")[-1], tracee, task, fields)
-        task.threads.append(thread)
+
+def _seize(task: DumpTask, tid: int) -> list[DumpThread]:
+    """The thread, told to stop; nothing where it has ended."""
+    try:
+        tracee = Tracee.seize(tid, ptrace.O_TRACESYSGOOD)
         tracee.interrupt()
-        return thread
+    except ProcessLookupError:
+        if tid == task.pid:
+            raise
+        return []
+    except PermissionError as error:
+        raise CheckpointError(_why_not(task, tid)) from error
+    return [DumpThread(tid, tid, tracee, task, {})]
 
 
-def _why_not(tid: int, fields: dict[str, str]) -> str:
+def _why_not(task: DumpTask, tid: int) -> str:
+    fields = proc.status(tid)
     tracer = fields.get("TracerPid", "0")
     if tracer != "0":
-        return f"task {tid} ({fields['Name']}) is traced by process {tracer}: detach that debugger first"
-    return f"task {tid} ({fields['Name']}) may not be traced by us: run as root with CAP_SYS_PTRACE"
+        return f"{task} is traced by process {tracer}: detach that debugger first"
+    return f"{task} may not be traced by us: run as root with CAP_SYS_PTRACE"
+
+
+def _why_no_stop(thread: DumpThread) -> str:
+    state = proc.stat(thread.tid).state
+    where = proc.read_text(thread.tid, "wchan")
+    if "vfork" in where or "wait_for_completion" in where:
+        children = ", ".join(map(str, proc.children(thread.task.pid)))
+        return f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
+    return (
+        f"{thread.task} does not stop: its thread {thread.tid} is in state {state}, waiting in {where}; try again later"
+    )

@@ -46,6 +46,7 @@ class Stat:
     start_code: int
     end_code: int
     start_stack: int
+    exit_signal: int
     rt_priority: int
     policy: int
     start_data: int
@@ -70,7 +71,8 @@ def stat(pid: int | str) -> Stat:
     return Stat(
         comm=text[comm_start + 1 : comm_end], state=rest[0], ppid=n[3], pgid=n[4], sid=n[5], tty_nr=n[6],
         tty_pgrp=n[7], flags=n[8], nice=n[18], start_time=n[21], start_code=n[25], end_code=n[26],
-        start_stack=n[27], rt_priority=n[39], policy=n[40], start_data=n[44], end_data=n[45], start_brk=n[46],
+        start_stack=n[27], exit_signal=n[37], rt_priority=n[39], policy=n[40], start_data=n[44], end_data=n[45],
+        start_brk=n[46],
         arg_start=n[47], arg_end=n[48], env_start=n[49], env_end=n[50], exit_code=n[51],
     )  # fmt: skip
 
@@ -89,7 +91,10 @@ def children(pid: int) -> list[int]:
 
 def ns_ids(fields: dict[str, str], name: str) -> list[int]:
     """NSpid, NStgid, NSpgid or NSsid of a status: one id a pid namespace, ours first, innermost last."""
-    return [int(word) for word in fields[name].split()]
+    ids = [int(word) for word in fields[name].split()]
+    if not ids:
+        raise ProcessLookupError(3, f"task {fields.get('Name', '')} is ending and has no {name} any more")
+    return ids
 
 
 def fdinfo(pid: int, fd: int) -> str:

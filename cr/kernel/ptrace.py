@@ -6,6 +6,7 @@ The tracer is a thread: every call for a tracee comes from the thread that seize
 from __future__ import annotations
 
 import ctypes
+import errno
 import struct
 from dataclasses import dataclass
 
@@ -164,3 +165,22 @@ def seccomp_flags(tid: int, index: int) -> int:
     syscall("ptrace", 101, SECCOMP_GET_METADATA, tid, 16, buffer)
     flags: int = struct.unpack("<QQ", buffer.raw)[1]
     return flags
+
+
+GET_THREAD_AREA, SET_THREAD_AREA = 25, 26
+
+
+def get_thread_area(tid: int, number: int) -> bytes | None:
+    """struct user_desc (16 bytes) of a descriptor; None where the kernel cannot tell."""
+    buffer = ctypes.create_string_buffer(16)
+    try:
+        syscall("ptrace", 101, GET_THREAD_AREA, tid, number, buffer)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return None
+        raise
+    return buffer.raw
+
+
+def set_thread_area(tid: int, number: int, record: bytes) -> None:
+    syscall("ptrace", 101, SET_THREAD_AREA, tid, number, ctypes.create_string_buffer(record, 16))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 
 from cr.kernel import ptrace
@@ -27,12 +28,29 @@ class Stop:
     event: int
 
 
-def wait_stop(tid: int) -> Stop:
+def wait_stop(tid: int, deadline: float = float("inf")) -> Stop:
     """Wait for the next stop of a tracee."""
-    _, status = os.waitpid(tid, WALL)
+    status = _wait(tid) if deadline == float("inf") else _wait_until(tid, deadline)
     if not os.WIFSTOPPED(status):
         raise TaskGone(3, f"task {tid} ended while it was held (status {status:#x})")
     return Stop(os.WSTOPSIG(status), status >> 16)
+
+
+def _wait(tid: int) -> int:
+    return os.waitpid(tid, WALL)[1]
+
+
+def _wait_until(tid: int, deadline: float) -> int:
+    """waitpid(2) has no timeout: look, look away for longer and longer."""
+    pause = 0.0
+    while True:
+        found, status = os.waitpid(tid, WALL | os.WNOHANG)
+        if found:
+            return status
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"task {tid} does not stop")
+        time.sleep(pause)
+        pause = min(pause + 0.00002, 0.002)
 
 
 @dataclass
@@ -55,10 +73,13 @@ class Tracee:
     def interrupt(self) -> None:
         ptrace.ptrace(ptrace.INTERRUPT, self.tid)
 
-    def settle(self) -> None:
-        """After `interrupt`: wait until the thread stands still; signals on their way are delivered first."""
+    def settle(self, deadline: float = float("inf")) -> None:
+        """After `interrupt`: wait until the thread stands still; signals on their way are delivered first.
+
+        TimeoutError where it does not come to a stop until `deadline` (of time.monotonic).
+        """
         while True:
-            stop = wait_stop(self.tid)
+            stop = wait_stop(self.tid, deadline)
             if stop.event == ptrace.EVENT_STOP:
                 self.stopped_by = stop.signo if stop.signo in STOP_SIGNALS else 0
                 break

@@ -25,12 +25,12 @@ class PidNamespace(NamespaceResource):
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
         found = []
         own = proc.namespace_inode(task.pid, "pid")
-        if own != proc.namespace_inode(context.root.pid, "pid"):
+        if own != proc.namespace_inode(context.options.tree, "pid"):
             found.append(f"{task} is in a pid namespace below the root task's: dump that container by itself")
         if own != proc.namespace_inode(task.pid, "pid_for_children"):
             found.append(f"{task} has another pid namespace for its children: let it start them before the dump")
         stays = own == proc.namespace_inode("self", "pid") or external_key(context.options.external, "pid", own)
-        if task is context.root and task.vpid != 1 and not stays:
+        if task.parent is None and task.vpid != 1 and not stays:
             found.append(
                 f"{task} is not the first process of its pid namespace: dump the tree from pid 1 of it, "
                 f"or leave the namespace outside with --external pid[{own}]:NAME"

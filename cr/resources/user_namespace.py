@@ -30,7 +30,7 @@ class UserNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.root.pid, "user"):
+        if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.options.tree, "user"):
             return []
         return [f"{task} is in a user namespace below the root task's: dump that container by itself"]
 

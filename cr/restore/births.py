@@ -14,10 +14,31 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.program import Program, ProgramError
 from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import WALL, Tracee
+from cr.resources.limits import NAMES, parse_limits
+from cr.resources.own_settings import restored_entry
+from cr.resources.signal_actions import SIGNALS
 from cr.restore.handover import Channel
 from cr.restore.memory import SCRATCH_SIZE, scratch_address
 
 PID_PATIENCE = 2.0  # seconds that the dead of an earlier dump get to vanish
+
+
+def raise_soft_limits(program: Program) -> None:
+    """The puppets may use all that their hard limits grant, until they get those of their tasks."""
+    for number, (soft, hard) in enumerate(parse_limits(proc.read_text("self", "limits"))):
+        if soft != hard:
+            program.call("prlimit64", 0, number, program.words(hard, hard), 0, note=NAMES[number])
+
+
+def forget_actions(program: Program) -> None:
+    """No signal is ignored: what we inherited, the C library's own signals too, is none of the tasks' business."""
+    default = program.data(bytes(32))
+    for signo in SIGNALS:
+        program.call("rt_sigaction", signo, default, 0, 8)
+
+
+class PidTaken(CheckpointError):
+    """A pid that a task of the images needs belongs to somebody else."""
 
 
 def sow(context: RestoreContext, channel: Channel) -> Tracee:
@@ -28,6 +49,8 @@ def sow(context: RestoreContext, channel: Channel) -> Tracee:
         context.foothold = Foothold.make(seed, SEED_INSTRUCTION, address=address, size=SCRATCH_SIZE)
         program = Program()
         program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0, note="what our own parent left open")
+        raise_soft_limits(program)
+        forget_actions(program)
         context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
     except BaseException:
         end(seed.tid)
@@ -40,15 +63,23 @@ def bear_root(context: RestoreContext, seed: Tracee, namespaces: int) -> None:
     root = context.root
     program = Program()
     _clone3(program, root.vpid, clone.CLONE_PARENT | namespaces, exit_signal=0)
-    root.leader.tracee = _bear(context, seed, Identity(seed.tid, seed.tid), program, root.vpid)
+    root.leader.tracee = bear(context, seed, Identity(seed.tid, seed.tid), program, root.vpid)
     end(seed.tid)
 
 
 def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask) -> None:
-    """A child puppet: a copy of its parent as that is now."""
+    """A child puppet: a copy of its parent as that is now, sharing with it what the task shared."""
     program = Program()
-    _clone3(program, child.vpid, 0, exit_signal=signal.SIGCHLD)
-    child.leader.tracee = _bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
+    _clone3(program, child.vpid, shared_flags(parent, child), exit_signal=exit_signal(child, context))
+    child.leader.tracee = bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
+    child.born_with = parent.space
+
+
+def bear_helper(context: RestoreContext, mother: Tracee, who: Identity, vpid: int, *, signo: int = 0) -> Tracee:
+    """A puppet that is no task of the images, or becomes one later."""
+    program = Program()
+    _clone3(program, vpid, 0, exit_signal=signo)
+    return bear(context, mother, who, program, vpid)
 
 
 def bear_threads(context: RestoreContext, task: RestoreTask) -> None:
@@ -56,7 +87,37 @@ def bear_threads(context: RestoreContext, task: RestoreTask) -> None:
     for thread in task.threads[1:]:
         program = Program()
         _clone3(program, thread.vtid, clone.THREAD_FLAGS, exit_signal=0, stack=1)
-        thread.tracee = _bear(context, task.puppet, task.leader.identity, program, thread.vtid)
+        thread.tracee = bear(context, task.puppet, task.leader.identity, program, thread.vtid)
+
+
+_SHARED = {
+    "vm_id": clone.CLONE_VM,
+    "files_id": clone.CLONE_FILES,
+    "fs_id": clone.CLONE_FS,
+    "sighand_id": clone.CLONE_SIGHAND,
+}
+
+
+def shared_flags(parent: RestoreTask, child: RestoreTask) -> int:
+    """CLONE_* flags for what a child shares with its parent."""
+    if parent.ids is None or child.ids is None:
+        return 0
+    flags = 0
+    for field, flag in _SHARED.items():
+        if getattr(child.ids, field) and getattr(child.ids, field) == getattr(parent.ids, field):
+            flags |= flag
+    return flags
+
+
+def owns(task: RestoreTask, field: str) -> bool:
+    """Whether a task has that object (`vm_id`, `files_id`) of its own, not its parent's."""
+    return task.parent is None or not shared_flags(task.parent, task) & _SHARED[field]
+
+
+def exit_signal(task: RestoreTask, context: RestoreContext) -> int:
+    """The signal that the parent gets when the task ends; the images of CRIU know only SIGCHLD."""
+    entry = restored_entry(task.leader, context)
+    return entry.exit_signal if entry is not None and entry.HasField("exit_signal") else signal.SIGCHLD
 
 
 def _clone3(program: Program, vpid: int, flags: int, *, exit_signal: int, stack: int = 0) -> None:
@@ -65,7 +126,8 @@ def _clone3(program: Program, vpid: int, flags: int, *, exit_signal: int, stack:
     program.call("clone3", args, args.size, note=f"pid {vpid}")
 
 
-def _bear(context: RestoreContext, mother: Tracee, who: Identity, program: Program, vpid: int) -> Tracee:
+def bear(context: RestoreContext, mother: Tracee, who: Identity, program: Program, vpid: int) -> Tracee:
+    """Run a program that creates one task, and hold what is born."""
     deadline = time.monotonic() + PID_PATIENCE
     while True:
         try:
@@ -75,7 +137,7 @@ def _bear(context: RestoreContext, mother: Tracee, who: Identity, program: Progr
             if error.errno != errno.EEXIST:
                 raise
             if time.monotonic() > deadline or not _is_passing(vpid):
-                raise CheckpointError(
+                raise PidTaken(
                     f"pid {vpid} is taken by another process: end it, or restore into a new pid namespace"
                 ) from error
             time.sleep(0.002)

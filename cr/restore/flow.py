@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from cr import log
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
+from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
-from cr.restore import births, namespaces
+from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
-from cr.restore.memory import AddressSpace, leave
+from cr.restore.memory import AddressSpace
 from cr.restore.plan import plan
 from cr.restore.read import read
+from cr.restore.sessions import Family
+from cr.restore.vdso import leave
 
 
 def restore(options: Options) -> RestoreReport:
@@ -26,7 +30,15 @@ def restore(options: Options) -> RestoreReport:
     if options.dry_run:
         context.report.steps = list(plan(context))
         return context.report
-    builder = Builder(context)
+    with many_descriptors():
+        _build(Builder(context), options)
+    options.notification("post-resume")
+    context.report.restore_time = (time.monotonic_ns() - began) // 1000
+    return context.report
+
+
+def _build(builder: Builder, options: Options) -> None:
+    context = builder.context
     try:
         options.notification("pre-restore")
         builder.build()
@@ -37,9 +49,6 @@ def restore(options: Options) -> RestoreReport:
         builder.abandon()
         raise
     builder.resume()
-    options.notification("post-resume")
-    context.report.restore_time = (time.monotonic_ns() - began) // 1000
-    return context.report
 
 
 class Builder:
@@ -49,23 +58,47 @@ class Builder:
         self.context = context
         self.channel = Channel()
         self.seed: Tracee | None = None
+        self.family: Family | None = None
 
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
         context = self.context
         self._make_root()
-        for task in context.tasks:
-            AddressSpace(task, context, self.channel).build()
-            for child in task.children:
-                births.bear_child(context, task, child)
-                namespaces.enter(context, child)
-        self._place_descriptors()
-        for task in context.tasks:
+        self._grow()
+        for task in context.live_tasks:
             births.bear_threads(context, task)
+        self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
         for action in context.at_end:
             action()
+        self._complete()
+
+    def _grow(self) -> None:
+        """All processes with their address spaces, sessions and groups; those that are to be zombies die."""
+        context = self.context
+        self.family = family = Family(context)
+        for task in family.grow():
+            if task.parent is not None:
+                namespaces.enter(context, task)
+            if not task.is_zombie and births.owns(task, "vm_id"):
+                AddressSpace(task, context, self.channel).build()
+        family.group()
+        for task in context.tasks:
+            if task.is_zombie:
+                deaths.die(task, context)
+
+    def _complete(self) -> None:
+        """Our scratch memory goes, registers are set; tasks that were stopped stop again, children first."""
+        context = self.context
+        for task in reversed(context.live_tasks):
+            deaths.settle_news(task, context)
+            if births.owns(task, "vm_id"):
+                leave(task, context.foothold)
+            for thread in task.threads:
+                thread.puppet.store()
+            if task.stop_signal:
+                deaths.stop_again(task)
 
     def _make_root(self) -> None:
         context = self.context
@@ -79,10 +112,13 @@ class Builder:
 
     def _place_descriptors(self) -> None:
         context = self.context
-        for task in context.tasks:
-            placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
-            place(task.leader, placements, context, self.channel)
-        for task in context.tasks:
+        for task in context.live_tasks:
+            directories.enter(task, context, self.channel)
+        for task in context.live_tasks:
+            if births.owns(task, "files_id"):
+                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                place(task.leader, placements, context, self.channel)
+        for task in context.live_tasks:
             program = Program()
             for slot in task.fds:
                 resource = fd_resource(slot.type)
@@ -91,7 +127,7 @@ class Builder:
             context.run(task.leader, program)
 
     def _rebuild(self, stage: Stage) -> None:
-        for task in self.context.tasks:
+        for task in self.context.live_tasks:
             for thread in task.threads:
                 program = Program()
                 for resource in task_resources(leader=thread.is_leader):
@@ -100,29 +136,34 @@ class Builder:
                 self.context.run(thread, program)
 
     def resume(self) -> None:
-        """Take our scratch memory out of the tasks and let all of them run."""
+        """Let all tasks run."""
         context = self.context
-        for task in context.tasks:
-            leave(task, context.foothold)
-        for task in context.tasks:
-            for thread in task.threads:
-                thread.puppet.store()
         for action in context.before_release:
             action()
         context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
-        for task in context.tasks:
+        for task in context.live_tasks:
+            if task.stop_signal:
+                continue
+            if context.options.leave_stopped:
+                os.kill(task.puppet.tid, signal.SIGSTOP)
             for thread in task.threads:
                 thread.puppet.detach()
+        for action in context.when_done:
+            action()
         self._close()
 
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
         held = [thread.tracee for task in self.context.tasks for thread in task.threads]
-        for tracee in [self.seed, *held]:
+        for tracee in [self.seed, *reversed(held)]:  # the init of a pid namespace ends after all others
             if tracee is not None:
                 births.end(tracee.tid)
+        for tid in self.context.helpers:
+            births.end(tid)
+        if self.family is not None:
+            self.family.abandon()
         for problem in self.context.undo.run():
             log.warning(f"could not be taken back: {problem}")
         self._close()

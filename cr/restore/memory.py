@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.contract.vma import vma_resource
-from cr.kernel import mman, proc
-from cr.model import CheckpointError
-from cr.remote.foothold import Foothold, find_system_call
-from cr.remote.program import Program, Result
+from cr.kernel import mman
+from cr.model import BadImages, CheckpointError
+from cr.remote.foothold import PROGRAM_OFFSET
+from cr.remote.program import Program
+from cr.restore import aio, inheritance, vdso
+from cr.restore.chain import Chain
+from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
-from images.kinds import VmaStatus
+from cr.restore.inheritance import Span, guards, heritage, mapped
 from images.pages import PAGE_SIZE, PagemapReader, PageSource
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ TASK_SIZE = 0x7FFFFFFFF000
 SCRATCH_SIZE = 1 << 20
 LOWEST = 0x10000
 SEED_RANGE = (0x400000, 0x401000)
-MAX_READ = 1 << 30
-_MMAP_FLAGS = 0x23 | mman.MAP_GROWSDOWN | mman.MAP_NORESERVE | mman.MAP_HUGETLB | 0x3F << 26
+_MMAP_FLAGS = 0x23 | mman.MAP_GROWSDOWN | mman.MAP_NORESERVE | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT
 _ADVICE_BITS = range(1, 26)
 
 
@@ -64,165 +64,150 @@ class AddressSpace:
     def __init__(self, task: RestoreTask, context: RestoreContext, channel: Channel) -> None:
         assert task.mm is not None
         self.task, self.mm, self.context, self.channel = task, task.mm, context, channel
+        self.vmas = mapped(task.mm)
+        self.born_with: AddressSpace | None = task.born_with
+        self.heritage = heritage(self.born_with.mm, self.mm) if self.born_with else None
+        self.kept = self.heritage.kept if self.heritage else {}
+        self.sources: list[PageSource] = []
         self.fds = _Fds()
-        self._opened: list[int] = []
-        self._reads: list[tuple[Result, int]] = []
 
     def build(self) -> None:
-        """Everything the puppet had is unmapped; then it has what the task had."""
+        """Turn what the puppet was born with into what the task had."""
         reader = PagemapReader(self.context.images, "pagemap", self.task.vpid)
-        try:
-            sources = list(reader.sources())
-            self._run(sources)
-        finally:
-            reader.close()
-            for fd in self._opened:
-                os.close(fd)
+        self.context.at_end.append(reader.close)  # children compare their pages with ours
+        self.sources = list(reader.sources())
+        self._build()
+        self.task.space = self
 
-    def _run(self, sources: list[PageSource]) -> None:
-        program = Program()
-        body = self._body(sources)
+    def _build(self) -> None:
+        filling = Filling(self.task, self.context, self.fds.slot)
+        read, drop = filling.work(self.heritage, self.sources, self.born_with.sources if self.born_with else [])
+        filled = self._filled(read)
+        layout, end = self._chain(), self._chain()
+        self._lay_out(layout, filled, drop)
+        fill = filling.plan(self._chain(), read)
+        self._finish(end, filled)
+        self._hand_over()
+        for program in layout.programs:
+            self.context.run(self.task.leader, program)
+        filling.run(fill)
+        for program in end.programs:
+            self.context.run(self.task.leader, program)
+        aio.restore(self.task, self.context)
+        self.context.report.pages_restored += sum(source.nr_pages for source in read)
+
+    def _chain(self) -> Chain:
+        return Chain(SCRATCH_SIZE - PROGRAM_OFFSET)
+
+    def _hand_over(self) -> None:
+        """Give the puppet the files that are to be mapped and read; they get the lowest numbers."""
         ours = list(self.fds.slots)
         for start in range(0, len(ours), MAX_PER_MESSAGE):
             batch = ours[start : start + MAX_PER_MESSAGE]
+            program = Program()
             self.channel.send(batch)
             receive(program, len(batch))
-        if program.calls:
             self.context.run(self.task.leader, program)
-        for part in body:
-            self.context.run(self.task.leader, part)
-        for result, expected in self._reads:
-            if result.value != expected:
-                raise CheckpointError(f"pages of {self.task} end early: {result.value} of {expected} bytes")
-        self.context.report.pages_restored += sum(source.nr_pages for source in sources)
 
-    def _body(self, sources: list[PageSource]) -> list[Program]:
-        program = Program()
-        self._clear(program)
-        self._describe(program)  # now: the executable cannot be changed while the old one is mapped
-        filled = _filled(self.mm, sources)
-        for vma in self.mm.vmas:
-            self._map(program, vma, vma.start in filled)
-        self._fill(program, sources)
-        for vma in self.mm.vmas:
-            self._finish_vma(program, vma, vma.start in filled)
-        if self.fds.slots:
-            program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0)
-        return [program]
+    def _lay_out(self, chain: Chain, filled: set[int], drop: list[Span]) -> None:
+        self._clear(chain)
+        if self.heritage is None or not self.heritage.described:
+            self._describe(chain.room(4096 + 8 * len(self.mm.mm_saved_auxv)))
+        if self.mm.thp_disabled != (self.heritage is not None and self.heritage.thp_disabled):
+            chain.call("prctl", mman.PR_SET_THP_DISABLE, int(self.mm.thp_disabled), 0, 0, 0)
+        self._attach(chain)
+        for vma in self.vmas:
+            if vma_resource(vma.status).recreated:
+                self._map(chain, vma, vma.start in filled)
+        for start, end in drop:
+            chain.call("madvise", start, end - start, mman.MADV_DONTNEED, note="pages that only the parent has")
 
-    def _clear(self, program: Program) -> None:
-        scratch = self.context.foothold
-        program.call("munmap", 0, scratch.address, note="everything below the scratch memory")
-        end = scratch.address + scratch.size
-        program.call("munmap", end, TASK_SIZE - end, note="everything above")
-        vdso = [vma.start for vma in self.mm.vmas if vma.status & (VmaStatus.VDSO | VmaStatus.VVAR)]
-        if vdso:
-            program.call("arch_prctl", mman.ARCH_MAP_VDSO_64, min(vdso))
+    def _clear(self, chain: Chain) -> None:
+        """Unmap what the puppet was born with and the task has not; the vDSO comes with one call."""
+        if self.heritage is not None:
+            for start, end in self.heritage.gone:
+                chain.call("munmap", start, end - start)
+            for start, end in self.heritage.guards_gone:
+                chain.call("madvise", start, end - start, mman.MADV_GUARD_REMOVE)
+        else:
+            scratch = self.context.foothold
+            chain.call("munmap", 0, scratch.address, note="everything below the scratch memory")
+            end = scratch.address + scratch.size
+            chain.call("munmap", end, TASK_SIZE - end, note="everything above")
+        made = inheritance.kernel_made(self.mm)
+        if made and made[0][0] not in self.kept:
+            vdso.check(made, str(self.task))
+            chain.call("arch_prctl", mman.ARCH_MAP_VDSO_64, made[0][0])
 
-    def _map(self, program: Program, vma: m.vma_entry, filled: bool) -> None:
-        resource = vma_resource(vma.status)
-        if not resource.recreated:
+    def _attach(self, chain: Chain) -> None:
+        kinds = {vma_resource(vma.status) for vma in self.vmas}
+        for resource in sorted((kind for kind in kinds if kind.own_way), key=lambda kind: kind.__name__):
+            entries = [vma for vma in self.vmas if vma_resource(vma.status) is resource]
+            resource.attach(chain.room, entries, self.task, self.context)
+
+    def _map(self, chain: Chain, vma: m.vma_entry, filled: bool) -> None:
+        """Map one thing, or make what is there already writable and large enough."""
+        length = vma.end - vma.start
+        if vma.start in self.kept:
+            if self.kept[vma.start] < vma.end:
+                chain.call("mremap", vma.start, self.kept[vma.start] - vma.start, length, 0)
+            if filled and not vma.prot & mman.PROT_WRITE:
+                chain.call("mprotect", vma.start, length, vma.prot | mman.PROT_WRITE)
             return
-        ours = resource.fd(vma, self.task, self.context)
+        ours = vma_resource(vma.status).fd(vma, self.task, self.context)
         flags = vma.flags & _MMAP_FLAGS | mman.MAP_FIXED
         if ours is not None:
-            flags &= ~mman.MAP_ANONYMOUS
+            flags &= ~(mman.MAP_ANONYMOUS | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT)
         prot = vma.prot | (mman.PROT_WRITE if filled else 0)
         slot = -1 if ours is None else self.fds.slot(ours)
-        program.call("mmap", vma.start, vma.end - vma.start, prot, flags, slot, vma.pgoff)
+        chain.call("mmap", vma.start, length, prot, flags, slot, vma.pgoff, note=f"status {vma.status:#x}")
 
-    def _fill(self, program: Program, sources: list[PageSource]) -> None:
-        """Reads of page contents, one for each stretch of a pages image that follows on itself."""
-        stretch: list[PageSource] = []
-        for source in sources:
-            if stretch and not _follows(stretch, source):
-                self._read(program, stretch)
-                stretch = []
-            stretch.append(source)
-        if stretch:
-            self._read(program, stretch)
+    def _finish(self, chain: Chain, filled: set[int]) -> None:
+        for start, end in guards(self.mm):
+            chain.call("madvise", start, end - start, mman.MADV_GUARD_INSTALL)
+        for vma in self.vmas:
+            if vma_resource(vma.status).recreated:
+                self._finish_vma(chain, vma, vma.start in filled)
+        if self.fds.slots:
+            chain.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0)
 
-    def _read(self, program: Program, stretch: list[PageSource]) -> None:
-        first = stretch[0]
-        if first.offset is None:
-            raise CheckpointError(f"{self.task} has lazy pages: restore it with --lazy-pages")
-        pages = self.context.once(("pages", first.directory.path, first.pages_id), lambda: self._open(first))
-        spans = [word for source in stretch for word in (source.vaddr, source.nr_pages * PAGE_SIZE)]
-        vector = program.words(*spans)
-        offset = first.offset
-        result = program.call("preadv", self.fds.slot(pages), vector, len(stretch), offset, 0)
-        self._reads.append((result, sum(spans[1::2])))
-
-    def _open(self, source: PageSource) -> int:
-        fd = source.directory.open_raw("pages", source.pages_id)
-        self._opened.append(fd)
-        return fd
-
-    def _finish_vma(self, program: Program, vma: m.vma_entry, filled: bool) -> None:
-        if not vma_resource(vma.status).recreated:
-            return
+    def _finish_vma(self, chain: Chain, vma: m.vma_entry, filled: bool) -> None:
         length = vma.end - vma.start
         if filled and not vma.prot & mman.PROT_WRITE:
-            program.call("mprotect", vma.start, length, vma.prot)
+            chain.call("mprotect", vma.start, length, vma.prot)
         if vma.flags & mman.MAP_LOCKED:
-            program.call("mlock", vma.start, length)
+            chain.call("mlock2", vma.start, length, mman.MLOCK_ONFAULT if vma.flags & mman.MAP_NONBLOCK else 0)
         for advice in _ADVICE_BITS:
-            if vma.madv >> advice & 1:
-                program.call("madvise", vma.start, length, advice)
+            if vma.madv >> advice & 1 and vma.start not in self.kept:
+                chain.call("madvise", vma.start, length, advice)
 
     def _describe(self, program: Program) -> None:
-        """struct prctl_mm_map: what /proc/PID shows of the layout, and where brk(2) goes on."""
+        """struct prctl_mm_map: what /proc/PID shows of the layout, and where brk(2) goes on.
+
+        Done while little is mapped: the executable cannot be changed while the old one is mapped.
+        """
         mm = self.mm
         auxv = program.data(struct.pack(f"<{len(mm.mm_saved_auxv)}Q", *mm.mm_saved_auxv))
-        exe = self.fds.slot(self.context.file(mm.exe_file_id))
+        exe = self.fds.slot(self.context.file(mm.exe_file_id)) if self.heritage is None else 0xFFFFFFFF
         record = program.words(
             mm.mm_start_code, mm.mm_end_code, mm.mm_start_data, mm.mm_end_data, mm.mm_start_brk, mm.mm_brk,
             mm.mm_start_stack, mm.mm_arg_start, mm.mm_arg_end, mm.mm_env_start, mm.mm_env_end,
             auxv, auxv.size | exe << 32,
         )  # fmt: skip
         program.call("prctl", mman.PR_SET_MM, mman.PR_SET_MM_MAP, record, record.size, 0)
-        if mm.thp_disabled:
-            program.call("prctl", mman.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
-
-def _filled(mm: m.mm_entry, sources: list[PageSource]) -> set[int]:
-    """Starts of the mappings that get page contents; pages outside of every mapping are an error."""
-    found: set[int] = set()
-    vmas = iter(mm.vmas)
-    vma = next(vmas, None)
-    for source in sources:
-        position, end = source.vaddr, source.vaddr + source.nr_pages * PAGE_SIZE
-        while position < end:
-            while vma is not None and vma.end <= position:
-                vma = next(vmas, None)
-            if vma is None or vma.start > position:
-                raise CheckpointError(f"the pagemap has a page at {position:#x}, where nothing is mapped")
-            found.add(vma.start)
-            position = min(end, vma.end)
-    return found
-
-
-def _follows(stretch: list[PageSource], source: PageSource) -> bool:
-    last = stretch[-1]
-    same = last.pages_id == source.pages_id and last.directory.path == source.directory.path
-    size = sum(part.nr_pages for part in stretch) * PAGE_SIZE
-    adjacent = last.offset is not None and source.offset == last.offset + last.nr_pages * PAGE_SIZE
-    return same and adjacent and len(stretch) < 1024 and size + source.nr_pages * PAGE_SIZE <= MAX_READ
-
-
-@cache
-def vdso_instruction() -> int:
-    """Offset of a `syscall` instruction from the first page of the vDSO's variables."""
-    mappings = proc.mappings(os.getpid())
-    base = min(mapping.start for mapping in mappings if mapping.path.startswith(("[vvar", "[vdso]")))
-    vdso = next(mapping for mapping in mappings if mapping.path == "[vdso]")
-    found = find_system_call(os.getpid(), vdso.start, vdso.end)
-    assert found is not None
-    return found - base
-
-
-def leave(task: RestoreTask, foothold: Foothold) -> None:
-    """Take the scratch memory out of a finished task, by the vDSO's own `syscall` instruction."""
-    assert task.mm is not None
-    starts = [vma.start for vma in task.mm.vmas if vma.status & (VmaStatus.VDSO | VmaStatus.VVAR)]
-    foothold.remove(task.puppet, min(starts) + vdso_instruction())
+    def _filled(self, sources: list[PageSource]) -> set[int]:
+        """Starts of the mappings that get page contents; pages outside of every mapping are an error."""
+        found: set[int] = set()
+        vmas = iter(self.vmas)
+        vma = next(vmas, None)
+        for source in sources:
+            position, end = source.vaddr, source.vaddr + source.nr_pages * PAGE_SIZE
+            while position < end:
+                while vma is not None and vma.end <= position:
+                    vma = next(vmas, None)
+                if vma is None or vma.start > position:
+                    raise BadImages(f"the pagemap of {self.task} has a page at {position:#x}, where nothing is mapped")
+                found.add(vma.start)
+                position = min(end, vma.end)
+        return found

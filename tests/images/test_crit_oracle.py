@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not CRIU,
-        reason="set WOODFROG_TEST_CRIU to a criu (and WOODFROG_TEST_CRIT to its crit) to compare with them",
+        reason="needs WOODFROG_TEST_CRIU, a criu (and WOODFROG_TEST_CRIT to its crit) to compare with them",
     ),
 ]
 

@@ -1,0 +1,122 @@
+"""Credentials of a thread: ids, groups, capabilities, securebits (credentials(7), capabilities(7))."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from cr.contract.resource import Stage, ThreadResource
+from cr.kernel import controls, proc
+from cr.kernel.capabilities import as_names
+from cr.model import CheckpointError
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, DumpThread
+    from cr.contract.restoring import RestoreContext, RestoreThread
+    from cr.remote.program import Program
+    from images import messages as m
+
+_NOBODY = (1 << 64) - 1
+_SETS = {"cap_inh": "CapInh", "cap_prm": "CapPrm", "cap_eff": "CapEff", "cap_bnd": "CapBnd", "cap_amb": "CapAmb"}
+
+
+class Credentials(ThreadResource):
+    """Ids as the task's own user namespace counts them, five capability sets, securebits."""
+
+    stage = Stage.IDENTITY
+
+    def ask(self, program: Program, thread: DumpThread, context: DumpContext) -> None:
+        self._uids, self._gids = program.buffer(12), program.buffer(12)
+        for name, buffer in (("getresuid", self._uids), ("getresgid", self._gids)):
+            program.call(name, buffer, buffer.at(4), buffer.at(8))
+        self._fsuid = program.call("setfsuid", _NOBODY, note="an invalid id changes nothing")
+        self._fsgid = program.call("setfsgid", _NOBODY, note="an invalid id changes nothing")
+        count = len(thread.status["Groups"].split())
+        self._groups = program.buffer(4 * count)
+        self._count = program.call("getgroups", count, self._groups)
+        self._securebits = program.call("prctl", controls.PR_GET_SECUREBITS, 0, 0, 0, 0)
+
+    def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
+        entry = core.thread_core.creds
+        entry.uid, entry.euid, entry.suid = struct.unpack("<3I", self._uids.bytes)
+        entry.gid, entry.egid, entry.sgid = struct.unpack("<3I", self._gids.bytes)
+        entry.fsuid, entry.fsgid = self._fsuid.value & 0xFFFFFFFF, self._fsgid.value & 0xFFFFFFFF
+        entry.groups.extend(struct.unpack(f"<{self._count.value}I", self._groups.bytes))
+        entry.secbits = self._securebits.value
+        for name, line in _SETS.items():
+            mask = int(thread.status[line], 16)
+            getattr(entry, name).extend((mask & 0xFFFFFFFF, mask >> 32))
+        if thread.status["NoNewPrivs"] != "0":
+            entry.no_new_privs = 1
+
+    @classmethod
+    def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
+        if not thread.core.thread_core.HasField("creds"):
+            return
+        entry = thread.core.thread_core.creds
+        have = proc.status(thread.puppet.tid)
+        _check(thread, entry, int(have["CapPrm"], 16))
+        program.call("prctl", controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+        _set_ids(program, entry)
+        _set_capabilities(program, entry, have)
+
+
+class NoNewPrivileges(ThreadResource):
+    """PR_SET_NO_NEW_PRIVS."""
+
+    stage = Stage.SEALED
+
+    def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
+        """With the credentials."""
+
+    @classmethod
+    def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
+        if thread.core.thread_core.creds.no_new_privs:
+            program.call("prctl", controls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _mask(words: list[int]) -> int:
+    low, high = (*words, 0, 0)[:2]
+    return low | high << 32
+
+
+def _check(thread: RestoreThread, entry: m.creds_entry, available: int) -> None:
+    missing = _mask(list(entry.cap_prm)) & ~available
+    if missing:
+        raise CheckpointError(
+            f"{thread.task} had {', '.join(as_names(missing))}, which this process cannot give: "
+            "restore with these capabilities"
+        )
+
+
+def _set_ids(program: Program, entry: m.creds_entry) -> None:
+    groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
+    program.call("setgroups", len(entry.groups), groups)
+    program.call("setresgid", entry.gid, entry.egid, entry.sgid)
+    program.call("setfsgid", entry.fsgid)
+    program.call("setresuid", entry.uid, entry.euid, entry.suid)
+    program.call("setfsuid", entry.fsuid)
+
+
+def _set_capabilities(program: Program, entry: m.creds_entry, have: dict[str, str]) -> None:
+    """In the order in which each step still has the rights that it needs."""
+    permitted, inheritable = int(have["CapPrm"], 16), _mask(list(entry.cap_inh))
+    _capset(program, permitted, permitted, inheritable & int(have["CapBnd"], 16))
+    program.call("prctl", controls.PR_CAP_AMBIENT, controls.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    for number in _bits(_mask(list(entry.cap_amb))):
+        program.call("prctl", controls.PR_CAP_AMBIENT, controls.PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    for number in _bits(int(have["CapBnd"], 16) & ~_mask(list(entry.cap_bnd))):
+        program.call("prctl", controls.PR_CAPBSET_DROP, number, 0, 0, 0)
+    program.call("prctl", controls.PR_SET_SECUREBITS, entry.secbits, 0, 0, 0)
+    _capset(program, _mask(list(entry.cap_eff)), _mask(list(entry.cap_prm)), inheritable & int(have["CapBnd"], 16))
+
+
+def _bits(mask: int) -> list[int]:
+    return [number for number in range(64) if mask >> number & 1]
+
+
+def _capset(program: Program, effective: int, permitted: int, inheritable: int) -> None:
+    low = (effective & 0xFFFFFFFF, permitted & 0xFFFFFFFF, inheritable & 0xFFFFFFFF)
+    data = program.data(struct.pack("<6I", *low, effective >> 32, permitted >> 32, inheritable >> 32))
+    header = program.data(struct.pack("<Ii", controls.LINUX_CAPABILITY_VERSION_3, 0))
+    program.call("capset", header, data)

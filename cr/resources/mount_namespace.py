@@ -1,0 +1,70 @@
+"""Mount namespaces (mount_namespaces(7)): mountpoints-N.img and what is in the filesystems mounted there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cr.contract.mounts import has_own_namespace, tables
+from cr.contract.resource import NamespaceResource
+from cr.kernel.mountinfo import mountinfo
+from cr.kernel.namespaces import CLONE_NEWNS
+from cr.resources.mounts.external import MountOptions
+from cr.resources.mounts.survey import Survey
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, DumpTask
+    from cr.contract.restoring import RestoreContext
+
+
+class MountNamespace(NamespaceResource):
+    """All mount namespaces of the tree: what is mounted in several of them is written once."""
+
+    name = "mnt"
+    clone_flag = CLONE_NEWNS
+    ids_field = "mnt_ns_id"
+    order = 100  # proc, mqueue, sysfs and cgroup show the other namespaces of who mounts them
+    at_birth = False
+
+    @classmethod
+    def obstacles(cls, task: DumpTask, context: DumpContext) -> Iterable[str]:
+        """For the root task its own namespace's mounts; those of others are looked at when all stand still."""
+        if not has_own_namespace(task.pid):
+            return
+        if task.parent is not None:
+            if not has_own_namespace(_root(task).pid):
+                yield f"{task} is in a mount namespace of its own, the root task is not: dump a container as a whole"
+            return
+        survey = Survey(MountOptions.of(context.options), mountinfo("self"))
+        survey.look({0: mountinfo(task.pid)})
+        yield from survey.obstacles
+
+    @classmethod
+    def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
+        from cr.resources.mounts.record import record
+
+        survey = context.once("mount survey", lambda: _survey(context))
+        record(ns_id, task, survey, context)
+
+    @classmethod
+    def restore(cls, ns_id: int, context: RestoreContext) -> None:
+        from cr.resources.mounts.restore import restore
+
+        restore(ns_id, context)
+
+
+def _root(task: DumpTask) -> DumpTask:
+    while task.parent is not None:
+        task = task.parent
+    return task
+
+
+def _survey(context: DumpContext) -> Survey:
+    """The one look at all namespaces, whose obstacles are those of the dump."""
+    from cr.resources.mounts.record import adapted
+
+    survey = Survey(MountOptions.of(context.options), mountinfo("self"))
+    survey.look(adapted(tables(context), context))
+    for sentence in survey.obstacles:
+        context.refuse(sentence)
+    return survey

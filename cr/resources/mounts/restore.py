@@ -1,0 +1,91 @@
+"""Bring the mount namespaces of a tree back: all of them through the root puppet, before any file is opened."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cr.contract.restoring import RestoreContext
+from cr.kernel.namespaces import CLONE_NEWNS
+from cr.remote.program import Program
+from cr.resources.mounts.assembly import Assembly
+from cr.resources.mounts.deleted import DeletedParts
+from cr.resources.mounts.external import MountOptions
+from cr.resources.mounts.hands import Hands
+from cr.resources.mounts.plan import make_plan
+from cr.resources.mounts.workshop import Workshop
+
+if TYPE_CHECKING:
+    from images import messages as m
+
+
+def restore(ns_id: int, context: RestoreContext) -> None:
+    """Fill the root puppet's namespace, and prepare the others; or move a task into one that is prepared."""
+    ids = context.root.ids
+    if ids is None or ids.mnt_ns_id != ns_id:
+        _enter(ns_id, context)
+        return
+    tables = {number: _read(number, context) for number in _namespaces(context)}
+    plan = make_plan(tables, MountOptions.of(context.options), context.options.root)
+    workshop = Workshop(plan, context, Hands(context))
+    workshop.open()
+    with DeletedParts(workshop) as deleted:
+        for number, root in reversed(plan.roots.items()):
+            assembly = Assembly(workshop, root)
+            if number != ns_id:
+                workshop.hands.call("unshare", CLONE_NEWNS)
+            assembly.build()
+            if number == ns_id:
+                deleted.remove()
+                workshop.seal()
+            assembly.take_place()
+            assembly.keep()
+            if number != ns_id:
+                _put_aside(number, workshop)
+    workshop.hands.call("close_range", 1, 0x7FFFFFFF, 0)
+    workshop.hands.run()
+    _become_root(context)
+
+
+def _namespaces(context: RestoreContext) -> list[int]:
+    """Ids of all mount namespaces of the tree; the root's first."""
+    found = [task.ids.mnt_ns_id for task in context.tasks if task.ids is not None]
+    return [number for number in dict.fromkeys(found) if context.images.exists("mountpoints", number)]
+
+
+def _read(ns_id: int, context: RestoreContext) -> list[m.mnt_entry]:
+    """The mounts of an image in the order of mounting, without those that --skip-mnt leaves out."""
+    entries: list[m.mnt_entry] = list(reversed(context.images.read("mountpoints", ns_id)))
+    skipped = MountOptions.of(context.options).skipped
+    gone = {entry.mnt_id for entry in entries if entry.mountpoint in skipped}
+    while more := {e.mnt_id for e in entries if e.parent_mnt_id in gone} - gone:
+        gone |= more
+    return [entry for entry in entries if entry.mnt_id not in gone]
+
+
+def _put_aside(ns_id: int, workshop: Workshop) -> None:
+    """A finished namespace is kept for the tasks that belong there; the puppet goes back to the workshop."""
+    context, hands = workshop.context, workshop.hands
+    hands.run()
+    path = f"/proc/{context.root.puppet.tid}/ns/mnt"
+    context.shared["mount namespace", ns_id] = context.keep(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    hands.call("setns", workshop.namespace, CLONE_NEWNS)
+    hands.call("fchdir", workshop.home)
+    hands.call("chroot", hands.text("."))
+    hands.call("fchdir", workshop.yard)
+
+
+def _enter(ns_id: int, context: RestoreContext) -> None:
+    """The first task of another namespace goes there."""
+    task = context.first_in("mnt_ns_id", ns_id)
+    program = Program()
+    context.add_joins(program, [(context.shared["mount namespace", ns_id], CLONE_NEWNS)])
+    context.run(task.leader, program)
+
+
+def _become_root(context: RestoreContext) -> None:
+    """From now on paths are those of the container."""
+    root = os.open(f"/proc/{context.root.puppet.tid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if context.root_fd >= 0:
+        os.close(context.root_fd)
+    context.root_fd = root

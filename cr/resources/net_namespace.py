@@ -1,0 +1,180 @@
+"""Network namespaces (network_namespaces(7)): devices, addresses, routes, rules, settings, filters, connections."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cr.contract import idmaps
+from cr.contract.outside import external_key
+from cr.contract.resource import NamespaceResource
+from cr.kernel import proc
+from cr.kernel.namespaces import CLONE_NEWNET
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, DumpTask
+    from cr.contract.restoring import RestoreContext
+    from netns.externals import Externals
+    from netns.linkmake import MadeLink
+    from netns.model import NetworkState
+
+RAW = {
+    "ifaddr": "addresses",
+    "route": "routes4",
+    "route6": "routes6",
+    "rule": "rules",
+    "netns-ct": "conntrack",
+    "netns-exp": "expectations",
+}
+"""Kind of image -> field of NetworkState: streams as iproute2 saves them, and raw netlink messages."""
+FILTERS = {"iptables": "iptables", "ip6tables": "ip6tables", "nftables": "nftables"}
+ALWAYS = frozenset({"ifaddr", "route", "route6", "rule", "iptables", "ip6tables", "nftables"})
+"""Images that are written even if there is nothing in them."""
+_NETDEV = re.compile(r"netdev\[([^\]]+)\]:(.+)")
+
+
+class NetNamespace(NamespaceResource):
+    """What the tasks see of the network; sockets are files and have resources of their own."""
+
+    name = "net"
+    clone_flag = CLONE_NEWNET
+    ids_field = "net_ns_id"
+    order = 10
+
+    @classmethod
+    def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
+        from images import messages as m
+
+        key = external_key(context.options.external, "net", proc.namespace_inode(task.pid, "net"))
+        if key is not None:
+            context.images.write("netns", ns_id, entries=[m.netns_entry(ext_key=key)])
+        elif cls.name not in context.options.empty_ns:
+            fd = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _dump(fd, ns_id, context)
+            finally:
+                os.close(fd)
+
+    @classmethod
+    def restore(cls, ns_id: int, context: RestoreContext) -> None:
+        fd = os.open(f"/proc/{context.first_in(cls.ids_field, ns_id).puppet.tid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if cls.name in context.options.empty_ns or not context.images.exists("netns", ns_id):
+                from netns.loopback import bring_up
+
+                bring_up(fd)  # criu leaves it down, and connections to oneself fail
+            else:
+                _restore(fd, ns_id, context)
+        finally:
+            os.close(fd)
+
+
+def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
+    from cr.contract.net_images import link_message, settings_message
+    from netns import state
+    from netns.errors import NetnsError
+
+    try:
+        found = state.dump(fd, frozenset(_moved(context.options.external)))
+    except NetnsError as error:
+        for sentence in str(error).splitlines():
+            context.refuse(sentence)
+        return
+    ids = idmaps.uids(context), idmaps.gids(context)
+    links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in found.links]
+    context.images.write("netdev", ns_id, entries=links)
+    context.images.write("netns", ns_id, entries=[settings_message(found.sysctls)])
+    for kind, name in RAW.items():
+        _write(kind, ns_id, getattr(found, name), context)
+    for kind, name in FILTERS.items():
+        _write(kind, ns_id, (getattr(found.firewall, name) or "").encode(), context)
+
+
+def _write(kind: str, ns_id: int, content: bytes, context: DumpContext) -> None:
+    if not content and kind not in ALWAYS:
+        return
+    with os.fdopen(context.images.open_raw(kind, ns_id, write=True), "wb") as image:
+        image.write(content)
+
+
+def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
+    from netns import state
+
+    saved = _read_state(ns_id, context)
+    externals = _externals(context)
+    for inner, outer in _moved(context.options.external).items():
+        _move_in(fd, inner, outer)
+    restored = state.restore(saved, fd, externals)
+    if restored.outside:
+        context.undo.append(partial(remove_outside, restored.outside))
+
+
+def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
+    from cr.contract.net_images import link_of, settings_of, without_legacy_lock, without_lock
+    from netns.model import Firewall, NetworkState
+
+    devices = context.images.read("netdev", ns_id)
+    ids = idmaps.uids(context), idmaps.gids(context)
+    raw = {name: _read(kind, ns_id, context) for kind, name in RAW.items()}
+    texts = {name: _read(kind, ns_id, context).decode() for kind, name in FILTERS.items()}
+    return NetworkState(
+        links=tuple(link_of(entry, ns_id, ids) for entry in devices),
+        sysctls=settings_of(context.images.read_one("netns", ns_id), devices),
+        firewall=Firewall(
+            without_lock(texts["nftables"]) or None,
+            without_legacy_lock(texts["iptables"]) or None,
+            without_legacy_lock(texts["ip6tables"]) or None,
+        ),
+        addresses=raw["addresses"],
+        routes4=raw["routes4"],
+        routes6=raw["routes6"],
+        rules=raw["rules"],
+        conntrack=raw["conntrack"],
+        expectations=raw["expectations"],
+    )
+
+
+def _read(kind: str, ns_id: int, context: RestoreContext) -> bytes:
+    if not context.images.exists(kind, ns_id):
+        return b""
+    with os.fdopen(context.images.open_raw(kind, ns_id), "rb") as image:
+        return image.read()
+
+
+def _externals(context: RestoreContext) -> Externals:
+    from dataclasses import replace
+
+    from netns.externals import Outer, parse
+
+    found = parse(context.options.external, context.options.veth_pair)
+    there = {name: Outer("") for name in _moved(context.options.external)}
+    return replace(found, veth={**found.veth, **there})
+
+
+def _moved(external: list[str]) -> dict[str, str]:
+    """--external netdev[INNER]:OUTER: devices that exist outside and are moved in."""
+    return {match[1]: match[2] for text in external if (match := _NETDEV.fullmatch(text))}
+
+
+def _move_in(fd: int, inner: str, outer: str) -> None:
+    from netns import rtnl
+    from netns.wire import Socket, text
+
+    with Socket() as sock:
+        index = rtnl.index_of(sock, outer, "namespace outside")
+        attrs = rtnl.u32(rtnl.IFLA_NET_NS_FD, fd) + text(rtnl.IFLA_IFNAME, inner)
+        rtnl.change_link(sock, index, f"move network link {outer} into the tree's namespace as {inner}", attrs)
+
+
+def remove_outside(made: tuple[MadeLink, ...]) -> None:
+    """Remove the outer ends of links; OSError where that fails."""
+    from netns.errors import NetnsError
+    from netns.veth import remove
+
+    try:
+        remove(made)
+    except NetnsError as error:
+        raise OSError(error.errno or errno.EIO, str(error)) from error

@@ -1,0 +1,68 @@
+"""Which pages of two pages images have the same bytes, and the images as memory of ours."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cr.kernel import vm
+from cr.restore.inheritance import Span
+from images.pages import PAGE_SIZE, PageSource
+
+BLOCK = 256 * PAGE_SIZE
+SAMPLE = 16  # pages
+
+
+@dataclass
+class PageFiles:
+    """Pages images mapped into this process, each once."""
+
+    _maps: dict[tuple[str, int], tuple[mmap.mmap, int]] = field(default_factory=dict)
+
+    def address(self, source: PageSource) -> int:
+        """Where the bytes of a source are in our memory."""
+        assert source.offset is not None
+        key = (str(source.directory.path), source.pages_id)
+        if key not in self._maps:
+            self._maps[key] = self._map(source)
+        return self._maps[key][1] + source.offset
+
+    @staticmethod
+    def _map(source: PageSource) -> tuple[mmap.mmap, int]:
+        fd = source.directory.open_raw("pages", source.pages_id)
+        try:
+            memory = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
+        finally:
+            os.close(fd)
+        return memory, vm.address_of(memory)
+
+    def differing(self, mine: PageSource, theirs: PageSource) -> Iterator[Span]:
+        """The spans of addresses whose pages are not the same; where nothing is alike, whole blocks of them."""
+        if mine.offset is None or theirs.offset is None:
+            yield mine.vaddr, mine.vaddr + mine.nr_pages * PAGE_SIZE
+            return
+        one, other = self.address(mine), self.address(theirs)
+        size = mine.nr_pages * PAGE_SIZE
+        for start in range(0, size, BLOCK):
+            length = min(BLOCK, size - start)
+            if not vm.equal(one + start, other + start, length):
+                for first, last in _pages(one + start, other + start, length):
+                    yield mine.vaddr + start + first, mine.vaddr + start + last
+
+
+def _pages(one: int, other: int, size: int) -> Iterator[Span]:
+    """Offsets of the runs of pages within a block that differ."""
+    run = -1
+    for offset in range(0, size, PAGE_SIZE):
+        if not vm.equal(one + offset, other + offset, PAGE_SIZE):
+            run = offset if run < 0 else run
+            if run == 0 and offset == (SAMPLE - 1) * PAGE_SIZE:
+                yield 0, size
+                return
+        elif run >= 0:
+            yield run, offset
+            run = -1
+    if run >= 0:
+        yield run, size

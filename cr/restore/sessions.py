@@ -1,0 +1,162 @@
+"""Sessions and process groups: what each birth has to come before or after.
+
+A child inherits the session of its parent at that moment; setsid(2) cannot be undone.  So children of a
+parent's former session are born before it calls setsid, those of its own session afterwards.  A task whose
+session is neither has lost its real parent: a passing helper inside that session bears it and ends, and
+it falls to its new parent as it once did (PR_SET_CHILD_SUBREAPER).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr.contract.restoring import RestoreContext, RestoreTask
+from cr.kernel import controls
+from cr.model import CheckpointError
+from cr.remote.foothold import Identity
+from cr.remote.program import Program
+from cr.remote.tracee import Tracee
+from cr.restore import births, namespaces
+
+WALL = 0x40000000
+
+
+class Family:
+    """Bears the puppets of a tree, each with its session and group."""
+
+    def __init__(self, context: RestoreContext) -> None:
+        self.context = context
+        self.inherited: dict[int, int] = {}
+        """vpid -> session at birth, by its number in the images"""
+        self.orphans: list[RestoreTask] = []
+        self.helpers: dict[int, tuple[Tracee, RestoreTask]] = {}
+        """pid -> (puppet that stands in for a dead leader, its parent)"""
+        self._spare = max((thread.vtid for task in context.tasks for thread in task.threads), default=1)
+
+    def grow(self) -> Iterator[RestoreTask]:
+        """Tasks as they come into being, parents first; the children of each are born when it is asked to go on."""
+        root = self.context.root
+        self.inherited[root.vpid] = 0 if _leads_session(root) else root.entry.sid
+        queue = [root]
+        while queue:
+            task = queue.pop(0)
+            yield task
+            queue += self._bear_children(task)
+            if not queue:
+                queue += self._adopt_orphans()
+
+    def _bear_children(self, task: RestoreTask) -> list[RestoreTask]:
+        mine = {task.entry.sid, 0} if not _leads_session(task) else {task.entry.sid}
+        former = self.inherited[task.vpid]
+        early = [child for child in task.children if child.entry.sid == former and not _leads_session(child)]
+        late = [child for child in task.children if child.entry.sid in mine or _leads_session(child)]
+        late = [child for child in late if child not in early]
+        for child in early:
+            self._bear(task, child, former)
+        if _leads_session(task):
+            self._call(task.puppet, task.leader.identity, "setsid")
+        for child in late:
+            self._bear(task, child, task.entry.sid)
+        born = early + late
+        self.orphans += [child for child in task.children if child not in born]
+        return born
+
+    def _bear(self, parent: RestoreTask, child: RestoreTask, session: int) -> None:
+        births.bear_child(self.context, parent, child)
+        namespaces.enter(self.context, child)
+        self.inherited[child.vpid] = session
+
+    def _adopt_orphans(self) -> list[RestoreTask]:
+        """Those whose session exists by now; where its leader has died, a helper leads it for a while."""
+        tasks = {task.vpid: task for task in self.context.tasks}
+        led = [child for child in self.orphans if child.entry.sid in tasks]
+        ready = [child for child in led if child.entry.sid in self.inherited]
+        if not ready and len(led) < len(self.orphans):
+            ready = [next(child for child in self.orphans if child not in led)]
+        if self.orphans and not ready:
+            raise CheckpointError(
+                f"{self.orphans[0]} is in session {self.orphans[0].entry.sid}, which cannot be rebuilt"
+            )
+        for child in ready:
+            self.orphans.remove(child)
+            self._adopt(child, tasks.get(child.entry.sid))
+        return ready
+
+    def _adopt(self, child: RestoreTask, leader: RestoreTask | None) -> None:
+        parent, sid = child.parent, child.entry.sid
+        assert parent is not None  # the root is nobody's orphan
+        if leader is not None:
+            mother, who = leader.puppet, leader.leader.identity
+        else:
+            mother, who = self._stand_in(sid, parent), Identity(sid, sid)
+        pid, passing = self._helper(mother, who)
+        self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
+        signo = births.exit_signal(child, self.context)
+        child.leader.tracee = births.bear_helper(self.context, passing, Identity(pid, pid), child.vpid, signo=signo)
+        child.born_with = (leader or parent).space
+        namespaces.enter(self.context, child)
+        births.end(passing.tid)
+        self._call(mother, who, "wait4", pid, 0, WALL, 0)
+        self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
+        self.inherited[child.vpid] = sid
+
+    def _stand_in(self, sid: int, parent: RestoreTask) -> Tracee:
+        """A process with the pid of a dead session leader."""
+        if sid not in self.helpers:
+            puppet = births.bear_helper(self.context, parent.puppet, parent.leader.identity, sid)
+            self.helpers[sid] = puppet, parent
+            self._call(puppet, Identity(sid, sid), "setsid")
+        return self.helpers[sid][0]
+
+    def _helper(self, mother: Tracee, who: Identity) -> tuple[int, Tracee]:
+        """A passing helper, with a pid that no task of the tree needs."""
+        while True:
+            self._spare += 1
+            try:
+                return self._spare, births.bear_helper(self.context, mother, who, self._spare)
+            except births.PidTaken:
+                continue
+
+    def group(self) -> None:
+        """Process groups, when all are born and every session exists; then the helpers go."""
+        outside = self._outer_group()
+        followers = []
+        for task in self.context.tasks:
+            if task.entry.pgid == task.vpid and not _leads_session(task):
+                self._call(task.puppet, task.leader.identity, "setpgid", 0, 0)
+            elif task.entry.pgid not in (task.vpid, outside):
+                followers.append(task)
+        leaders = {task.vpid for task in self.context.tasks}
+        for task in followers:
+            if task.entry.pgid not in leaders and task.entry.pgid not in self.helpers:
+                pgid = task.entry.pgid
+                puppet = births.bear_helper(self.context, task.puppet, task.leader.identity, pgid)
+                self.helpers[pgid] = puppet, task
+                self._call(puppet, Identity(pgid, pgid), "setpgid", 0, 0)
+            self._call(task.puppet, task.leader.identity, "setpgid", 0, task.entry.pgid)
+        self._dismiss()
+
+    def _outer_group(self) -> int:
+        """The root's group where its leader is outside of the tree (a shell's job): that of the restore replaces it."""
+        root = self.context.root.entry
+        return -1 if root.pgid in {task.vpid for task in self.context.tasks} else root.pgid
+
+    def _dismiss(self) -> None:
+        for pid, (puppet, parent) in self.helpers.items():
+            births.end(puppet.tid)
+            self._call(parent.puppet, parent.leader.identity, "wait4", pid, 0, WALL, 0)
+        self.helpers.clear()
+
+    def abandon(self) -> None:
+        """End the helpers of a restore that failed."""
+        for puppet, _ in self.helpers.values():
+            births.end(puppet.tid)
+
+    def _call(self, puppet: Tracee, who: Identity, name: str, *arguments: int) -> None:
+        program = Program()
+        program.call(name, *arguments)
+        self.context.foothold.run(puppet, who, program)
+
+
+def _leads_session(task: RestoreTask) -> bool:
+    return task.entry.sid == task.vpid

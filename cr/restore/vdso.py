@@ -1,0 +1,53 @@
+"""The vDSO of this kernel: whether an image's fits, and how a task leaves its scratch memory through it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from cr.contract.restoring import RestoreTask
+from cr.kernel import mman, proc
+from cr.model import CheckpointError
+from cr.remote.foothold import Foothold, find_system_call
+from cr.restore.inheritance import Span, kernel_made, mapped
+
+
+@cache
+def ours() -> tuple[list[Span], int]:
+    """(vDSO and its variables as offsets from the first of them, offset of a `syscall` instruction)."""
+    mappings = [mapping for mapping in proc.mappings(os.getpid()) if mapping.path.startswith(("[vvar", "[vdso]"))]
+    base = mappings[0].start
+    vdso = next(mapping for mapping in mappings if mapping.path == "[vdso]")
+    found = find_system_call(os.getpid(), vdso.start, vdso.end)
+    assert found is not None
+    return [(mapping.start - base, mapping.end - base) for mapping in mappings], found - base
+
+
+def check(made: list[Span], task: str) -> None:
+    """An image's vDSO has to have this kernel's size, since code of it may be under way in the task."""
+    spans, _ = ours()
+    size, expected = made[-1][1] - made[0][0], spans[-1][1]
+    last, expected_last = made[-1][1] - made[-1][0], spans[-1][1] - spans[-1][0]
+    if (size, last) != (expected, expected_last):
+        raise CheckpointError(
+            f"the vDSO of {task} has {last} bytes of code in {size}, this kernel's has {expected_last} in {expected}: "
+            "restore it on the kernel that it was dumped on"
+        )
+
+
+def leave(task: RestoreTask, foothold: Foothold) -> None:
+    """Take the scratch memory out of a finished task, by a `syscall` instruction of its own."""
+    foothold.remove(task.puppet, _instruction(task))
+
+
+def _instruction(task: RestoreTask) -> int:
+    assert task.mm is not None
+    made = kernel_made(task.mm)
+    if made:
+        return made[0][0] + ours()[1]
+    for vma in mapped(task.mm):
+        if vma.prot & mman.PROT_EXEC and vma.prot & mman.PROT_READ and vma.end < 1 << 47:
+            found = find_system_call(task.puppet.tid, vma.start, vma.end)
+            if found is not None:
+                return found
+    raise CheckpointError(f"{task} has no vDSO and no system call instruction in its memory to leave it by")

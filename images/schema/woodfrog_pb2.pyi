@@ -1,0 +1,63 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class woodfrog_task_entry(_message.Message):
+    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal")
+    TID_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    TIMER_SLACK_FIELD_NUMBER: _ClassVar[int]
+    IO_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    COREDUMP_FILTER_FIELD_NUMBER: _ClassVar[int]
+    AUTOGROUP_NICE_FIELD_NUMBER: _ClassVar[int]
+    CPUID_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    STOP_WAS_REPORTED_FIELD_NUMBER: _ClassVar[int]
+    SLEEP_FIELD_NUMBER: _ClassVar[int]
+    EXIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    tid: int
+    cpus: _containers.RepeatedScalarFieldContainer[int]
+    timer_slack: int
+    io_priority: int
+    coredump_filter: int
+    autogroup_nice: int
+    cpuid_faults: bool
+    stop_was_reported: bool
+    sleep: woodfrog_sleep_entry
+    exit_signal: int
+    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ...) -> None: ...
+
+class woodfrog_sleep_entry(_message.Message):
+    __slots__ = ("clock", "remaining", "remainder_address")
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    REMAINDER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    clock: int
+    remaining: int
+    remainder_address: int
+    def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
+
+class woodfrog_file_entry(_message.Message):
+    __slots__ = ("id", "name", "semaphore", "target", "packet")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEMAPHORE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    PACKET_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: bytes
+    semaphore: bool
+    target: _containers.RepeatedCompositeFieldContainer[woodfrog_epoll_target]
+    packet: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class woodfrog_epoll_target(_message.Message):
+    __slots__ = ("tfd", "file_id")
+    TFD_FIELD_NUMBER: _ClassVar[int]
+    FILE_ID_FIELD_NUMBER: _ClassVar[int]
+    tfd: int
+    file_id: int
+    def __init__(self, tfd: _Optional[int] = ..., file_id: _Optional[int] = ...) -> None: ...
