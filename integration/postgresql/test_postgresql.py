@@ -60,9 +60,7 @@ def test_an_open_transaction_is_committed_later(tmp_path: Path, host: str) -> No
     initdb = program("initdb", "postgresql", *places)
     user = pwd.getpwnam("postgres")
     script = f"set -e; {initdb} -D data -N -A trust -U postgres >initdb.log\n" + SCRIPT.format(host=host)
-    with Container(
-        tmp_path / "c", "postgresql", ["/bin/sh", "-c", script], user.pw_uid, user.pw_gid
-    ) as container:
+    with Container(tmp_path / "c", "postgresql", ["/bin/sh", "-c", script], user.pw_uid, user.pw_gid) as container:
         prepare(container, initdb)
         container.start()
         wait_for(lambda: (container.work / "answers").exists(), f"the session: {container.output()}")

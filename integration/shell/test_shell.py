@@ -39,7 +39,10 @@ def test_at_its_prompt_with_a_job_in_the_background(tmp_path: Path) -> None:
         session = terminal.command("ps -o sid=,tty=,tpgid= -p $$")
         for number in (1, 2):
             cycle(container, terminal, number)
-            assert terminal.command("echo $answer $PWD; leap high").split("\r\n") == ["42 /usr/lib", "the frog leaps high"]
+            assert terminal.command("echo $answer $PWD; leap high").split("\r\n") == [
+                "42 /usr/lib",
+                "the frog leaps high",
+            ]
             assert terminal.command("stty size") == "33 111"
             assert "-echoe" in terminal.command("stty -a")
             assert "Running" in terminal.command("jobs") and "sleep 1000" in terminal.command("jobs")
