@@ -79,7 +79,7 @@ class FrozenTree:
     def _reap(self) -> None:
         """In the order in which they end.
 
-        The init of a pid namespace ends only when all others are reaped; its last thread waits for its other threads too.
+        The init of a pid namespace ends only when all others are reaped, its own threads too.
         """
         left = [thread.tid for task in reversed(self.tasks.values()) for thread in reversed(task.threads)]
         while left := [tid for tid in left if not _reaped(tid)]:

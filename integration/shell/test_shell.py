@@ -54,7 +54,8 @@ def test_at_its_prompt_with_a_job_in_the_background(tmp_path: Path) -> None:
 def test_with_a_program_in_the_foreground(tmp_path: Path) -> None:
     with shell(tmp_path) as (container, terminal):
         terminal.command("answer=42")
-        terminal.type("cat\n")
+        terminal.type("sh -c 'echo ready; exec cat'\n")
+        terminal.read_until("ready\r\n")  # what is typed before is read by the shell's line editor
         terminal.type("a line before\n")
         terminal.read_until("a line before\r\na line before\r\n")
         for number in (1, 2):
