@@ -54,6 +54,8 @@ class AddressSpaceDump:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
         pages = find(self.task.pid, private)
+        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
+        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -84,7 +86,7 @@ class AddressSpaceDump:
 
         assert self._brk is not None
         stat, task = self.task.stat, self.task
-        auxv = proc.read_bytes(task.pid, "auxv")
+        auxv = proc.read_bytes(task.pid, "auxv").removesuffix(bytes(16))  # without its end mark: criu has no room
         return m.mm_entry(
             mm_start_code=stat.start_code, mm_end_code=stat.end_code, mm_start_data=stat.start_data,
             mm_end_data=stat.end_data, mm_start_stack=stat.start_stack, mm_start_brk=stat.start_brk,
@@ -101,6 +103,9 @@ class AddressSpaceDump:
             self.context.refuse(reason)
             return None
         assert resource is not None
+        if resource.joined and mm.vmas and mm.vmas[-1].status & resource.status and mm.vmas[-1].end == mapping.start:
+            mm.vmas[-1].end = mapping.end
+            return resource
         entry = mm.vmas.add(
             start=mapping.start, end=mapping.end, pgoff=mapping.offset, shmid=0, fd=-1,
             prot=sum(bit for letter, bit in _PROT.items() if letter in mapping.perms),

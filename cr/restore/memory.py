@@ -17,6 +17,7 @@ from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
 from cr.restore.inheritance import Span, guards, heritage, mapped
+from images.kinds import VmaStatus
 from images.pages import PAGE_SIZE, PagemapReader, PageSource
 
 if TYPE_CHECKING:
@@ -75,9 +76,14 @@ class AddressSpace:
         """Turn what the puppet was born with into what the task had."""
         reader = PagemapReader(self.context.images, "pagemap", self.task.vpid)
         self.context.at_end.append(reader.close)  # children compare their pages with ours
-        self.sources = list(reader.sources())
+        made = self._kernel_made()
+        self.sources = [s for s in reader.sources() if not any(start <= s.vaddr < end for start, end in made)]
         self._build()
         self.task.space = self
+
+    def _kernel_made(self) -> list[Span]:
+        """Where no page is restored: other engines dump those of the vDSO too."""
+        return [(v.start, v.end) for v in self.mm.vmas if v.status & (VmaStatus.VDSO | VmaStatus.VVAR)]
 
     def _build(self) -> None:
         filling = Filling(self.task, self.context, self.fds.slot)
