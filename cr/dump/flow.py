@@ -18,6 +18,7 @@ from cr.model import CheckpointError, DumpReport, Refused
 from cr.options import Options
 from cr.remote.foothold import PROGRAM_OFFSET, find_system_call
 from cr.remote.program import Program
+from cr.resources import network_lock
 from images.directory import ImageDirectory
 
 
@@ -33,6 +34,7 @@ def dump(options: Options) -> DumpReport:
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")
+        context.succeeded = True
     except BaseException:
         tree.release()
         for problem in context.undo.run():
@@ -55,6 +57,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     try:
+        network_lock.lock(context)
         _collect(context)
     finally:
         _leave(context)
