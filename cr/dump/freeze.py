@@ -249,7 +249,7 @@ def _why_not(task: DumpTask, tid: int) -> str:
 def _why_no_stop(thread: DumpThread) -> str:
     state = proc.stat(thread.tid).state
     where = proc.read_text(thread.tid, "wchan")
-    if "vfork" in where or "wait_for_completion" in where:
+    if where in ("kernel_clone", "wait_for_vfork_done", "wait_for_completion_state"):
         children = ", ".join(map(str, proc.children(thread.task.pid)))
         return f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
     return (
