@@ -84,7 +84,8 @@ class AddressSpaceDump:
 
         assert self._brk is not None
         stat, task = self.task.stat, self.task
-        auxv = proc.read_bytes(task.pid, "auxv")
+        auxv = proc.read_bytes(task.pid, "auxv").rstrip(b"\0")  # AT_NULL goes without saying, criu has no room for it
+        auxv += bytes(-len(auxv) % 16)
         return m.mm_entry(
             mm_start_code=stat.start_code, mm_end_code=stat.end_code, mm_start_data=stat.start_data,
             mm_end_data=stat.end_data, mm_start_stack=stat.start_stack, mm_start_brk=stat.start_brk,

@@ -145,24 +145,9 @@ def test_an_engine_killed_at_any_moment_leaves_no_trace(name: str, tmp_path: Pat
     chance = random.Random(1)
     with Workload(name, tmp_path) as work:
         before = mappings(work.pid)
+        work.images.mkdir()
         for attempt in range(25):
-            command = [
-                sys.executable,
-                "-m",
-                "cr.cli",
-                "dump",
-                "-t",
-                str(work.pid),
-                "-D",
-                str(tmp_path / "images"),
-                "-R",
-            ]
-            (tmp_path / "images").mkdir(exist_ok=True)
-            engine = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-            wait_for(lambda: traced(work.pid) or engine.poll() is not None, "the freeze")
-            time.sleep(chance.random() * 0.06)
-            engine.kill()
-            engine.wait(10)
+            kill_in_the_middle(work, chance.random() * 0.06)
             wait_for(lambda: not traced(work.pid), f"the tasks to be let go in attempt {attempt}")
             assert alive(work.pid)
             assert mappings(work.pid) == before, f"attempt {attempt}"
