@@ -39,8 +39,11 @@ def dump(options: Options) -> DumpReport:
             log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
+    finally:
+        for action in context.at_end:
+            action()
     context.undo.forget()
-    _finish(tree, options)
+    _finish(tree, context)
     return report
 
 
@@ -194,10 +197,12 @@ def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
     context.images.commit(inventory)
 
 
-def _finish(tree: FrozenTree, options: Options) -> None:
-    if options.leave_running:
+def _finish(tree: FrozenTree, context: DumpContext) -> None:
+    if context.options.leave_running:
         tree.release()
-    elif options.leave_stopped:
+    elif context.options.leave_stopped:
         tree.stop()
     else:
+        for action in context.at_kill:
+            action()
         tree.kill()
