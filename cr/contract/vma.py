@@ -62,7 +62,7 @@ class VmaResource(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        """From the line of /proc/PID/maps."""
+        """From the path in /proc/PID/maps and from whether it is shared."""
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:

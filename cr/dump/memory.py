@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
@@ -24,10 +25,16 @@ _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
 def claim(mapping: proc.Mapping) -> type[VmaResource] | None:
-    """The one kind that recognises a mapping."""
+    """The one kind that recognises a mapping; all mappings of one path are of one kind."""
+    return _claim(mapping.path, mapping.shared)
+
+
+@lru_cache(maxsize=4096)
+def _claim(path: str, shared: bool) -> type[VmaResource] | None:
+    mapping = proc.Mapping(0, 0, "---s" if shared else "---p", 0, "", 0, path, frozenset())
     claims = [resource for resource in vma_resources() if resource.recognises(mapping)]
     if len(claims) > 1:
-        raise RuntimeError(f"{mapping} is claimed by {', '.join(c.__name__ for c in claims)}")
+        raise RuntimeError(f"{path} is claimed by {', '.join(c.__name__ for c in claims)}")
     return claims[0] if claims else None
 
 
