@@ -16,7 +16,8 @@ from images.pages import PagemapReader, PageSource
 if TYPE_CHECKING:
     from images import messages as m
 
-_SHARED = VmaStatus.ANON_SHARED | VmaStatus.SYSVIPC | VmaStatus.AIORING
+_ANON_SHARED = int(VmaStatus.ANON_SHARED)
+_SHARED = _ANON_SHARED | int(VmaStatus.SYSVIPC | VmaStatus.AIORING)
 TASK_SIZE = 0x7FFFFFFFF000
 
 
@@ -39,7 +40,7 @@ def check(context: RestoreContext) -> None:
             continue
         _check_mappings(task)
         _check_pages(task, context)
-        shared |= {vma.shmid for vma in mapped(task.mm) if vma.status & _SHARED == VmaStatus.ANON_SHARED}
+        shared |= {vma.shmid for vma in mapped(task.mm) if vma.status & _SHARED == _ANON_SHARED}
     for shmid in sorted(shared):
         PagemapReader(context.images, "pagemap-shmem", shmid).close()
 

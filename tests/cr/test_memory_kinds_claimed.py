@@ -25,7 +25,7 @@ CLAIMED = {
     ("rw-s", 5, "/var/data"): "SharedFileMapping",
     ("rw-s", 5, "/memfd:name (deleted)"): "SharedMemfdMapping",
     ("rw-p", 5, "/memfd:name (deleted)"): "PrivateMemfdMapping",
-    ("rw-s", 0, "/SYSV00000000 (deleted)"): "SysvMapping",
+    ("rw-s", 0, "/SYSV00000000 (deleted)"): "SysvAttachment",
     ("rw-s", 5, "/[aio] (deleted)"): "AioRing",
     ("r-xp", 0, "[vdso]"): "Vdso",
     ("r--p", 0, "[vvar]"): "Vvar",
