@@ -13,6 +13,7 @@ from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
+from cr.dump.pages import Copier
 from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
 from cr.options import Options
@@ -29,6 +30,7 @@ def dump(options: Options) -> DumpReport:
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
+    context.once("copier", Copier)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
     try:

@@ -33,6 +33,7 @@ class SysvAttachment(VmaResource):
 
     status = VmaStatus.ANON_SHARED | VmaStatus.SYSVIPC
     private_pages = False
+    inherited = False
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
