@@ -63,7 +63,7 @@ class VmaResource(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        """From the line of /proc/PID/maps."""
+        """From the path in /proc/PID/maps and from whether it is shared."""
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
@@ -78,6 +78,10 @@ class VmaResource(ABC):
     def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int | None:
         """Our descriptor of the file to map, None where the mapping is anonymous."""
         return None
+
+    @classmethod
+    def finish(cls, program: Program, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> None:
+        """Calls to run in the task once all is mapped and has its contents."""
 
     @classmethod
     def attach(
