@@ -10,7 +10,7 @@ from cr.contract.resource import task_resources
 from cr.dump import scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
-from cr.dump.memory import AddressSpaceDump
+from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
@@ -31,7 +31,7 @@ def dump(options: Options) -> DumpReport:
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
-    context.once("copier", Copier)  # its buffers are populated now
+    context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
     try:
@@ -84,6 +84,7 @@ def _collect(context: DumpContext) -> None:
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
+    finish_pages(context)
     _write_tree(context)
     if context.obstacles:
         raise Refused(context.obstacles)

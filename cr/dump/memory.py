@@ -144,13 +144,16 @@ class AddressSpaceDump:
         from images.pages import PagesWriter
 
         pages_id = self.context.once(key, lambda: next_pages_id(self.context))
-        copier, report = self.context.once("copier", Copier), self.context.report
-        with PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id) as writer:
+        copier = self.context.once("copier", Copier)
+        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
+        try:
             for start, end in pages.runs:
                 writer.present(start, (end - start) // vm.PAGE_SIZE)
-            copier.copy(self.task.pid, pages.runs, writer.fd)
-        report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000
-        report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
+        except BaseException as error:
+            writer.__exit__(type(error), error, None)
+            raise
+        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+        self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
 
     def _refer(self, pages: PrivatePages, pages_id: int) -> None:
         from images import messages as m
@@ -161,3 +164,10 @@ class AddressSpaceDump:
             for start, end in pages.runs:
                 count = (end - start) // vm.PAGE_SIZE
                 image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=count))
+
+
+def finish_pages(context: DumpContext) -> None:
+    """Wait until the pages of all tasks are written."""
+    copier, report = context.once("copier", Copier), context.report
+    copier.finish()
+    report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000
