@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cr.kernel import proc
 from cr.kernel.proc import namespace_inode
 from cr.model import CheckpointError, Refused
 from images import messages as m
@@ -140,13 +141,31 @@ def test_an_external_network_namespace_is_handed_over(tmp_path: Path) -> None:
             workload.check()
 
 
+@contextmanager
+def pid_namespace() -> Iterator[str]:
+    """A pid namespace that its first process holds; its path."""
+    command = [*unshare("pid", "kill-child"), "--fork", "sh", "-c", "echo ready; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield f"/proc/{holder.pid}/ns/pid_for_children"
+        finally:
+            holder.kill()
+
+
 def test_an_external_pid_namespace_is_handed_over(tmp_path: Path) -> None:
-    with Workload("plain", tmp_path, prefix=unshare_fork("pid")) as workload:
-        workload.dump(external=[f"pid[{namespace_inode(workload.pid, 'pid')}]:outer"])
-        entry = ImageDirectory.open(workload.images)
-        (ns_id,) = entry.ids("pidns")[0]
-        assert entry.read_one("pidns", ns_id).ext_key == "outer"
-        entry.close()
+    with pid_namespace() as path:
+        prefix = ["/bin/sh", "-c", 'exec "$@" 2>/dev/null', "sh", "/usr/bin/nsenter", f"--pid={path}"]
+        with Workload("plain", tmp_path, prefix=prefix) as workload:
+            before = proc.ns_ids(proc.status(workload.pid), "NSpid")[-1]
+            workload.dump(external=[f"pid[{namespace_inode(workload.pid, 'pid')}]:outer"])
+            fd = os.open(path, os.O_RDONLY)
+            pid = workload.restore(inherit_fd=[f"fd[{fd}]:outer"])
+            assert os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(path)
+            assert proc.ns_ids(proc.status(pid), "NSpid")[-1] == before > 1
+            os.close(fd)
+            workload.check()
 
 
 def test_a_namespace_can_be_joined(tmp_path: Path) -> None:
