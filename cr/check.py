@@ -83,6 +83,19 @@ def _userfaultfd() -> None:
     os.close(syscall("userfaultfd", NUMBERS["userfaultfd"], os.O_CLOEXEC | 1))
 
 
+def _mnt_id() -> None:
+    with open("/proc/self/status") as file, open(f"/proc/self/fdinfo/{file.fileno()}") as info:
+        if "mnt_id:" not in info.read():
+            raise OSError(errno.ENOSYS, "/proc/PID/fdinfo does not say mount ids")
+
+
+def _move_mount_set_group() -> None:
+    """An unknown flag is EINVAL, a known one with descriptors that are none is EBADF."""
+    from cr.kernel.mounts import MOVE_MOUNT_SET_GROUP
+
+    _call("move_mount", -1, b"x", -1, b"x", MOVE_MOUNT_SET_GROUP, expected=(errno.EBADF,))
+
+
 def _sock_diag() -> None:
     import socket
 
@@ -108,6 +121,8 @@ OPTIONAL: dict[str, Probe] = {
     **{name: _namespace(name) for name in ("pid", "mnt", "net", "uts", "ipc", "user", "cgroup")},
     "timens": _namespace("time"),
     "userns": _namespace("user"),
+    "mnt_id": _mnt_id,
+    "move_mount_set_group": _move_mount_set_group,
     "uffd": _userfaultfd,
     "move_mount": lambda: _call(
         "move_mount", -1, None, -1, None, 0, expected=(errno.EBADF, errno.EFAULT, errno.ENOENT)

@@ -77,13 +77,12 @@ def _report(command: str, error: BaseException) -> None:
 
 
 def _dump(options: Options) -> int:
-    from cr.api import dump_tree, write_pidfile
+    from cr.api import dump_tree
     from cr.stats import show_dump, write_dump_stats
 
     if not options.tree:
         raise CheckpointError("dump needs the pid of the tree's root: use -t PID")
     report = dump_tree(options)
-    write_pidfile(options, options.tree)
     write_dump_stats(options, report)
     if options.display_stats:
         show_dump(report)

@@ -69,7 +69,8 @@ class FrozenTree:
         self.release()
 
     def _reap(self) -> None:
-        for task in self.tasks.values():
+        """Children first: the init of a pid namespace does not end before they are reaped."""
+        for task in reversed(self.tasks.values()):
             for thread in reversed(task.threads):
                 try:
                     os.waitpid(thread.tid, _WALL)
