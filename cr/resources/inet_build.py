@@ -30,7 +30,7 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
     fd = inherited(context.options, f"socket:[{entry.ino}]")
     if fd is not None:
         return fd
-    with context.network():
+    with context.network(entry.ns_id):
         fd = _new(entry, context)
         try:
             _prepare(fd, entry)
@@ -142,7 +142,7 @@ def _connection(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> Non
             connection.assemble(sock, *ends)
 
     def go() -> None:
-        with context.network():
+        with context.network(entry.ns_id):
             connection.start()
 
     context.at_end.append(go)
