@@ -73,6 +73,7 @@ def _collect(context: DumpContext) -> None:
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
+    context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
     for task in context.live_tasks:
         if task.ids["files_id"] not in dumped_tables:
