@@ -93,7 +93,7 @@ class _Looker:
 
     def _clone(self, mount: Mount) -> int:
         self._enter()
-        if not self._shows(mount):
+        if mount.flags & sys.MS_UNBINDABLE or not self._shows(mount):
             self._dig(mount)
         return sys.open_tree(sys.AT_FDCWD, mount.mountpoint, _CLONE)
 
