@@ -12,4 +12,6 @@ fi
 "$BIN/ruff" format --check .
 "$BIN/mypy"
 "$BIN/lint-imports"
-exec "$PYTHON" -m pytest "$@"
+[ "$(id -u)" = 0 ] || exec "$PYTHON" -m pytest "$@"
+# A pid namespace of their own: nobody takes a pid between a dump and a restore, and nothing is left at the end.
+exec unshare --pid --fork --mount-proc --kill-child "$PYTHON" tests/init.py "$PYTHON" -m pytest "$@"

@@ -16,6 +16,9 @@ class Refused(CheckpointError):
         self.reasons = reasons
         super().__init__("; ".join(reasons))
 
+    def __reduce__(self) -> tuple[type[Refused], tuple[list[str]]]:
+        return Refused, (self.reasons,)  # it crosses from the process that holds the tasks
+
 
 class BadImages(CheckpointError):
     """The images contradict themselves or lack something."""

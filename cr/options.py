@@ -124,6 +124,7 @@ class Options:
         "size", DUMP, "largest deleted file that goes into the images", metavar="SIZE", default=1 << 20
     )
     tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
+    skip_in_flight: bool = _row("flag", DUMP, "drop TCP connections that are not accepted yet")
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
     manage_cgroups: str | None = _row("optional", BOTH, "none, props, soft, full, strict or ignore", metavar="MODE")
     cgroup_root: list[str] = _row(

@@ -19,6 +19,7 @@ from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
     from cr.contract.resource import FdResource
+    from images import messages as m
 
 T = TypeVar("T")
 
@@ -143,6 +144,12 @@ class FileRegistry(Protocol):
     def find(self, task: DumpTask, fd: int) -> int:
         """Id of what `fd` of `task` refers to; 0 where that is not (or not yet) known."""
 
+    def extra(self, file_id: int) -> m.woodfrog_file_entry:
+        """What the format has no field for about a file; to be filled in."""
+
+    def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
+        """(task, fd, id) of every descriptor of a file with this st_dev and st_ino."""
+
 
 @dataclass
 class DumpContext:
@@ -156,7 +163,11 @@ class DumpContext:
     shared: dict[object, object] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be closed when the dump is over, whether it failed or not"""
     registry: FileRegistry | None = None
+    at_kill: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done just before the tasks are killed"""
 
     @property
     def files(self) -> FileRegistry:

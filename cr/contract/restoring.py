@@ -138,8 +138,10 @@ class RestoreContext:
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""
 
-    owners: list[tuple[int, m.fown_entry]] = field(default_factory=list)
-    """(our descriptor, owner to be set once all tasks exist)"""
+    when_done: list[Callable[[], None]] = field(default_factory=list)
+    """what may only be done once nothing can fail any more: the removal of what the images refer to"""
+    helpers: list[int] = field(default_factory=list)
+    """our pids of puppets that are no tasks; a restore that fails ends them too"""
     root_fd: int = -1
     """root directory under which the paths of the images are opened"""
     network_fd: int = -1
@@ -181,6 +183,14 @@ class RestoreContext:
                 raise
         return self._files[file_id]
 
+    def extra(self, file_id: int) -> m.woodfrog_file_entry | None:
+        """What our own dumps say about a file beyond the format."""
+        return self.once("woodfrog-files", self._read_extras).get(file_id)
+
+    def _read_extras(self) -> dict[int, m.woodfrog_file_entry]:
+        found = self.images.read("woodfrog-files") if self.images.exists("woodfrog-files") else []
+        return {entry.id: entry for entry in found}
+
     def open(self, path: str | bytes, flags: int, mode: int = 0, *, mnt_id: int = -1) -> int:
         """Open a path of the images as a task in the container would; through its mount, where that is known."""
         mount = placed(self).get(mnt_id)
@@ -220,6 +230,11 @@ class RestoreContext:
         """Hold a descriptor until the restore is over."""
         self._kept.append(fd)
         return fd
+
+    def drop(self, fd: int) -> None:
+        """Close a descriptor that was kept."""
+        self._kept.remove(fd)
+        os.close(fd)
 
     def close(self) -> None:
         """Close every descriptor that was made for the tasks; they have their own by now."""

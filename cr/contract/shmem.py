@@ -7,6 +7,7 @@ it are offsets into the object.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from cr.model import CheckpointError
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
     from cr.contract.restoring import RestoreContext
+    from images.pages import PagesWriter
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -44,6 +46,9 @@ def _dump(context: DumpContext, shmid: int, fd: int, size: int) -> bool:
     from images.pages import PagesWriter
 
     with PagesWriter(context.images, "pagemap-shmem", shmid, next_pages_id(context)) as writer:
+        if is_huge(fd):
+            _dump_huge(context, fd, size, writer)
+            return True
         for start, end in populated(fd, size):
             pages = -(-(end - start) // PAGE)
             _send(writer.fd, fd, start, end - start)
@@ -52,6 +57,20 @@ def _dump(context: DumpContext, shmid: int, fd: int, size: int) -> bool:
             writer.present(start, pages)
             context.report.shpages_written += pages
     return True
+
+
+def is_huge(fd: int) -> bool:
+    """Whether a memory object is of huge pages (hugetlbfs), which has no sendfile(2), write(2) nor holes."""
+    return os.fstatvfs(fd).f_bsize > PAGE
+
+
+def _dump_huge(context: DumpContext, fd: int, size: int, writer: PagesWriter) -> None:
+    step = os.fstatvfs(fd).f_bsize
+    for start in range(0, size, step):
+        content = os.pread(fd, step, start)
+        if content.count(0) < len(content):
+            writer.append(start, content)
+            context.report.shpages_written += len(content) // PAGE
 
 
 def populated(fd: int, size: int) -> Iterator[tuple[int, int]]:
@@ -81,11 +100,19 @@ def restore_shmem(context: RestoreContext, shmid: int, fd: int) -> None:
             pages = source.directory.open_raw("pages", source.pages_id)
             try:
                 length = min(source.nr_pages * PAGE, end - source.vaddr)
-                os.lseek(fd, source.vaddr, os.SEEK_SET)
-                _send(fd, pages, source.offset, length)
+                _place(fd, source.vaddr, pages, source.offset, length)
                 context.report.pages_restored += source.nr_pages
             finally:
                 os.close(pages)
+
+
+def _place(fd: int, position: int, pages: int, offset: int, length: int) -> None:
+    if not is_huge(fd):
+        os.lseek(fd, position, os.SEEK_SET)
+        _send(fd, pages, offset, length)
+        return
+    with mmap.mmap(fd, 0) as memory:
+        memory[position : position + length] = os.pread(pages, length, offset)
 
 
 def _send(output: int, source: int, offset: int, length: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
@@ -54,6 +54,8 @@ class VmaResource(ABC):
     """whether pages belong to this address space alone, and are dumped with it"""
     recreated: ClassVar[bool] = True
     """whether the restore maps it with mmap(2); False for what the kernel maps by itself"""
+    own_way: ClassVar[bool] = False
+    """whether `attach` maps it, before all others, instead of mmap(2)"""
     inherited: ClassVar[bool] = True
     """whether a child of fork(2) has it too, so that it may be kept instead of being made anew"""
 
@@ -77,8 +79,10 @@ class VmaResource(ABC):
         return None
 
     @classmethod
-    def finish(cls, program: Program, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> None:
-        """Calls to run in the task once all of its memory has its contents."""
+    def attach(
+        cls, room: Callable[[], Program], entries: list[m.vma_entry], task: RestoreTask, context: RestoreContext
+    ) -> None:
+        """Calls that map all mappings of an `own_way` kind; `room()` is the program that takes the next ones."""
 
 
 def unsupported_flags(mapping: Mapping) -> Iterable[str]:
@@ -101,7 +105,8 @@ def why_unclaimed(mapping: Mapping) -> str:
 @cache
 def vma_resources() -> tuple[type[VmaResource], ...]:
     discover()
-    return tuple(sorted(subclasses(VmaResource), key=lambda cls: cls.__name__))
+    kinds = (cls for cls in subclasses(VmaResource) if hasattr(cls, "status"))  # the others are common parts
+    return tuple(sorted(kinds, key=lambda cls: cls.__name__))
 
 
 @cache

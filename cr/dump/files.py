@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
 from cr.contract.resource import FdResource, fd_resources
 from cr.dump.objects import ObjectTable
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
+from cr.resources.file_locks import note_locks
+from cr.resources.unsupported import reason
+
+if TYPE_CHECKING:
+    from images import messages as m
 
 O_CLOEXEC = os.O_CLOEXEC
 
@@ -50,7 +55,7 @@ def claim(file: OpenFile) -> type[FdResource] | None:
 
 def unsupported(file: OpenFile) -> str:
     """Why an open file that no resource recognises cannot be dumped."""
-    return f"{file} is of a kind that cannot be dumped"
+    return reason(file)
 
 
 @dataclass
@@ -64,6 +69,8 @@ class FileTable:
     _ids: dict[tuple[object, int], int] = field(default_factory=dict)
     slots: dict[tuple[int, int], int] = field(default_factory=dict)
     """(files_id, fd) -> id"""
+    _holders: dict[tuple[int, int], list[tuple[DumpTask, int, int]]] = field(default_factory=dict)
+    _extras: dict[int, m.woodfrog_file_entry] = field(default_factory=dict)
     _later: list[Callable[[], None]] = field(default_factory=list)
 
     def add(self, file: OpenFile) -> int:
@@ -106,6 +113,14 @@ class FileTable:
         while self._later:
             self._later.pop(0)()
 
+    def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
+        return list(self._holders.get((dev, ino), ()))
+
+    def extra(self, file_id: int) -> m.woodfrog_file_entry:
+        from images import messages as m
+
+        return self._extras.setdefault(file_id, m.woodfrog_file_entry(id=file_id))
+
     def new_id(self) -> int:
         self.next_id += 1
         return self.next_id - 1
@@ -131,7 +146,11 @@ class FileTable:
             file = open_file(task, fd)
             file_id = self.add(file)
             self.slots[task.ids["files_id"], fd] = file_id
-            if file_id:
+            self._holders.setdefault((file.stat.st_dev, file.stat.st_ino), []).append((task, fd, file_id))
+            if "lock" in file.info:
+                note_locks(file, self.context)
+            file.close()
+            if file_id in self.entries:
                 resource = self.entries[file_id][0]
                 cloexec = 1 if file.flags & O_CLOEXEC else 0
                 slots.append(m.fdinfo_entry(id=file_id, flags=cloexec, type=m.fd_types.Name(resource.type), fd=fd))
@@ -146,3 +165,5 @@ class FileTable:
         with self.context.images.writer("files") as image:
             for file_id, (resource, record) in self.entries.items():
                 image.add(m.file_entry(type=m.fd_types.Name(resource.type), id=file_id, **{resource.field: record}))
+        if self._extras:
+            self.context.images.write("woodfrog-files", entries=self._extras.values())

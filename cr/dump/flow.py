@@ -7,6 +7,7 @@ import time
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
+from cr.dump import scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump
@@ -15,7 +16,7 @@ from cr.dump.objects import KernelObjects
 from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
 from cr.options import Options
-from cr.remote.foothold import PROGRAM_OFFSET, Foothold, find_system_call
+from cr.remote.foothold import PROGRAM_OFFSET, find_system_call
 from cr.remote.program import Program
 from images.directory import ImageDirectory
 
@@ -38,8 +39,11 @@ def dump(options: Options) -> DumpReport:
             log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
+    finally:
+        for action in context.at_end:
+            action()
     context.undo.forget()
-    _finish(tree, options)
+    _finish(tree, context)
     return report
 
 
@@ -125,7 +129,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
 def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
     room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
     size = (room + 0xFFF) & ~0xFFF
-    task.foothold = Foothold.make(task.leader.tracee, _syscall_instruction(task), size=size)
+    task.foothold = scratch.make(task, _syscall_instruction(task), size)
     for thread, _, program in asked:
         if program.calls:
             task.foothold.lay_way_home(thread.tracee)
@@ -193,10 +197,12 @@ def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
     context.images.commit(inventory)
 
 
-def _finish(tree: FrozenTree, options: Options) -> None:
-    if options.leave_running:
+def _finish(tree: FrozenTree, context: DumpContext) -> None:
+    if context.options.leave_running:
         tree.release()
-    elif options.leave_stopped:
+    elif context.options.leave_stopped:
         tree.stop()
     else:
+        for action in context.at_kill:
+            action()
         tree.kill()

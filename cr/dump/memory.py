@@ -10,6 +10,7 @@ from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
 from cr.dump.pages import Copier, PrivatePages, Span, find
 from cr.kernel import mman, proc, vm
+from cr.resources import aio_ring
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class AddressSpaceDump:
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
+        for vma in entry.vmas:
+            if vma.status & VmaStatus.AIORING:
+                entry.aios.append(aio_ring.describe(vma, self.task))
         self.context.images.write("mm", self.task.vpid, entries=[entry])
         if not self.context.obstacles:
             self._write_pages(pages)
@@ -104,6 +108,8 @@ class AddressSpaceDump:
             status=resource.status | resource.also,
         )  # fmt: skip
         entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
+        if "lf" in mapping.flags:
+            entry.flags |= mman.MAP_LOCKED | mman.MAP_NONBLOCK  # locked as it is touched, not populated
         if entry.flags & mman.MAP_HUGETLB:
             entry.flags |= (mapping.page_size.bit_length() - 1) << mman.MAP_HUGE_SHIFT
         if advice := sum(1 << bit for name, bit in _ADVICE.items() if name in mapping.flags):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory
+from cr.dump import files, memory, preflight
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
@@ -18,11 +18,14 @@ from cr.model import Refused
 
 def scout(context: DumpContext) -> None:
     """Refuse with every reason that can be seen from outside."""
+    preflight.check_root(context.options.tree)
     reasons: list[str] = []
     own = KernelObjects()
     host_ids = own.namespace_ids("self")
-    for task in tasks(context.options.tree):
+    tree = list(tasks(context.options.tree))
+    for task in tree:
         try:
+            reasons += preflight.obstacles(task, tree, context.options)
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked

@@ -1,8 +1,9 @@
-"""openat2(2) and what else Python's os lacks for files."""
+"""openat2(2), open_by_handle_at(2), fcntl(2) and what else Python's os lacks for files."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
 
@@ -16,9 +17,70 @@ F_SETOWN_EX, F_GETOWN_EX = 15, 16
 F_GETOWNER_UIDS = 17
 F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP = 0, 1, 2
 O_PATH = os.O_PATH
+O_TMPFILE_BIT = os.O_TMPFILE & ~os.O_DIRECTORY
+O_ASYNC = getattr(os, "O_ASYNC", 0o20000)
+STATUS_FLAGS = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME | O_ASYNC
+"""what fcntl(2) F_SETFL can change"""
+AT_EMPTY_PATH = 0x1000
+AT_SYMLINK_FOLLOW = 0x400
+AT_FDCWD = -100
+
+PROC_SUPER_MAGIC = 0x9FA0
+HUGETLBFS_MAGIC = 0x958458F6
 
 
 def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
     """Open a path as a process whose root directory is `root_fd` would; close-on-exec."""
+    if flags & os.O_PATH:  # openat2(2) refuses flags that open(2) would ignore
+        flags &= os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
     how = struct.pack("<QQQ", flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT)
     return syscall("openat2", 437, root_fd, os.fsencode(path), ctypes.create_string_buffer(how, 24), 24)
+
+
+def reopen(fd: int, flags: int) -> int:
+    """Another open file description of the same file, even where it has no name any more; close-on-exec."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+
+def access_mode(flags: int) -> int:
+    """O_RDONLY, O_WRONLY or O_RDWR."""
+    return flags & os.O_ACCMODE
+
+
+def set_status_flags(fd: int, flags: int) -> None:
+    """Give an open file description the status flags (O_APPEND, O_NONBLOCK, ...) that `flags` has."""
+    now = fcntl.fcntl(fd, fcntl.F_GETFL)
+    wanted = flags & STATUS_FLAGS
+    if now & STATUS_FLAGS != wanted:
+        fcntl.fcntl(fd, fcntl.F_SETFL, now & ~STATUS_FLAGS | wanted)
+
+
+def link_file(fd: int, directory_fd: int, name: str | bytes) -> None:
+    """Give the file behind a descriptor, which has another name still, one more name (linkat(2))."""
+    source = f"/proc/self/fd/{fd}".encode()
+    syscall("linkat", 265, AT_FDCWD, source, directory_fd, os.fsencode(name), AT_SYMLINK_FOLLOW)
+
+
+def filesystem(fd: int) -> tuple[int, int]:
+    """(magic number, block size) of the filesystem of an open file (statfs(2))."""
+    buffer = ctypes.create_string_buffer(256)
+    syscall("fstatfs", 138, fd, buffer)
+    kind, block_size = struct.unpack_from("<qq", buffer.raw)
+    return kind & 0xFFFFFFFF, block_size
+
+
+def open_by_handle(mount_fd: int, kind: int, handle: bytes, flags: int) -> int:
+    """Open the file that a handle of the filesystem of `mount_fd` stands for; ESTALE where it is gone."""
+    record = struct.pack("<Ii", len(handle), kind) + handle
+    return syscall(
+        "open_by_handle_at", 304, mount_fd, ctypes.create_string_buffer(record, len(record)), flags | os.O_CLOEXEC
+    )
+
+
+def set_owner(fd: int, kind: int, pid: int, uid: int, euid: int) -> None:
+    """F_SETOWN_EX, on behalf of a task with these user ids: they decide whom the signals may reach."""
+    syscall("setresuid", 117, uid, euid, 0)  # of this thread alone: the C library would change all of them
+    try:
+        fcntl.fcntl(fd, F_SETOWN_EX, struct.pack("<ii", kind, pid))
+    finally:
+        syscall("setresuid", 117, 0, 0, 0)

@@ -15,6 +15,7 @@ KCMP_FS = 3
 KCMP_SIGHAND = 4
 KCMP_IO = 5
 KCMP_SYSVSEM = 6
+KCMP_EPOLL_TFD = 7
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -30,6 +31,6 @@ def pidfd_send_signal(pidfd: int, signo: int) -> None:
     syscall("pidfd_send_signal", 424, pidfd, signo, None, 0)
 
 
-def kcmp(pid1: int, pid2: int, kind: int, index1: int = 0, index2: int = 0) -> int:
+def kcmp(pid1: int, pid2: int, kind: int, index1: int = 0, index2: object = 0) -> int:
     """0: same kernel object; 1 and 2: an order among objects; 3: different, no order."""
     return syscall("kcmp", 312, pid1, pid2, kind, index1, index2)

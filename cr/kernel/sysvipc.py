@@ -15,7 +15,8 @@ from cr.kernel.libc import syscall
 
 IPC_CREAT, IPC_EXCL, IPC_NOWAIT = 0o1000, 0o2000, 0o4000
 IPC_RMID, IPC_SET = 0, 1
-SHM_RDONLY, SHM_HUGETLB, SHM_NORESERVE = 0o10000, 0o4000, 0o10000
+SHM_RDONLY, SHM_EXEC = 0o10000, 0o100000  # of shmat
+SHM_HUGETLB, HUGE_SHIFT = 0o4000, 26  # of shmget: with the logarithm of the page size from bit 26 on
 SHM_LOCK = 11
 GETALL, SETALL = 13, 17
 MSG_NOERROR, MSG_COPY = 0o10000, 0o40000

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from images import messages as m
 
 _NAMED = ("[heap]", "[stack]", "[anon:")
+HUGE = "/anon_hugepage"  # MAP_HUGETLB
 
 
 class AnonymousMemory(VmaResource):
@@ -23,7 +24,9 @@ class AnonymousMemory(VmaResource):
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        return not mapping.shared and not mapping.inode and (not mapping.path or mapping.path.startswith(_NAMED))
+        if mapping.shared:
+            return False
+        return not mapping.path or mapping.path.startswith(_NAMED) or mapping.path.startswith(HUGE)
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:

@@ -1,9 +1,4 @@
-"""General and floating-point registers of a thread (x86-64), and the system call it was in.
-
-A system call that the freeze interrupted goes on after the restore: the image holds the context in front
-of the `syscall` instruction, so that the call is made again.  (Where the kernel would have gone on with a
-remaining time, `interrupted_calls` keeps it.)
-"""
+"""General and floating-point registers of a thread (x86-64)."""
 
 from __future__ import annotations
 
@@ -13,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cr.contract.resource import ThreadResource
 from cr.kernel import ptrace
 from cr.kernel.cpuid import xsave_component
+from cr.resources.interrupted_calls import rewound
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
@@ -43,25 +39,6 @@ _XSTATE_BV = 512
 _HEADER_SIZE = 64
 _FEATURES_OFFSET = 464
 
-ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
-_RESTARTED = {ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK}
-
-
-def interrupted_call(registers: ptrace.Registers) -> int | None:
-    """Number of the system call that waits to be restarted, None where there is none."""
-    if registers.orig_rax >> 63 or (1 << 64) - registers.rax not in _RESTARTED:
-        return None
-    return int(registers.orig_rax)
-
-
-def rewound(registers: ptrace.Registers) -> ptrace.Registers:
-    """The context with an interrupted system call about to be made again."""
-    result = registers.copy()
-    if interrupted_call(registers) is not None:
-        result.rax = registers.orig_rax
-        result.rip = registers.rip - 2
-    return result
-
 
 class Registers(ThreadResource):
     """struct user_regs_struct and the XSAVE area."""
@@ -72,7 +49,7 @@ class Registers(ThreadResource):
         tracee = thread.tracee
         if tracee.registers.cs != 0x33:
             context.refuse(f"{thread.task} is a 32-bit task, which is not supported: run a 64-bit build of it")
-        registers = rewound(tracee.registers)
+        registers = rewound(tracee.registers, thread.tid)
         core.mtype = m.core_entry.march.X86_64
         info = core.thread_info
         for name, register in GENERAL.items():

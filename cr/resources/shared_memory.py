@@ -9,6 +9,7 @@ from cr.contract.shmem import dump_shmem, restore_shmem
 from cr.contract.vma import VmaResource
 from cr.kernel import mman
 from cr.kernel.map_files import open_mapping, shared_anonymous
+from cr.resources.anonymous_memory import HUGE
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 
 
 class SharedAnonymousMemory(VmaResource):
-    """One object under several tasks: its inode number names it, its pages are written once."""
+    """One object under several tasks: its inode number names it, its pages are written once.
+
+    With MAP_HUGETLB it is of huge pages (/proc/sys/vm/nr_hugepages).
+    """
 
     status = VmaStatus.ANON_SHARED
     private_pages = False
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        return mapping.shared and mapping.path.startswith("/dev/zero (deleted)")
+        return mapping.shared and mapping.path.startswith(("/dev/zero (deleted)", HUGE))
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
@@ -50,11 +54,12 @@ def dump_object(mapping: Mapping, shmid: int, task: DumpTask, context: DumpConte
 
 def _make(shmid: int, context: RestoreContext) -> int:
     """The object, large enough for every mapping of it in the tree."""
-    size = 0
+    size = huge = 0
     for task in context.tasks:
         for vma in task.mm.vmas if task.mm is not None else ():
             if vma.status & VmaStatus.ANON_SHARED and vma.shmid == shmid:
                 size = max(size, vma.pgoff + vma.end - vma.start)
-    fd = context.keep(shared_anonymous(size))
+                huge = vma.flags & (mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT)
+    fd = context.keep(shared_anonymous(size, huge))
     restore_shmem(context, shmid, fd)
     return fd

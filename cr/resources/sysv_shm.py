@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from images import messages as m
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-HUGE_SHIFT = 26  # of the page size's logarithm in shmget's flags
 
 
 def dump(ns_id: int, context: DumpContext) -> None:
@@ -33,7 +32,7 @@ def dump(ns_id: int, context: DumpContext) -> None:
             entry = m.ipc_shm_entry(desc=desc, size=row["size"], in_pagemaps=True)
             with _attached(row["shmid"], row["size"], os.O_RDONLY) as fd:
                 if huge := _huge_page_size(fd):
-                    entry.hugetlb_flag = sysvipc.SHM_HUGETLB | huge.bit_length() - 1 << HUGE_SHIFT
+                    entry.hugetlb_flag = sysvipc.SHM_HUGETLB | huge.bit_length() - 1 << sysvipc.HUGE_SHIFT
                 dump_shmem(context, row["shmid"], fd, os.fstat(fd).st_size)
             image.add(entry)
 

@@ -41,20 +41,18 @@ def _die_of(task: RestoreTask, signo: int, context: RestoreContext) -> None:
     tid = task.puppet.tid
     ptrace.set_sigmask(tid, 0)
     os.kill(tid, signo)
-    ptrace.ptrace(ptrace.CONT, tid)
+    if signo != signal.SIGKILL:
+        ptrace.ptrace(ptrace.CONT, tid)
+    _bury(tid)
+
+
+def _bury(tid: int) -> None:
+    """Wait for the end of a puppet; signals on the way are delivered."""
     while True:
         _, status = os.waitpid(tid, WALL)
         if not os.WIFSTOPPED(status):
             return
         ptrace.ptrace(ptrace.CONT, tid, 0, os.WSTOPSIG(status) if not status >> 16 else 0)
-
-
-def _bury(tid: int) -> None:
-    while True:
-        _, status = os.waitpid(tid, WALL)
-        if not os.WIFSTOPPED(status):
-            return
-        ptrace.ptrace(ptrace.CONT, tid)
 
 
 def stop_again(task: RestoreTask) -> None:

@@ -9,6 +9,7 @@ import time
 from cr import log
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext
+from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote.program import Program
@@ -29,7 +30,15 @@ def restore(options: Options) -> RestoreReport:
     if options.dry_run:
         context.report.steps = list(plan(context))
         return context.report
-    builder = Builder(context)
+    with many_descriptors():
+        _build(Builder(context), options)
+    options.notification("post-resume")
+    context.report.restore_time = (time.monotonic_ns() - began) // 1000
+    return context.report
+
+
+def _build(builder: Builder, options: Options) -> None:
+    context = builder.context
     try:
         options.notification("pre-restore")
         builder.build()
@@ -40,9 +49,6 @@ def restore(options: Options) -> RestoreReport:
         builder.abandon()
         raise
     builder.resume()
-    options.notification("post-resume")
-    context.report.restore_time = (time.monotonic_ns() - began) // 1000
-    return context.report
 
 
 class Builder:
@@ -59,9 +65,9 @@ class Builder:
         context = self.context
         self._make_root()
         self._grow()
-        self._place_descriptors()
         for task in context.live_tasks:
             births.bear_threads(context, task)
+        self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
         for action in context.at_end:
@@ -144,6 +150,8 @@ class Builder:
                 os.kill(task.puppet.tid, signal.SIGSTOP)
             for thread in task.threads:
                 thread.puppet.detach()
+        for action in context.when_done:
+            action()
         self._close()
 
     def abandon(self) -> None:
@@ -152,6 +160,8 @@ class Builder:
         for tracee in [self.seed, *reversed(held)]:  # the init of a pid namespace ends after all others
             if tracee is not None:
                 births.end(tracee.tid)
+        for tid in self.context.helpers:
+            births.end(tid)
         if self.family is not None:
             self.family.abandon()
         for problem in self.context.undo.run():

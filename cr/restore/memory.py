@@ -12,7 +12,7 @@ from cr.kernel import mman
 from cr.model import BadImages, CheckpointError
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.restore import inheritance, vdso
+from cr.restore import aio, inheritance, vdso
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
@@ -93,6 +93,7 @@ class AddressSpace:
         filling.run(fill)
         for program in end.programs:
             self.context.run(self.task.leader, program)
+        aio.restore(self.task, self.context)
         self.context.report.pages_restored += sum(source.nr_pages for source in read)
 
     def _chain(self) -> Chain:
@@ -114,8 +115,10 @@ class AddressSpace:
             self._describe(chain.room(4096 + 8 * len(self.mm.mm_saved_auxv)))
         if self.mm.thp_disabled != (self.heritage is not None and self.heritage.thp_disabled):
             chain.call("prctl", mman.PR_SET_THP_DISABLE, int(self.mm.thp_disabled), 0, 0, 0)
+        self._attach(chain)
         for vma in self.vmas:
-            self._map(chain, vma, vma.start in filled)
+            if vma_resource(vma.status).recreated:
+                self._map(chain, vma, vma.start in filled)
         for start, end in drop:
             chain.call("madvise", start, end - start, mman.MADV_DONTNEED, note="pages that only the parent has")
 
@@ -136,11 +139,14 @@ class AddressSpace:
             vdso.check(made, str(self.task))
             chain.call("arch_prctl", mman.ARCH_MAP_VDSO_64, made[0][0])
 
+    def _attach(self, chain: Chain) -> None:
+        kinds = {vma_resource(vma.status) for vma in self.vmas}
+        for resource in sorted((kind for kind in kinds if kind.own_way), key=lambda kind: kind.__name__):
+            entries = [vma for vma in self.vmas if vma_resource(vma.status) is resource]
+            resource.attach(chain.room, entries, self.task, self.context)
+
     def _map(self, chain: Chain, vma: m.vma_entry, filled: bool) -> None:
         """Map one thing, or make what is there already writable and large enough."""
-        resource = vma_resource(vma.status)
-        if not resource.recreated:
-            return
         length = vma.end - vma.start
         if vma.start in self.kept:
             if self.kept[vma.start] < vma.end:
@@ -148,7 +154,7 @@ class AddressSpace:
             if filled and not vma.prot & mman.PROT_WRITE:
                 chain.call("mprotect", vma.start, length, vma.prot | mman.PROT_WRITE)
             return
-        ours = resource.fd(vma, self.task, self.context)
+        ours = vma_resource(vma.status).fd(vma, self.task, self.context)
         flags = vma.flags & _MMAP_FLAGS | mman.MAP_FIXED
         if ours is not None:
             flags &= ~(mman.MAP_ANONYMOUS | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT)
@@ -167,11 +173,10 @@ class AddressSpace:
 
     def _finish_vma(self, chain: Chain, vma: m.vma_entry, filled: bool) -> None:
         length = vma.end - vma.start
-        vma_resource(vma.status).finish(chain.room(), vma, self.task, self.context)
         if filled and not vma.prot & mman.PROT_WRITE:
             chain.call("mprotect", vma.start, length, vma.prot)
         if vma.flags & mman.MAP_LOCKED:
-            chain.call("mlock2", vma.start, length, 0)
+            chain.call("mlock2", vma.start, length, mman.MLOCK_ONFAULT if vma.flags & mman.MAP_NONBLOCK else 0)
         for advice in _ADVICE_BITS:
             if vma.madv >> advice & 1 and vma.start not in self.kept:
                 chain.call("madvise", vma.start, length, advice)

@@ -191,6 +191,8 @@ MODULES = {
     "utsns_entry": "namespaces_pb2",
     "vma_entry": "memory_pb2",
     "winsize_entry": "tty_pb2",
+    "woodfrog_epoll_target": "woodfrog_pb2",
+    "woodfrog_file_entry": "woodfrog_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
     "woodfrog_sleep_entry": "woodfrog_pb2",
     "woodfrog_task_entry": "woodfrog_pb2",

@@ -24,13 +24,13 @@ class Check:
         self.failures: list[str] = []
         self._asked = False
         signal.signal(signal.SIGTERM, self._ask)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # before there are threads: none shall take it
 
     def _ask(self, *_: object) -> None:
         self._asked = True
 
     def wait(self) -> None:
         """Say that everything is prepared, and wait until asked (SIGTERM)."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         (DIRECTORY / "pid").write_text(os.environ.get("WORKLOAD_PID", str(_outer_pid())))
         (DIRECTORY / "ready").touch()
         while not self._asked:

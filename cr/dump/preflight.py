@@ -1,0 +1,69 @@
+"""Which tasks of a tree can be frozen at all: asked from outside, before anything is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from cr.contract.dumping import DumpTask
+from cr.kernel import proc
+from cr.model import CheckpointError
+from cr.options import Options
+
+_ELF_CLASS = 4
+_ELFCLASS32 = 1
+
+
+def check_root(pid: int) -> None:
+    """CheckpointError where `pid` is no process that could be the root of a tree."""
+    try:
+        fields, stat = proc.status(pid), proc.stat(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise CheckpointError(f"there is no process {pid}") from None
+    if fields["Tgid"] != str(pid):
+        raise CheckpointError(f"{pid} is a thread of process {fields['Tgid']}: name the process")
+    if stat.is_kernel_thread:
+        raise CheckpointError(f"task {pid} ({stat.comm}) is a kernel thread: only programs can be dumped")
+    if pid in _ancestors(os.getpid()):
+        raise CheckpointError(
+            f"task {pid} ({stat.comm}) is an ancestor of this very process, or it: dump it from outside of its tree"
+        )
+    if stat.state in "ZX":
+        raise CheckpointError(f"task {pid} ({stat.comm}) has ended, only its zombie is left")
+
+
+def obstacles(task: DumpTask, tree: list[DumpTask], options: Options) -> Iterator[str]:
+    """Reasons why this task cannot be frozen or would not come back."""
+    fields = proc.status(task.pid)
+    if fields["TracerPid"] != "0" and fields["TracerPid"] != str(os.getpid()):
+        yield f"{task} is traced by process {fields['TracerPid']}: detach that debugger first"
+    if _is_32_bit(task.pid):
+        yield f"{task} is a 32-bit task, which is not supported: run a 64-bit build of it"
+    if len(proc.ns_ids(fields, "NSpid")) != len(proc.ns_ids(proc.status(tree[0].pid), "NSpid")):
+        yield f"{task} is in a pid namespace inside that of {tree[0]}: dump the inner tree alone"
+    if not options.shell_job:
+        yield from _outside(task, tree)
+
+
+def _outside(task: DumpTask, tree: list[DumpTask]) -> Iterator[str]:
+    """A session whose leader lives outside of the tree is somebody else's: a shell's job."""
+    session = task.stat.sid
+    pids = {other.pid for other in tree}
+    if session not in pids and (session == 0 or os.path.exists(f"/proc/{session}")):
+        yield f"{task} is in session {session}, whose leader is outside of the tree: use --shell-job"
+
+
+def _is_32_bit(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/exe", "rb") as file:
+            return file.read(_ELF_CLASS + 1)[_ELF_CLASS:] == bytes([_ELFCLASS32])
+    except OSError:
+        return False  # it just ended, or its file cannot be read
+
+
+def _ancestors(pid: int) -> set[int]:
+    found: set[int] = set()
+    while pid:
+        found.add(pid)
+        pid = proc.stat(pid).ppid
+    return found

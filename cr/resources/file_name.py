@@ -1,0 +1,75 @@
+"""Whether the name that /proc gives for an open file still leads to it."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cr.kernel import proc
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, DumpTask, OpenFile
+
+DELETED = " (deleted)"
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def root_path(file: OpenFile, context: DumpContext) -> str:
+    """What we write before a name in a link of /proc to reach the file: the root of its mount namespace."""
+    task = file.task if file.task in context.tasks else context.root  # else it was on its way between tasks
+    inode = proc.namespace_inode(task.pid, "mnt")
+    return context.once(("path of mount namespace", inode), lambda: _root_path(task, inode))
+
+
+def _root_path(task: DumpTask, inode: int) -> str:
+    if inode == proc.namespace_inode("self", "mnt"):
+        return ""
+    path = f"/proc/{task.pid}/root"
+    while _identity(path) != _identity(f"{path}/.."):  # it may be in a chroot: the top is where ".." leads no further
+        path += "/.."
+    return path
+
+
+def _identity(path: str) -> tuple[int, int, str]:
+    fd = os.open(path, _DIRECTORY)
+    try:
+        status = os.fstat(fd)
+        return status.st_dev, status.st_ino, proc.fdinfo(os.getpid(), fd).partition("mnt_id:")[2].split()[0]
+    finally:
+        os.close(fd)
+
+
+def tree_root(file: OpenFile, context: DumpContext) -> int:
+    """A descriptor of that root, open until the dump is over."""
+    path = root_path(file, context) or "/"
+
+    def open_root() -> int:
+        fd = os.open(path, _DIRECTORY)
+        context.at_end.append(partial(os.close, fd))
+        return fd
+
+    return context.once(("root of mount namespace", path), open_root)
+
+
+def leads_to(name: str, file: OpenFile, context: DumpContext) -> bool:
+    """Whether the file is found under `name`."""
+    try:
+        found = os.stat(name.lstrip("/") or ".", dir_fd=tree_root(file, context), follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return False
+    return (found.st_dev, found.st_ino) == (file.stat.st_dev, file.stat.st_ino)
+
+
+def parent_directory(name: str, file: OpenFile, context: DumpContext) -> int:
+    """A descriptor of the directory that `name` is in; the caller closes it."""
+    directory = os.path.dirname(name).lstrip("/") or "."
+    return os.open(directory, _DIRECTORY, dir_fd=tree_root(file, context))
+
+
+def leads_to_inode(name: str, inode: int, root: int) -> bool:
+    """Whether the inode (of a filesystem that is known otherwise) is found under `name`."""
+    try:
+        return os.stat(name.lstrip("/") or ".", dir_fd=root, follow_symlinks=False).st_ino == inode
+    except (FileNotFoundError, NotADirectoryError):
+        return False

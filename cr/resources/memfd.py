@@ -1,0 +1,107 @@
+"""memfd_create(2): files that exist in memory only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from cr.contract.owner import dump_owner, restore_owner
+from cr.contract.resource import FdResource
+from cr.contract.shmem import dump_shmem, restore_shmem
+from cr.kernel import files
+from cr.model import BadImages
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext, OpenFile
+    from cr.contract.restoring import RestoreContext
+    from images import messages as m
+
+PREFIX, SUFFIX = "/memfd:", " (deleted)"
+F_SEAL_WRITE = 0x8
+MFD_NOEXEC_SEAL = 0x8
+_HUGE_SHIFT = 26
+
+
+class Memfd(FdResource):
+    """An open memfd.  The memory behind it (memfd.img) may be open, and mapped, several times."""
+
+    type = 18
+    field = "memfd"
+
+    @classmethod
+    def recognises(cls, file: OpenFile) -> bool:
+        return file.link.startswith(PREFIX)
+
+    @classmethod
+    def dump(cls, file: OpenFile, context: DumpContext) -> m.memfd_file_entry:
+        from images import messages as m
+
+        inode: m.memfd_inode_entry = context.once(("memfd", file.stat.st_ino), lambda: _dump_inode(file, context))
+        flags = file.flags & ~os.O_CLOEXEC
+        if file.fd < 0:
+            flags &= ~os.O_PATH
+        return m.memfd_file_entry(id=file.id, flags=flags, pos=file.pos, fown=dump_owner(file), inode_id=inode.inode_id)
+
+    @classmethod
+    def finish_dump(cls, context: DumpContext) -> None:
+        context.images.write("memfd", entries=_inodes(context))
+
+    @classmethod
+    def make(cls, entry: m.memfd_file_entry, context: RestoreContext) -> int:
+        memory = context.once(("memfd", entry.inode_id), lambda: _make_inode(entry.inode_id, context))
+        fd = files.reopen(memory, entry.flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        if not entry.flags & os.O_PATH:
+            os.lseek(fd, entry.pos, os.SEEK_SET)
+            restore_owner(fd, entry.fown, context)
+        return fd
+
+
+def _inodes(context: DumpContext) -> list[m.memfd_inode_entry]:
+    return context.once("memfd inodes", list)
+
+
+def _dump_inode(file: OpenFile, context: DumpContext) -> m.memfd_inode_entry:
+    from images import messages as m
+
+    fd = files.reopen(file.local, os.O_RDONLY)
+    try:
+        status = os.fstat(fd)
+        inode = m.memfd_inode_entry(
+            name=file.link.removeprefix(PREFIX).removesuffix(SUFFIX), uid=status.st_uid, gid=status.st_gid,
+            size=status.st_size, shmid=status.st_ino, seals=fcntl.fcntl(fd, fcntl.F_GET_SEALS),
+            inode_id=len(_inodes(context)) + 1, mode=status.st_mode,
+        )  # fmt: skip
+        kind, block_size = files.filesystem(fd)
+        if kind == files.HUGETLBFS_MAGIC:
+            inode.hugetlb_flag = os.MFD_HUGETLB | (block_size.bit_length() - 1) << _HUGE_SHIFT
+        dump_shmem(context, status.st_ino, fd, status.st_size)
+    finally:
+        os.close(fd)
+    _inodes(context).append(inode)
+    return inode
+
+
+def _make_inode(inode_id: int, context: RestoreContext) -> int:
+    """The memory with its content; a descriptor of ours."""
+    inodes = context.once("memfd inodes", lambda: {entry.inode_id: entry for entry in context.images.read("memfd")})
+    inode = inodes.get(inode_id)
+    if inode is None:
+        raise BadImages(f"memfd.img has no memfd {inode_id}, which a task has open")
+    fd = context.keep(os.memfd_create(inode.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | inode.hugetlb_flag))
+    os.ftruncate(fd, inode.size)
+    restore_shmem(context, inode.shmid, fd)
+    os.fchown(fd, inode.uid, inode.gid)
+    if inode.HasField("mode"):
+        os.fchmod(fd, inode.mode & 0o7777)
+    if inode.seals & F_SEAL_WRITE:  # no mapping may write to it: seal it before there are any
+        _seal(fd, inode.seals)
+    else:  # mappings made before F_SEAL_FUTURE_WRITE may write
+        context.at_end.append(lambda: _seal(fd, inode.seals))
+    return fd
+
+
+def _seal(fd: int, seals: int) -> None:
+    now = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    if seals & ~now:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals & ~now)

@@ -1,0 +1,1 @@
+"""Measures dumps and restores: `python -m tests.bench`, or `./test.sh --bench`."""

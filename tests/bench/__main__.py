@@ -1,0 +1,61 @@
+"""Measure, and print a table of medians; with a criu binary in WOODFROG_TEST_CRIU side by side with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.cases import CASES, Case
+from tests.bench.engines import Engine, engines
+from tests.bench.machine import describe
+from tests.bench.measure import Figures, median, once
+from tests.bench.table import rows, show
+
+
+def main() -> int:
+    options = _options()
+    if os.geteuid():
+        print("not root: dumps and restores need it", file=sys.stderr)
+        return 1
+    place = Path(options.directory or tempfile.gettempdir())
+    chosen = [case for case in CASES if not options.case or case.name in options.case]
+    print(describe(place))
+    print(f"medians of {options.runs} runs, one more before them to warm up\n")
+    table: list[list[str]] = []
+    for case in chosen:
+        table += rows(case.title, _measure(case, engines(options.criu), options.runs, place))
+    show(table)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    names = [case.name for case in CASES]
+    parser.add_argument("case", nargs="*", help=f"cases to measure (default: all): {', '.join(names)}")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each case (default: %(default)s)")
+    parser.add_argument("--directory", help="where images are written (default: the directory for temporary files)")
+    parser.add_argument("--criu", default=os.environ.get("WOODFROG_TEST_CRIU", ""), help="criu binary to compare with")
+    options = parser.parse_args()
+    if unknown := set(options.case) - set(names):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return options
+
+
+def _measure(case: Case, candidates: list[Engine], runs: int, place: Path) -> dict[str, Figures]:
+    """The engines take turns, so that a machine that grows busier harms all of them alike."""
+    samples: dict[str, list[Figures]] = {engine.name: [] for engine in candidates}
+    for number in range(runs + 1):
+        for engine in candidates:
+            print(f"\r{case.title}: {engine.name} {number}/{runs}  ", end="", file=sys.stderr, flush=True)
+            figures = once(case, engine, place)
+            if number:
+                samples[engine.name].append(figures)
+    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    return {name: median(found) for name, found in samples.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What is measured: small programs that are dumped and restored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PYTHON = "/usr/bin/python3"
+PATIENCE = 60.0
+
+_WAIT = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+open("ready", "w").close()
+signal.sigwait([signal.SIGTERM])
+"""
+
+_MEMORY = """
+import mmap
+memory = mmap.mmap(-1, {size}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for page in range(0, {size}, 4096):
+    memory[page : page + 8] = page.to_bytes(8, "little")
+"""
+
+_PROCESSES = """
+import os, signal
+for number in range({count} - 1):
+    if os.fork() == 0:
+        while True:
+            signal.pause()
+"""
+
+_FILES = """
+files = [open(f"file-{{number}}", "w+") for number in range({count})]
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program in Python: it prepares, says that it is ready, and waits."""
+
+    name: str
+    title: str
+    program: str
+
+    @contextmanager
+    def running(self, directory: Path) -> Iterator[int]:
+        """Its pid; whatever is left of it at the end is killed."""
+        process = subprocess.Popen(
+            [PYTHON, "-c", self.program + _WAIT],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            _wait_for(directory / "ready", process)
+            yield process.pid
+        finally:
+            if process.poll() is None:
+                end_tree(process.pid)
+            process.wait(PATIENCE)
+
+
+MIB = 1 << 20
+CASES = (
+    Case("1mib", "1 MiB of dirty memory", _MEMORY.format(size=MIB)),
+    Case("256mib", "256 MiB of dirty memory", _MEMORY.format(size=256 * MIB)),
+    Case("1gib", "1 GiB of dirty memory", _MEMORY.format(size=1024 * MIB)),
+    Case("processes", "100 processes", _PROCESSES.format(count=100)),
+    Case("files", "1,000 open files", _FILES.format(count=1000)),
+)
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the measured program did not get ready (status {process.returncode})")
+        time.sleep(0.005)
+
+
+def end_tree(root: int) -> None:
+    """Kill a process and its descendants, by pid, and wait until all are gone."""
+    doomed = [root]
+    for pid in doomed:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        doomed += [int(word) for word in children.split()]
+    for pid in doomed:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    deadline = time.monotonic() + PATIENCE
+    while any(_runs(pid) for pid in doomed) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
