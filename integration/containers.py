@@ -49,9 +49,7 @@ def program(name: str, package: str, *places: str) -> str:
 def run(*command: str, **more: Any) -> str:
     """The output of a command that must succeed."""
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, **more}
-    done = subprocess.run(
-        command, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options
-    )
+    done = subprocess.run(command, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout
 
