@@ -132,7 +132,7 @@ class _Planner:
 
 def _host_path(path: str) -> str:
     """External mounts are named from the host's root directory on."""
-    return os.path.normpath("/" + path)
+    return os.path.normpath(os.path.join("/", path))
 
 
 def _hang(node: Node, parent: Node | None) -> None:
