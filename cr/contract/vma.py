@@ -25,7 +25,6 @@ UNSUPPORTED_PATHS = {
     "anon_inode:[perf_event]": "is a buffer of perf_event_open(2), which cannot be made anew with its counts",
     "anon_inode:bpf-map": "is a BPF map, which cannot be dumped",
     "anon_inode:": "is memory of a kernel device that cannot be dumped",
-    "socket:[": "is a packet ring of a socket (packet(7) PACKET_MMAP), whose packets cannot be dumped",
     "/secretmem": "is memory of memfd_secret(2), which nobody but its owner may read",
     "[uprobes]": "shows that the task is being probed (uprobes): end the tracing first",
 }
@@ -64,7 +63,7 @@ class VmaResource(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        """From the line of /proc/PID/maps."""
+        """From the path in /proc/PID/maps and from whether it is shared."""
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
