@@ -55,13 +55,15 @@ class VmaResource(ABC):
     """whether the restore maps it with mmap(2); False for what the kernel maps by itself"""
     own_way: ClassVar[bool] = False
     """whether `attach` maps it, before all others, instead of mmap(2)"""
+    joined: ClassVar[bool] = False
+    """whether mappings of this kind that adjoin are one in the images (newer kernels split what was one)"""
     inherited: ClassVar[bool] = True
     """whether a child of fork(2) has it too, so that it may be kept instead of being made anew"""
 
     @classmethod
     @abstractmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        """From the line of /proc/PID/maps."""
+        """From the path in /proc/PID/maps and from whether it is shared."""
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:

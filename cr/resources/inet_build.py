@@ -31,7 +31,7 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
     fd = inherited_copy(f"socket:[{entry.ino}]", context)
     if fd is not None:
         return fd
-    with context.network():
+    with context.network(entry.ns_id):
         fd = _new(entry, context)
         try:
             _prepare(fd, entry)
@@ -161,7 +161,7 @@ def _connection(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> Non
             connection.assemble(sock, *ends)
 
     def go() -> None:
-        with context.network():
+        with context.network(entry.ns_id):
             connection.start()
 
     context.at_end.append(go)

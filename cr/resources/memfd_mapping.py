@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource
-from cr.kernel import files
 from cr.resources.mapped_file import describe
+from cr.resources.memfd import mapped
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -29,10 +28,7 @@ class _MemfdMapping(VmaResource):
 
     @classmethod
     def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        fd = context.file(entry.shmid)
-        if entry.fdflags & os.O_RDWR and files.access_mode(fcntl.fcntl(fd, fcntl.F_GETFL)) == os.O_RDONLY:
-            return context.keep(files.reopen(fd, os.O_RDWR))  # other engines tell the mapping's mode only here
-        return fd
+        return mapped(entry, context)
 
 
 class PrivateMemfdMapping(_MemfdMapping):

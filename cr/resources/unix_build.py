@@ -86,7 +86,8 @@ class UnixFamily:
         """A socket of its own, bound to its name."""
         if entry.ino in self.fds:
             return
-        self._put(entry, _socket(entry.type))
+        with self.context.network(entry.ns_id):
+            self._put(entry, _socket(entry.type))
         self._bind(entry)
 
     def _bind(self, entry: m.unix_sk_entry) -> None:
