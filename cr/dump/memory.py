@@ -66,6 +66,7 @@ class AddressSpaceDump:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
         pages = find(self.task.pid, private)
+        pages.runs = sorted([*pages.runs, *self._vdso()])
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -84,6 +85,10 @@ class AddressSpaceDump:
             if resource is not None and resource.private_pages:
                 private.append((mapping.start, mapping.end))
         return entry, private
+
+    def _vdso(self) -> list[Span]:
+        """Its pages go with the others: criu compares them with those of the kernel that it restores on."""
+        return [(mapping.start, mapping.end) for mapping in self.task.mappings if mapping.path == "[vdso]"]
 
     def _shares(self, other: DumpTask) -> bool:
         return other.ids["vm_id"] == self.task.ids["vm_id"]

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource
+from cr.kernel import mman
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
-    from cr.contract.dumping import DumpTask
+    from cr.contract.dumping import DumpContext, DumpTask
     from cr.kernel.proc import Mapping
+    from images import messages as m
 
 
 class _KernelMade(VmaResource):
@@ -20,6 +22,10 @@ class _KernelMade(VmaResource):
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
         return ()
+
+    @classmethod
+    def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
+        entry.flags |= mman.MAP_ANONYMOUS  # what criu maps before it puts the real ones there
 
 
 class Vdso(_KernelMade):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.contract.vma import vma_resource
 from cr.model import BadImages
 from cr.restore import vdso
-from cr.restore.inheritance import end_of, kernel_made, mapped, subtract
+from cr.restore.inheritance import end_of, kernel_made, mapped, part, subtract
 from images.kinds import VmaStatus
 from images.pages import PagemapReader, PageSource
 
@@ -27,9 +27,17 @@ def page_sources(task: RestoreTask, context: RestoreContext) -> list[PageSource]
     def read() -> list[PageSource]:
         reader = PagemapReader(context.images, "pagemap", task.vpid)
         context.at_end.append(reader.close)
-        return list(reader.sources())
+        assert task.mm is not None
+        return list(_without(reader.sources(), kernel_made(task.mm)))
 
     return context.once(("page sources", task.vpid), read)
+
+
+def _without(sources: Iterable[PageSource], holes: list[tuple[int, int]]) -> Iterator[PageSource]:
+    """Without the vDSO, whose pages criu keeps for other kernels: ours comes from this one."""
+    for source in sources:
+        for start, end in subtract([(source.vaddr, end_of(source))], holes):
+            yield part(source, start, end)
 
 
 def check(context: RestoreContext) -> None:
