@@ -10,7 +10,7 @@ from cr.contract.resource import task_resources
 from cr.dump import scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
-from cr.dump.memory import AddressSpaceDump
+from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
@@ -20,6 +20,7 @@ from cr.options import Options
 from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET, find_system_call
 from cr.remote.program import Program
+from cr.resources import network_lock
 from images.directory import ImageDirectory
 
 
@@ -30,12 +31,13 @@ def dump(options: Options) -> DumpReport:
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
-    context.once("copier", Copier)  # its buffers are populated now
+    context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")
+        context.succeeded = True
     except BaseException:
         tree.release()
         for problem in context.undo.run():
@@ -58,6 +60,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     try:
+        network_lock.lock(context)
         _collect(context)
     finally:
         _leave(context)
@@ -70,6 +73,7 @@ def _collect(context: DumpContext) -> None:
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
+    context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
     for task in context.live_tasks:
         if task.ids["files_id"] not in dumped_tables:
@@ -81,6 +85,7 @@ def _collect(context: DumpContext) -> None:
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
+    finish_pages(context)
     _write_tree(context)
     if context.obstacles:
         raise Refused(context.obstacles)

@@ -18,6 +18,14 @@ from cr.remote.tracee import TaskGone, Tracee
 _WALL = 0x40000000
 
 
+def _reaped(tid: int) -> bool:
+    """Whether the killed tracee has ended; nobody sees its zombie then."""
+    try:
+        return os.waitpid(tid, _WALL | os.WNOHANG)[0] == tid
+    except ChildProcessError:
+        return True
+
+
 @dataclass
 class FrozenTree:
     """The tasks of a tree, parents before children, every thread seized and standing still."""
@@ -69,13 +77,13 @@ class FrozenTree:
         self.release()
 
     def _reap(self) -> None:
-        """Children first: the init of a pid namespace does not end before they are reaped."""
-        for task in reversed(self.tasks.values()):
-            for thread in reversed(task.threads):
-                try:
-                    os.waitpid(thread.tid, _WALL)
-                except ChildProcessError:
-                    continue
+        """In the order in which they end.
+
+        The init of a pid namespace ends only when all others are reaped, its own threads too.
+        """
+        left = [thread.tid for task in reversed(self.tasks.values()) for thread in reversed(task.threads)]
+        while left := [tid for tid in left if not _reaped(tid)]:
+            time.sleep(0.0002)
 
     @staticmethod
     def _let_go(tracee: Tracee) -> None:

@@ -66,7 +66,8 @@ class AddressSpaceDump:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
         pages = find(self.task.pid, private)
-        pages.runs = sorted([*pages.runs, *self._vdso()])
+        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
+        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -85,10 +86,6 @@ class AddressSpaceDump:
             if resource is not None and resource.private_pages:
                 private.append((mapping.start, mapping.end))
         return entry, private
-
-    def _vdso(self) -> list[Span]:
-        """Its pages go with the others: criu compares them with those of the kernel that it restores on."""
-        return [(mapping.start, mapping.end) for mapping in self.task.mappings if mapping.path == "[vdso]"]
 
     def _shares(self, other: DumpTask) -> bool:
         return other.ids["vm_id"] == self.task.ids["vm_id"]
@@ -116,6 +113,9 @@ class AddressSpaceDump:
             self.context.refuse(reason)
             return None
         assert resource is not None
+        if resource.joined and mm.vmas and mm.vmas[-1].status & resource.status and mm.vmas[-1].end == mapping.start:
+            mm.vmas[-1].end = mapping.end
+            return resource
         entry = mm.vmas.add(
             start=mapping.start, end=mapping.end, pgoff=mapping.offset, shmid=0, fd=-1,
             prot=sum(bit for letter, bit in _PROT.items() if letter in mapping.perms),
@@ -144,13 +144,16 @@ class AddressSpaceDump:
         from images.pages import PagesWriter
 
         pages_id = self.context.once(key, lambda: next_pages_id(self.context))
-        copier, report = self.context.once("copier", Copier), self.context.report
-        with PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id) as writer:
+        copier = self.context.once("copier", Copier)
+        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
+        try:
             for start, end in pages.runs:
                 writer.present(start, (end - start) // vm.PAGE_SIZE)
-            copier.copy(self.task.pid, pages.runs, writer.fd)
-        report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000
-        report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
+        except BaseException as error:
+            writer.__exit__(type(error), error, None)
+            raise
+        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+        self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
 
     def _refer(self, pages: PrivatePages, pages_id: int) -> None:
         from images import messages as m
@@ -161,3 +164,10 @@ class AddressSpaceDump:
             for start, end in pages.runs:
                 count = (end - start) // vm.PAGE_SIZE
                 image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=count))
+
+
+def finish_pages(context: DumpContext) -> None:
+    """Wait until the pages of all tasks are written."""
+    copier, report = context.once("copier", Copier), context.report
+    copier.finish()
+    report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000

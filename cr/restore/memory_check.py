@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.contract.vma import vma_resource
 from cr.model import BadImages
 from cr.restore import vdso
-from cr.restore.inheritance import end_of, kernel_made, mapped, part, subtract
+from cr.restore.inheritance import end_of, kernel_made, mapped, subtract
 from images.kinds import VmaStatus
 from images.pages import PagemapReader, PageSource
 
@@ -22,22 +22,18 @@ TASK_SIZE = 0x7FFFFFFFF000
 
 
 def page_sources(task: RestoreTask, context: RestoreContext) -> list[PageSource]:
-    """Where the bytes of a task's pages are; the pages images have the sizes that this takes."""
+    """Where the bytes of a task's pages are; the pages images have the sizes that this takes.
+
+    criu writes the pages of the vDSO too, which the kernel maps by itself.
+    """
 
     def read() -> list[PageSource]:
         reader = PagemapReader(context.images, "pagemap", task.vpid)
         context.at_end.append(reader.close)
-        assert task.mm is not None
-        return list(_without(reader.sources(), kernel_made(task.mm)))
+        made = kernel_made(task.mm) if task.mm is not None else []
+        return [s for s in reader.sources() if not any(start <= s.vaddr < end for start, end in made)]
 
     return context.once(("page sources", task.vpid), read)
-
-
-def _without(sources: Iterable[PageSource], holes: list[tuple[int, int]]) -> Iterator[PageSource]:
-    """Without the vDSO, whose pages criu keeps for other kernels: ours comes from this one."""
-    for source in sources:
-        for start, end in subtract([(source.vaddr, end_of(source))], holes):
-            yield part(source, start, end)
 
 
 def check(context: RestoreContext) -> None:
