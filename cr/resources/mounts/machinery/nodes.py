@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
-from cr.resources.mounts.external import below
+from cr.resources.mounts.machinery.external import below
 
 if TYPE_CHECKING:
     from images import messages as m

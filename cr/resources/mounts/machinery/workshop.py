@@ -15,8 +15,8 @@ from cr.kernel import mounts as sys
 from cr.kernel.namespaces import CLONE_NEWNS
 from cr.model import CheckpointError
 from cr.remote.program import Argument
-from cr.resources.mounts.hands import Hands
-from cr.resources.mounts.nodes import Group, MountPlan, Source
+from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.nodes import Group, MountPlan, Source
 
 
 @dataclass
