@@ -43,6 +43,11 @@ class Source:
     def last(self) -> bool:
         return self.resource is not None and self.resource.last
 
+    @property
+    def writable_first(self) -> bool:
+        """Whether it must take its old content before it may become read-only."""
+        return self.resource is not None and self.resource.has_content
+
     def inside(self, root: str) -> str | None:
         return below(root, self.root)
 
