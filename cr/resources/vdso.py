@@ -25,7 +25,9 @@ class _KernelMade(VmaResource):
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
-        entry.flags |= mman.MAP_ANONYMOUS  # no file is behind it: criu maps it like that
+        """Other engines take it for anonymous memory."""
+        entry.flags |= mman.MAP_ANONYMOUS
+        entry.pgoff = 0
 
 
 class Vdso(_KernelMade):
@@ -43,6 +45,7 @@ class Vvar(_KernelMade):
     """The variables that the vDSO reads."""
 
     status = VmaStatus.VVAR
+    joined = True
     also = VmaStatus.REGULAR | VmaStatus.ANON_PRIVATE
 
     @classmethod
