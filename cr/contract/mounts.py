@@ -56,6 +56,16 @@ def mounts(context: DumpContext) -> dict[int, Mount]:
     )
 
 
+def task_seeing(mnt_id: int, context: DumpContext) -> DumpTask | None:
+    """A task in whose namespace a mount is; files can come from another one than that of the task that has them."""
+
+    def find() -> dict[int, DumpTask]:
+        tasks = namespaces(context)
+        return {mount.id: tasks[ns_id] for ns_id, table in tables(context).items() for mount in table}
+
+    return context.once("tasks by mount id", find).get(mnt_id)
+
+
 def image_mount_id(file: OpenFile, context: DumpContext) -> int:
     """The mount that an open file was reached through, -1 where no image has it."""
     return file.mnt_id if file.mnt_id in mounts(context) else NO_MOUNT
