@@ -117,31 +117,34 @@ def _link_nsid() -> None:
 
 
 def _newifindex() -> None:
-    """In a network namespace of a thread's own, make a link with a number of our choice."""
-    import threading
-
+    """Move a link from one network namespace of a thread's own to another, with a number of our choice there."""
     from cr.kernel.namespaces import CLONE_NEWNET, unshare
     from netns import rtnl
-    from netns.wire import Socket, text
-
-    failures: list[Exception] = []
+    from netns.enter import open_netns, run_in
+    from netns.wire import Socket, attr, text
 
     def make() -> None:
+        unshare(CLONE_NEWNET)
+        there = open_netns()
         try:
-            unshare(CLONE_NEWNET)
-            with Socket() as sock:
-                body = rtnl.head(77) + text(rtnl.IFLA_IFNAME, "probe") + rtnl.linkinfo("bridge")
-                rtnl.new_link(sock, body, "make a link with a chosen index")
-                if rtnl.index_of(sock, "probe") != 77:
-                    raise OSError(errno.ENOSYS, "the kernel chooses the numbers of links itself")
-        except Exception as error:
-            failures.append(error)
+            with Socket() as other:
+                unshare(CLONE_NEWNET)
+                with Socket() as sock:
+                    peer = attr(1, rtnl.head())
+                    body = rtnl.head() + text(rtnl.IFLA_IFNAME, "probe") + rtnl.linkinfo("veth", peer)
+                    rtnl.new_link(sock, body, "make a link")
+                    move = rtnl.u32(rtnl.IFLA_NET_NS_FD, there) + rtnl.u32(49, 77)  # IFLA_NEW_IFINDEX
+                    rtnl.change_link(sock, rtnl.index_of(sock, "probe"), "move a link", move)
+                if rtnl.index_of(other, "probe") != 77:
+                    raise OSError(errno.ENOSYS, "the kernel chooses the numbers of moved links itself")
+        finally:
+            os.close(there)
 
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if failures:
-        raise OSError(errno.ENOSYS, str(failures[0])) from failures[0]
+    own = open_netns()
+    try:
+        run_in(own, make)  # in a thread, which takes its namespaces with it
+    finally:
+        os.close(own)
 
 
 NEEDED: dict[str, Probe] = {
