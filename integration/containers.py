@@ -49,9 +49,7 @@ def program(name: str, package: str, *places: str) -> str:
 def run(*command: str, **more: Any) -> str:
     """The output of a command that must succeed."""
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, **more}
-    done = subprocess.run(
-        command, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options
-    )
+    done = subprocess.run(command, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout
 
@@ -82,6 +80,7 @@ class Container:
         self.config["process"]["capabilities"] = {
             kind: list(kept) for kind in ("bounding", "effective", "permitted", "inheritable")
         }
+        self.config["linux"]["cgroupsPath"] = f"/{self.name}"
         self.owner = (uid, gid)
         self.bundles: list[Path] = []
         self.rounds = 0
@@ -101,7 +100,7 @@ class Container:
         for bundle in self.bundles:
             run("umount", str(bundle / "rootfs"))
         run("umount", str(self.place))
-        left = [*Path("/sys/fs/cgroup").glob(f"**/{self.name}")]
+        left = [path for pattern in ("", "*/") for path in Path("/sys/fs/cgroup").glob(pattern + self.name)]
         assert not left, f"cgroups are left behind: {left}"
 
     def _state(self) -> Path:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from integration.containers import ENGINE, ENVIRONMENT, PATIENCE, alive, run, wait_for
+from integration.containers import ENGINE, PATIENCE, alive, run, wait_for
 
 
 class Tree:
