@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -116,6 +117,22 @@ def _link_nsid() -> None:
         os.close(fd)
 
 
+def _program(*names: str) -> Probe:
+    def probe() -> None:
+        if not any(shutil.which(name) for name in names):
+            raise OSError(errno.ENOENT, f"needs {' or '.join(names)}")
+
+    return probe
+
+
+def _nftables() -> None:
+    """Load the library, or find the program."""
+    try:
+        ctypes.CDLL("libnftables.so.1")
+    except OSError:
+        _program("nft")()
+
+
 def _newifindex() -> None:
     """Move a link from one network namespace of a thread's own to another, with a number of our choice there."""
     from cr.kernel.namespaces import CLONE_NEWNET, unshare
@@ -169,6 +186,8 @@ OPTIONAL: dict[str, Probe] = {
     "external_net_ns": _namespace("net"),
     "external_pid_ns": _namespace("pid_for_children"),
     "link_nsid": _link_nsid,
+    "nftables": _nftables,
+    "has_ipt_legacy": _program("iptables-legacy-save", "iptables-save"),
     "newifindex": _newifindex,
     "userns": _namespace("user"),
     "mnt_id": _mnt_id,
