@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from cr import log
 from cr.guard import held
 from cr.model import DumpReport, RestoreReport
 from cr.options import Notify, Options
+from cr.work import write_dump_stats, write_pidfile, write_restore_stats
 
 
 def dump_tree(options: Options) -> DumpReport:
-    """Dump in a child of ours (see cr.guard), then write the pid file and the statistics."""
+    """Dump in a child of ours (see cr.guard), then write the statistics."""
     from cr.dump import flow, preload
 
     preload.preload()
@@ -22,6 +22,7 @@ def dump_tree(options: Options) -> DumpReport:
         return flow.dump(replace(options, notify=tell))
 
     report = held(work, notify)
+    write_dump_stats(options, report)
     log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report
 
@@ -30,7 +31,11 @@ def restore_tree(options: Options) -> RestoreReport:
     """Restore; the new root task is our child."""
     from cr.restore import flow
 
-    return flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    if not options.dry_run:
+        write_pidfile(options, report.pid)
+        write_restore_stats(options, report)
+    return report
 
 
 def with_scripts(options: Options, notify: Notify | None) -> Notify | None:
@@ -45,21 +50,3 @@ def with_scripts(options: Options, notify: Notify | None) -> Notify | None:
             notify(event, pid, fd)
 
     return both
-
-
-def work_directory(options: Options) -> int:
-    """A descriptor of the directory for logs, pid files and statistics."""
-    return os.open(options.work_dir or options.images_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def write_pidfile(options: Options, pid: int) -> None:
-    """`--pidfile`: made anew, never written through an existing file; relative to the work directory."""
-    if not options.pidfile:
-        return
-    directory = work_directory(options)
-    try:
-        fd = os.open(options.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
-        os.write(fd, str(pid).encode())
-        os.close(fd)
-    finally:
-        os.close(directory)

@@ -102,6 +102,48 @@ def _sock_diag() -> None:
     socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).close()
 
 
+def _link_nsid() -> None:
+    """Ask for the number of our own network namespace."""
+    from netns.enter import open_netns
+    from netns.rtnl import nsid_of
+    from netns.wire import Socket
+
+    fd = open_netns()
+    try:
+        with Socket() as sock:
+            nsid_of(sock, fd)
+    finally:
+        os.close(fd)
+
+
+def _newifindex() -> None:
+    """In a network namespace of a thread's own, make a link with a number of our choice."""
+    import threading
+
+    from cr.kernel.namespaces import CLONE_NEWNET, unshare
+    from netns import rtnl
+    from netns.wire import Socket, text
+
+    failures: list[Exception] = []
+
+    def make() -> None:
+        try:
+            unshare(CLONE_NEWNET)
+            with Socket() as sock:
+                body = rtnl.head(77) + text(rtnl.IFLA_IFNAME, "probe") + rtnl.linkinfo("bridge")
+                rtnl.new_link(sock, body, "make a link with a chosen index")
+                if rtnl.index_of(sock, "probe") != 77:
+                    raise OSError(errno.ENOSYS, "the kernel chooses the numbers of links itself")
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if failures:
+        raise OSError(errno.ENOSYS, str(failures[0])) from failures[0]
+
+
 NEEDED: dict[str, Probe] = {
     "ptrace_seize": _ptrace_seize,
     "clone3_set_tid": _clone3_set_tid,
@@ -120,6 +162,11 @@ NEEDED: dict[str, Probe] = {
 OPTIONAL: dict[str, Probe] = {
     **{name: _namespace(name) for name in ("pid", "mnt", "net", "uts", "ipc", "user", "cgroup")},
     "timens": _namespace("time"),
+    "cgroupns": _namespace("cgroup"),
+    "external_net_ns": _namespace("net"),
+    "external_pid_ns": _namespace("pid_for_children"),
+    "link_nsid": _link_nsid,
+    "newifindex": _newifindex,
     "userns": _namespace("user"),
     "mnt_id": _mnt_id,
     "move_mount_set_group": _move_mount_set_group,

@@ -78,21 +78,20 @@ def _report(command: str, error: BaseException) -> None:
 
 def _dump(options: Options) -> int:
     from cr.api import dump_tree
-    from cr.stats import show_dump, write_dump_stats
+    from cr.stats import show_dump
 
     if not options.tree:
         raise CheckpointError("dump needs the pid of the tree's root: use -t PID")
     report = dump_tree(options)
-    write_dump_stats(options, report)
     if options.display_stats:
         show_dump(report)
     return 0
 
 
 def _restore(options: Options) -> int:
-    from cr.api import restore_tree, write_pidfile
+    from cr.api import restore_tree
     from cr.guard import interruptible
-    from cr.stats import show_restore, write_restore_stats
+    from cr.stats import show_restore
 
     with interruptible():
         report = restore_tree(options)
@@ -100,8 +99,6 @@ def _restore(options: Options) -> int:
         print(step)
     if options.dry_run:
         return 0
-    write_pidfile(options, report.pid)
-    write_restore_stats(options, report)
     if options.display_stats:
         show_restore(report)
     if options.restore_detached:

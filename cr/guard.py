@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 from cr.kernel.prctl import set_parent_death_signal
 from cr.model import CheckpointError
+from cr.remote import critical
 
 T = TypeVar("T")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -35,10 +36,10 @@ class Interrupted(CheckpointError):
 def raise_on_signals() -> None:
     """From now on, the signals that ask a program to end raise `Interrupted` in the main thread."""
 
-    def interrupt(signo: int, _frame: FrameType | None) -> NoReturn:
+    def interrupt(signo: int, _frame: FrameType | None) -> None:
         for number in _FORWARDED:
             signal.signal(number, signal.SIG_IGN)  # one is enough: what follows is the way out
-        raise Interrupted(signo)
+        critical.interrupt(Interrupted(signo))
 
     for number in _FORWARDED:
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:

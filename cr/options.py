@@ -89,6 +89,11 @@ class Options:
         metavar="PATH",
         default="",
     )
+    orphan_pts_master: bool = _row(
+        "flag",
+        BOTH,
+        "allow terminals whose masters are outside of the tree; new masters are handed over by a notification",
+    )
     external: list[str] = _row(
         "list",
         BOTH,

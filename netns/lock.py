@@ -68,17 +68,23 @@ class Lock:
             self._locked = False
         self.close()
 
+    @property
+    def kept_record(self) -> LockRecord:
+        """What `keep` will answer."""
+        if self._owner is None:
+            return self.record
+        return LockRecord(self.record.method, self.record.table + "-kept", self.record.netns_inode)
+
     def keep(self) -> LockRecord:
         """Make the lock outlive this process: a table without an owner, then the owned one goes.
 
         Answers the record of what stays.
         """
         if self._owner is not None:
-            name = self.record.table + "-kept"
             sock = run_in(self._netns_fd, lambda: Socket(wire.NETFILTER))
             with sock:
-                _install(sock, name, False, self._connections)
-            self.record = LockRecord(self.record.method, name, self.record.netns_inode)
+                _install(sock, self.kept_record.table, False, self._connections)
+            self.record = self.kept_record
         self._locked = False
         self.close()
         return self.record

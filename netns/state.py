@@ -86,7 +86,8 @@ def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool
     work.raise_flags(tuple(link for link in state.links if link.kind == "loopback"))
     replay.restore_addresses(work.sock, state.addresses, work.indexes)
     work.raise_flags(state.links)
-    # IPv6 settings of a link may be made anew when it comes up
+    # IPv6 settings of a link (mtu among them) may be made anew when it comes up
+    run_in(netns_fd, lambda: sysctl.restore(state.sysctls, weak_sysctls))
     replay.restore_addresses(work.sock, state.addresses, work.indexes)
     replay.restore_routes(work.sock, state.routes4, work.indexes)
     replay.restore_routes(work.sock, state.routes6, work.indexes)

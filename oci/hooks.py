@@ -22,7 +22,7 @@ def run_hooks(hooks: Hooks, kind: str, state: State) -> None:
         try:
             run_hook(hook, json.dumps(state).encode())
         except HookFailed as err:
-            raise HookFailed(f"error running {kind} hook #{number}: {err}") from err
+            raise HookFailed(f"error running hook #{number} ({kind}): {err}") from err
 
 
 def run_hook(hook: Hook, state: bytes) -> None:
@@ -47,9 +47,16 @@ def run_hook(hook: Hook, state: bytes) -> None:
     except OSError as err:
         raise HookFailed(f"cannot run {hook['path']}: {(err.strerror or str(err)).lower()}") from err
     if done.returncode != 0:
-        code = f"exit status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+        code = _ending(done.returncode)
         output = f"stdout: {_text(done.stdout)}, stderr: {_text(done.stderr)}"
         raise HookFailed(f"{hook['path']}: {code}, {output}")
+
+
+def _ending(code: int) -> str:
+    """ "exit status 1", or "signal: killed" for a negative code."""
+    import signal
+
+    return f"exit status {code}" if code > 0 else f"signal: {(signal.strsignal(-code) or str(-code)).lower()}"
 
 
 def _text(output: bytes) -> str:

@@ -32,8 +32,12 @@ def _mounts(group: str) -> list[Mount]:
     ]
 
 
-def default_config() -> Config:
-    """A shell on a terminal, in new namespaces, with few capabilities."""
+def default_config(cgroup_namespace: bool = True) -> Config:
+    """A shell on a terminal, in new namespaces, with few capabilities.
+
+    A cgroup namespace belongs to hosts with pure cgroup v2; elsewhere engines do not expect one.
+    """
+    kinds = ["pid", "network", "ipc", "uts", "mount", *(["cgroup"] if cgroup_namespace else [])]
     return {
         "ociVersion": "1.0.2-dev",
         "process": {
@@ -60,20 +64,20 @@ def default_config() -> Config:
         ],
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "namespaces": [{"type": kind} for kind in kinds],
             "maskedPaths": [*(f"/proc/{name}" for name in _MASKED), "/sys/firmware"],
             "readonlyPaths": [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")],
         },
     }
 
 
-def rootless_config() -> Config:
+def rootless_config(cgroup_namespace: bool = True) -> Config:
     """The same for a user without privileges: a user namespace that maps the caller to root."""
-    config = default_config()
+    config = default_config(cgroup_namespace)
     linux = config["linux"]
     del linux["resources"]
-    kinds = ("pid", "ipc", "uts", "mount", "cgroup", "user")
-    linux["namespaces"] = [{"type": kind} for kind in kinds]
+    linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "network"]
+    linux["namespaces"].append({"type": "user"})
     linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
     linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
     # sysfs belongs to the network namespace, which stays the host's: bind the host's instead

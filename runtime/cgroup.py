@@ -99,12 +99,6 @@ def resources_of(config: Config) -> dict[str, Any]:
     rules: list[dict[str, Any]] = list(resources.get("devices") or [])
     if rules:
         rules += [_rule(*row) for row in _DEFAULT_RULES]
-        kinds = {"c": "c", "u": "c", "b": "b"}
-        rules += [
-            _rule(kinds[d["type"]], d.get("major", -1), d.get("minor", -1), "rwm")
-            for d in linux.get("devices") or []
-            if d["type"] in kinds
-        ]
         resources["devices"] = rules
     return resources
 
@@ -120,24 +114,23 @@ def for_mounts(manager: Manager) -> list[tuple[str, str]]:
     return v1 or [("", directory) for directory in paths.values()]
 
 
-def sub_manager(manager: Manager, places: list[str]) -> Manager:
-    """The manager of an existing sub-cgroup, given as one "path" or some "controller[,controller]:path".
-
-    Hierarchies that are not named stay with the container's own cgroup, so they are left out here.
-    """
+def sub_manager(manager: Manager, place: str) -> Manager:
+    """The manager of an existing sub-cgroup, given as "path" or "controller[,controller]:path"."""
     from cgroups import Layout, Manager
 
-    controllers: list[str] = []
-    path = places[0]
-    for place in places:
-        names, colon, path = place.rpartition(":")
-        controllers += names.split(",") if colon else []
-    wanted = [manager.layout.holding(name) for name in controllers]
-    kept = tuple(h for h in manager.layout.hierarchies if not controllers or h in wanted)
+    names, colon, path = place.rpartition(":")
+    if ".." in path.split("/"):
+        raise ContainerError(f"{path} is not a sub cgroup path")
+    wanted = [(name, manager.layout.holding(name)) for name in (names.split(",") if colon else ())]
+    unknown = [name for name, hierarchy in wanted if hierarchy is None]
+    if unknown:
+        raise ContainerError(f"unknown controller {unknown[0]} in --cgroup {place}")
+    held = [hierarchy for _, hierarchy in wanted]
+    kept = tuple(h for h in manager.layout.hierarchies if not colon or h in held)
     sub = Manager(os.path.join(manager.path, path.strip("/")), Layout(manager.layout.kind, kept))
-    missing = [directory for directory in sub.paths().values() if not os.path.isdir(directory)]
-    if missing or not kept:
-        raise ContainerError(f"cgroup {path} of --cgroup does not exist: {', '.join(missing) or controllers}")
+    for directory in sub.paths().values():
+        if not os.path.isdir(directory):
+            raise ContainerError(f"error adding pid to {directory}/cgroup.procs: no such file or directory")
     return sub
 
 

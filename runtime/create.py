@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oci.types import Config, Process
     from runtime.context import Context
     from runtime.init.channel import Channel
+    from runtime.report import Reporter
 
 
 class Request:
@@ -81,12 +82,13 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     store = Store(context.root, name)
     plan = InitPlan(name, config, rootfs, spaces)
     plan.process = process_plan(context, config, config["process"], request.preserve_fds)
+    check_cgroup(manager, context.reporter)
     store.make()
     container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
     container.record["keyring"] = request.keyring
     try:
         container.save()
-        return _make(container, manager, plan, request)
+        return _make(container, manager, plan, request, context.reporter)
     except BaseException as err:
         undo(container, manager, err)
         raise
@@ -126,7 +128,7 @@ def _pass_listen_fds(plan: ProcessPlan) -> None:
         plan.environment.update(LISTEN_FDS=count, LISTEN_PID="1")
 
 
-def _make(container: Container, manager: Manager, plan: InitPlan, request: Request) -> Created:
+def _make(container: Container, manager: Manager, plan: InitPlan, request: Request, reporter: Reporter) -> Created:
     config = container.config
     make_cgroup(manager, config)
     plan.cgroups = cgroup.for_mounts(manager)
@@ -145,10 +147,12 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         init_main(plan, channel)
 
     pid, channel = launch.start(config, plan.spaces, body)
+    reporter.debug(f"container {container.id}: first process {pid} in its namespaces")
     try:
         for fd in (plan.fifo, *plan.trees.values()):
             os.close(fd)
         _talk(container, manager, pid, channel)
+        reporter.debug(f"container {container.id}: process {pid} waits for its start")
         if request.pid_file:
             write_pid_file(request.pid_file, pid)
     except BaseException:
@@ -157,7 +161,23 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     return Created(container, pid, channel)
 
 
+def check_cgroup(manager: Manager, reporter: Reporter) -> None:
+    """One that is there already is used, but not if it is frozen: our process would be frozen too."""
+    from cgroups import CgroupError
+
+    if not manager.exists():
+        return
+    try:
+        if manager.frozen():
+            raise ContainerError("container's cgroup unexpectedly frozen")
+        if count := len(manager.pids()):
+            reporter.warn(f"container's cgroup is not empty: {count} process(es) found")
+    except CgroupError as err:
+        raise ContainerError(str(err)) from err
+
+
 def make_cgroup(manager: Manager, config: Config) -> None:
+    """Make the cgroup with its limits."""
     from cgroups import CgroupError
 
     try:

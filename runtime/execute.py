@@ -14,8 +14,8 @@ from runtime import limits
 from runtime.errors import ContainerError, reason
 from runtime.init import console
 from runtime.init.channel import Channel
-from runtime.init.identity import become_root
-from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals
+from runtime.init.identity import become_root, setgroups_allowed
+from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals, seal
 from runtime.launch import child
 from runtime.procfs import pidfd_of
 
@@ -35,7 +35,7 @@ class ExecPlan:
         self.console = console_fd
 
 
-def execute(plan: ExecPlan, manager: Manager) -> tuple[int, Channel]:
+def execute(plan: ExecPlan, managers: list[Manager]) -> tuple[int, Channel]:
     """Make the process; its pid, and the channel whose end says that it has exec'd.
 
     Raises ContainerError if the container ends meanwhile, or the process cannot be made.
@@ -46,6 +46,7 @@ def execute(plan: ExecPlan, manager: Manager) -> tuple[int, Channel]:
     except OSError as err:
         raise ContainerError("cannot exec in a stopped container") from err
     flags = different_namespaces(container.pid)
+    plan.process.groups_allowed = setgroups_allowed(container.pid)
     stage_talk, talk = Channel(), Channel()
     stage = os.fork()
     if stage == 0:
@@ -58,7 +59,7 @@ def execute(plan: ExecPlan, manager: Manager) -> tuple[int, Channel]:
     finally:
         stage_talk.close()
         os.waitpid(stage, 0)
-    _lead(plan, manager, pid, talk)
+    _lead(plan, managers, pid, talk)
     return pid, talk
 
 
@@ -84,7 +85,7 @@ def _stage(stage_talk: Channel, talk: Channel, pidfd: int, flags: int, plan: Exe
     except OSError as err:
         raise ContainerError(f"cannot join the namespaces of the container: {reason(err)}") from err
     if flags & FLAGS["user"]:
-        become_root()
+        become_root(plan.process.groups_allowed)
     pid = fork_into(CLONE_PARENT)
     if pid == 0:
         stage_talk.close()
@@ -108,16 +109,18 @@ def _main(channel: Channel, plan: ExecPlan) -> None:
     channel.ask("ready")
     program = become(plan.process)
     prctl.set_parent_death_signal(0)
+    seal(plan.process)
     last_step(plan.process, program)
 
 
-def _lead(plan: ExecPlan, manager: Manager, pid: int, talk: Channel) -> None:
+def _lead(plan: ExecPlan, managers: list[Manager], pid: int, talk: Channel) -> None:
     """Put the process into the cgroup, set its limits, and see it exec."""
     from cgroups import CgroupError
 
     process = plan.process.process
     try:
-        manager.attach(pid)
+        for manager in managers:
+            manager.attach(pid)
         limits.set_oom_score(pid, process)
         talk.go()
         talk.expect("ready")

@@ -13,7 +13,7 @@ from cr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, for
 from runtime.errors import ContainerError, reason
 from runtime.init import settings
 from runtime.init.channel import Channel
-from runtime.init.identity import become_root
+from runtime.init.identity import become_root, setgroups_allowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def child(channel: Channel, body: Body, user: bool) -> None:
         channel.become_child()
         if user:
             channel.expect("go")
-            become_root()
+            become_root(setgroups_allowed("self"))
         body(channel)
     except (ContainerError, OSError) as err:
         _tell(channel, reason(err) if isinstance(err, OSError) else str(err))
@@ -124,12 +124,12 @@ def _stage(
     """The process between: join, make the user and time namespaces, then clone the real one and end."""
     for flag, fd in joins:
         _join(flag, fd, spaces)
-    if "user" in spaces.joined:
-        become_root()
+        if flag == CLONE_NEWUSER:
+            become_root(setgroups_allowed("self"))
     if "user" in spaces.new:
         unshare(CLONE_NEWUSER)
         channel.ask("map")
-        become_root()
+        become_root(setgroups_allowed("self"))
     if "time" in spaces.new:
         unshare(CLONE_NEWTIME)
         settings.set_clock_offsets(config)

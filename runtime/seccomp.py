@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 
 from cr.kernel import prctl
 from runtime.errors import ContainerError
@@ -19,6 +20,12 @@ FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_LOG": prctl.SECCOMP_FILTER_FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": prctl.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
 }
+# linux/bpf_common.h, linux/seccomp.h
+_LOAD = 0x20
+_JUMP_IF_EQUAL = 0x15
+_JUMP_IF_ABOVE = 0x25
+_RETURN = 0x06
+_RETURN_ERRNO = 0x00050000
 OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 ACTIONS: dict[str, str] = {
     "SCMP_ACT_KILL": "KILL",
@@ -48,7 +55,27 @@ def compile_profile(profile: Seccomp) -> tuple[bytes, int]:
         _add_architecture(library, program, name)
     for rule in profile.get("syscalls") or []:
         _add_rule(library, program, rule, default)
-    return _export(program), flags
+    return _unknown_calls(library, profile) + _export(program), flags
+
+
+def _unknown_calls(library: Any, profile: Seccomp) -> bytes:
+    """A prologue: a call newer than all that the profile names gives ENOSYS, so that programs fall back.
+
+    Only where the default refuses: libc takes EPERM for a verdict, not for an old kernel.  For the native
+    architecture; jumps in BPF are relative, so what follows is not disturbed.
+    """
+    names = [name for rule in profile.get("syscalls") or [] for name in rule["names"]]
+    numbers = [number for name in names if (number := _number(library, name)) is not None and number >= 0]
+    if profile["defaultAction"] != "SCMP_ACT_ERRNO" or not numbers:
+        return b""
+    rows = (
+        (_LOAD, 0, 0, 4),  # seccomp_data.arch
+        (_JUMP_IF_EQUAL, 0, 3, library.system_arch()),
+        (_LOAD, 0, 0, 0),  # seccomp_data.nr
+        (_JUMP_IF_ABOVE, 0, 1, max(numbers)),
+        (_RETURN, 0, 0, _RETURN_ERRNO | errno.ENOSYS),
+    )
+    return b"".join(struct.pack("HBBI", *row) for row in rows)
 
 
 def _library() -> Any:

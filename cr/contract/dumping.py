@@ -165,6 +165,8 @@ class DumpContext:
     """what takes back things that the dump changed outside of the tasks, if it fails"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
+    succeeded: bool = False
+    """whether the images are complete; known when `at_end` runs"""
     registry: FileRegistry | None = None
     at_kill: list[Callable[[], None]] = field(default_factory=list)
     """what is to be done just before the tasks are killed"""

@@ -34,6 +34,12 @@ def inherited(name: str, context: RestoreContext) -> int | None:
     return number
 
 
+def inherited_copy(name: str, context: RestoreContext) -> int | None:
+    """A new descriptor of the open file that the user gave for `name`, None where nothing was given."""
+    number = inherited(name, context)
+    return None if number is None else fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
+
+
 def take(number: int, flags: int) -> int:
     """The inherited file for a task that had it open with `flags`: the same description where its mode fits."""
     mode = files.access_mode(fcntl.fcntl(number, fcntl.F_GETFL))

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cr.contract.mounts import open_in_mount, placed
 from cr.contract.resource import fd_resource
-from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.files import open_in_root
-from cr.kernel.namespaces import setns
+from cr.kernel.namespaces import inside
 from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
@@ -200,18 +199,27 @@ class RestoreContext:
         return open_in_root(self.root_fd, relative, flags, mode)
 
     @contextmanager
-    def network(self) -> Iterator[None]:
-        """Inside the block this process is in the tasks' network namespace: sockets are made there."""
-        if self.network_fd < 0:
+    def network(self, ns_id: int = 0) -> Iterator[None]:
+        """Inside the block this process is in a network namespace of the tasks: sockets are made there.
+
+        `ns_id` is its number in the images; the root task's where that is not known.
+        """
+        fd = self._network(ns_id)
+        if fd < 0:
             yield
             return
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            setns(self.network_fd, CLONE_NEWNET)
+        with inside(fd, "net"):
             yield
-        finally:
-            setns(own, CLONE_NEWNET)
-            os.close(own)
+
+    def _network(self, ns_id: int) -> int:
+        """Our descriptor of a network namespace; -1 where it is our own."""
+        if self.root.ids is None or not ns_id or ns_id == self.root.ids.net_ns_id:
+            return self.network_fd
+        task = self.first_in("net_ns_id", ns_id)
+        if task is self.root:
+            return self.network_fd
+        path = f"/proc/{task.puppet.tid}/ns/net"
+        return self.once(("network", ns_id), lambda: self.keep(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
 
     def run(self, thread: RestoreThread, program: Program) -> None:
         """Run a program in a puppet; ProgramError where a call of it fails."""

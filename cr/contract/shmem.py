@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from images.pages import PagesWriter
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_PIECE = 1 << 22
 
 
 class PageIds:
@@ -116,9 +117,29 @@ def _place(fd: int, position: int, pages: int, offset: int, length: int) -> None
 
 
 def _send(output: int, source: int, offset: int, length: int) -> None:
+    """Copy from `offset` of one file to where the other stands; of huge pages, which sendfile(2) does not know, too."""
     while length:
-        done = os.sendfile(output, source, offset, length)
+        try:
+            done = os.sendfile(output, source, offset, length)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            done = _copy(output, source, offset, min(length, _PIECE))
         if not done:
             raise CheckpointError("a pages image or shared memory object ended while it was copied")
         offset += done
         length -= done
+
+
+def _copy(output: int, source: int, offset: int, length: int) -> int:
+    data = os.pread(source, length, offset)
+    try:
+        return os.write(output, data)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    position = os.lseek(output, 0, os.SEEK_CUR)  # files of huge pages are written by mapping them
+    with mmap.mmap(output, os.fstat(output).st_size) as memory:
+        memory[position : position + len(data)] = data
+    os.lseek(output, len(data), os.SEEK_CUR)
+    return len(data)

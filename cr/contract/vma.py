@@ -25,7 +25,6 @@ UNSUPPORTED_PATHS = {
     "anon_inode:[perf_event]": "is a buffer of perf_event_open(2), which cannot be made anew with its counts",
     "anon_inode:bpf-map": "is a BPF map, which cannot be dumped",
     "anon_inode:": "is memory of a kernel device that cannot be dumped",
-    "socket:[": "is a packet ring of a socket (packet(7) PACKET_MMAP), whose packets cannot be dumped",
     "/secretmem": "is memory of memfd_secret(2), which nobody but its owner may read",
     "[uprobes]": "shows that the task is being probed (uprobes): end the tracing first",
 }
@@ -56,13 +55,15 @@ class VmaResource(ABC):
     """whether the restore maps it with mmap(2); False for what the kernel maps by itself"""
     own_way: ClassVar[bool] = False
     """whether `attach` maps it, before all others, instead of mmap(2)"""
+    joined: ClassVar[bool] = False
+    """whether mappings of this kind that adjoin are one in the images (newer kernels split what was one)"""
     inherited: ClassVar[bool] = True
     """whether a child of fork(2) has it too, so that it may be kept instead of being made anew"""
 
     @classmethod
     @abstractmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        """From the line of /proc/PID/maps."""
+        """From the path in /proc/PID/maps and from whether it is shared."""
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
@@ -77,6 +78,10 @@ class VmaResource(ABC):
     def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int | None:
         """Our descriptor of the file to map, None where the mapping is anonymous."""
         return None
+
+    @classmethod
+    def finish(cls, program: Program, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> None:
+        """Calls to run in the task once all is mapped and has its contents."""
 
     @classmethod
     def attach(

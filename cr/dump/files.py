@@ -98,7 +98,8 @@ class FileTable:
     def add_held(self, fd: int) -> int:
         """The id of an open file that only we hold: it was on its way between tasks."""
         pid = os.getpid()
-        return self.add(open_file(DumpTask(pid, 0, 0, 0, 0, proc.stat(pid), None), fd))
+        ours = DumpTask(pid, 0, 0, 0, 0, proc.stat(pid), None, ids={"files_id": 0})
+        return self.add(open_file(ours, fd))
 
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """A file that exists in the images only."""

@@ -10,14 +10,17 @@ from cr.contract.resource import task_resources
 from cr.dump import scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
-from cr.dump.memory import AddressSpaceDump
+from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
+from cr.dump.pages import Copier
 from cr.dump.scout import scout
 from cr.model import CheckpointError, DumpReport, Refused
 from cr.options import Options
+from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET, find_system_call
 from cr.remote.program import Program
+from cr.resources import network_lock
 from images.directory import ImageDirectory
 
 
@@ -28,11 +31,13 @@ def dump(options: Options) -> DumpReport:
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
+    context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")
+        context.succeeded = True
     except BaseException:
         tree.release()
         for problem in context.undo.run():
@@ -55,6 +60,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     try:
+        network_lock.lock(context)
         _collect(context)
     finally:
         _leave(context)
@@ -67,6 +73,7 @@ def _collect(context: DumpContext) -> None:
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
+    context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
     for task in context.live_tasks:
         if task.ids["files_id"] not in dumped_tables:
@@ -78,6 +85,7 @@ def _collect(context: DumpContext) -> None:
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
+    finish_pages(context)
     _write_tree(context)
     if context.obstacles:
         raise Refused(context.obstacles)
@@ -87,12 +95,16 @@ def _collect(context: DumpContext) -> None:
 def _leave(context: DumpContext) -> None:
     """Take our scratch memory out of every task and put the contexts back."""
     for task in context.live_tasks:
-        if task.foothold is not None:
-            instruction = _syscall_instruction(task)
-            task.foothold.remove(task.leader.tracee, instruction)
+        if task.foothold is None:
+            continue
+        instruction = _syscall_instruction(task)
+        with critical():
+            try:
+                task.foothold.remove(task.leader.tracee, instruction)
+                task.leader.tracee.store()
+            except ProcessLookupError:
+                log.warning(f"{task} was killed while it was frozen")
             task.foothold = None
-        for thread in task.threads:
-            thread.tracee.store()
 
 
 def _syscall_instruction(task: DumpTask) -> int:
@@ -129,11 +141,15 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
 def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
     room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
     size = (room + 0xFFF) & ~0xFFF
-    task.foothold = scratch.make(task, _syscall_instruction(task), size)
+    instruction = _syscall_instruction(task)
+    with critical():
+        task.foothold = scratch.make(task, instruction, size)
     for thread, _, program in asked:
         if program.calls:
-            task.foothold.lay_way_home(thread.tracee)
-            task.foothold.run(thread.tracee, identity(thread), program)
+            with critical():
+                task.foothold.lay_way_home(thread.tracee)
+                task.foothold.run(thread.tracee, identity(thread), program)
+                thread.tracee.store()  # the next program's way home takes the place of this one's
 
 
 def _write_core(thread: DumpThread, resources: list[object], context: DumpContext) -> None:

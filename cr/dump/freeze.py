@@ -167,10 +167,12 @@ class FrozenTree:
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
         """Until no thread is new.  All are told to stop before any is waited for."""
-        while fresh := set(proc.threads(task.pid)) - {thread.tid for thread in task.threads}:
+        leader_ended = False
+        while fresh := _listed(task, leader_ended) - {thread.tid for thread in task.threads}:
             held = [
-                thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) for thread in _seize(task, tid)
+                thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := _seize(task, tid))
             ]
+            leader_ended |= task.pid in fresh and task.pid not in {thread.tid for thread in held}
             task.threads += held
             if settle:
                 self._settle(task, held)
@@ -213,18 +215,35 @@ class FrozenTree:
             lead_out(thread)
 
 
-def _seize(task: DumpTask, tid: int) -> list[DumpThread]:
-    """The thread, told to stop; nothing where it has ended."""
+def _listed(task: DumpTask, leader_ended: bool) -> set[int]:
+    """Threads that /proc shows; a main thread that has exited stays there until all others have."""
+    return set(proc.threads(task.pid)) - ({task.pid} if leader_ended else set())
+
+
+def _seize(task: DumpTask, tid: int) -> DumpThread | None:
+    """The thread, told to stop; None where it has ended."""
     try:
         tracee = Tracee.seize(tid, ptrace.O_TRACESYSGOOD)
+    except ProcessLookupError:
+        return None
+    except PermissionError as error:
+        if _has_ended(tid):
+            return None
+        raise CheckpointError(_why_not(task, tid)) from error
+    try:
         tracee.interrupt()
     except ProcessLookupError:
-        if tid == task.pid:
-            raise
-        return []
-    except PermissionError as error:
-        raise CheckpointError(_why_not(task, tid)) from error
-    return [DumpThread(tid, tid, tracee, task, {})]
+        os.waitpid(tid, _WALL)  # it ended in between; its real parent waits for us to have seen it
+        return None
+    return DumpThread(tid, tid, tracee, task, {})
+
+
+def _has_ended(tid: int) -> bool:
+    """ptrace(2) says EPERM of a zombie too."""
+    try:
+        return proc.stat(tid).state in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _why_not(task: DumpTask, tid: int) -> str:
@@ -238,7 +257,7 @@ def _why_not(task: DumpTask, tid: int) -> str:
 def _why_no_stop(thread: DumpThread) -> str:
     state = proc.stat(thread.tid).state
     where = proc.read_text(thread.tid, "wchan")
-    if "vfork" in where or "wait_for_completion" in where:
+    if where in ("kernel_clone", "wait_for_vfork_done", "wait_for_completion_state"):
         children = ", ".join(map(str, proc.children(thread.task.pid)))
         return f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
@@ -24,11 +25,22 @@ _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
 def claim(mapping: proc.Mapping) -> type[VmaResource] | None:
-    """The one kind that recognises a mapping."""
+    """The one kind that recognises a mapping; all mappings of one path are of one kind."""
+    return _claim(mapping.path, mapping.shared)
+
+
+@lru_cache(maxsize=4096)
+def _claim(path: str, shared: bool) -> type[VmaResource] | None:
+    mapping = proc.Mapping(0, 0, "---s" if shared else "---p", 0, "", 0, path, frozenset())
     claims = [resource for resource in vma_resources() if resource.recognises(mapping)]
     if len(claims) > 1:
-        raise RuntimeError(f"{mapping} is claimed by {', '.join(c.__name__ for c in claims)}")
+        raise RuntimeError(f"{path} is claimed by {', '.join(c.__name__ for c in claims)}")
     return claims[0] if claims else None
+
+
+@cache
+def _status(resource: type[VmaResource]) -> int:
+    return int(resource.status | resource.also)
 
 
 def obstacles(mapping: proc.Mapping, task: DumpTask) -> list[str]:
@@ -54,12 +66,11 @@ class AddressSpaceDump:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
         pages = find(self.task.pid, private)
+        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
+        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
-        for vma in entry.vmas:
-            if vma.status & VmaStatus.AIORING:
-                entry.aios.append(aio_ring.describe(vma, self.task))
         self.context.images.write("mm", self.task.vpid, entries=[entry])
         if not self.context.obstacles:
             self._write_pages(pages)
@@ -84,7 +95,8 @@ class AddressSpaceDump:
 
         assert self._brk is not None
         stat, task = self.task.stat, self.task
-        auxv = proc.read_bytes(task.pid, "auxv")
+        auxv = proc.read_bytes(task.pid, "auxv").rstrip(b"\0")  # AT_NULL goes without saying, criu has no room for it
+        auxv += bytes(-len(auxv) % 16)
         return m.mm_entry(
             mm_start_code=stat.start_code, mm_end_code=stat.end_code, mm_start_data=stat.start_data,
             mm_end_data=stat.end_data, mm_start_stack=stat.start_stack, mm_start_brk=stat.start_brk,
@@ -101,11 +113,14 @@ class AddressSpaceDump:
             self.context.refuse(reason)
             return None
         assert resource is not None
+        if resource.joined and mm.vmas and mm.vmas[-1].status & resource.status and mm.vmas[-1].end == mapping.start:
+            mm.vmas[-1].end = mapping.end
+            return resource
         entry = mm.vmas.add(
             start=mapping.start, end=mapping.end, pgoff=mapping.offset, shmid=0, fd=-1,
             prot=sum(bit for letter, bit in _PROT.items() if letter in mapping.perms),
             flags=mman.MAP_SHARED if mapping.shared else mman.MAP_PRIVATE,
-            status=resource.status | resource.also,
+            status=_status(resource),
         )  # fmt: skip
         entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
         if "lf" in mapping.flags:
@@ -116,6 +131,8 @@ class AddressSpaceDump:
             entry.madv = advice
         with note(f"while dumping {mapping} of {self.task}"):
             resource.dump(mapping, entry, self.task, self.context)
+        if resource is aio_ring.AioRing:
+            mm.aios.append(aio_ring.describe(entry))
         return resource
 
     def _write_pages(self, pages: PrivatePages) -> None:
@@ -127,13 +144,16 @@ class AddressSpaceDump:
         from images.pages import PagesWriter
 
         pages_id = self.context.once(key, lambda: next_pages_id(self.context))
-        copier, report = self.context.once("copier", Copier), self.context.report
-        with PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id) as writer:
+        copier = self.context.once("copier", Copier)
+        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
+        try:
             for start, end in pages.runs:
                 writer.present(start, (end - start) // vm.PAGE_SIZE)
-            copier.copy(self.task.pid, pages.runs, writer.fd)
-        report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000
-        report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
+        except BaseException as error:
+            writer.__exit__(type(error), error, None)
+            raise
+        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+        self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
 
     def _refer(self, pages: PrivatePages, pages_id: int) -> None:
         from images import messages as m
@@ -144,3 +164,10 @@ class AddressSpaceDump:
             for start, end in pages.runs:
                 count = (end - start) // vm.PAGE_SIZE
                 image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=count))
+
+
+def finish_pages(context: DumpContext) -> None:
+    """Wait until the pages of all tasks are written."""
+    copier, report = context.once("copier", Copier), context.report
+    copier.finish()
+    report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000

@@ -6,14 +6,16 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from cr.kernel import pagemap, vm
 
 CHUNK = 1 << 20  # what is read stays in the core's cache until it is written
 WORKERS = 2  # one reads while the other writes: writes to one file wait for each other
 PARALLEL_FROM = 16 << 20
+MOST_WAITING = 32  # jobs, each with two open files
 
 Span = tuple[int, int]
 Batch = tuple[int, list[Span]]
@@ -61,35 +63,96 @@ def clip(runs: Iterable[Span], allowed: list[Span]) -> Iterator[Span]:
             index += 1
 
 
+@dataclass
+class _Job:
+    """Memory to be copied in the background; `done` is called afterwards, by the thread that copied it."""
+
+    pid: int
+    runs: list[Span]
+    output: int
+    done: Callable[[], None]
+
+
 class Copier:
-    """Copies memory of tasks into files; its buffers are populated before anything is frozen."""
+    """Copies memory of tasks into files; its buffers are populated before anything is frozen.
+
+    Little memory is copied by a thread in the background, while the next task is looked at; much of it
+    by several threads at once.
+    """
 
     def __init__(self) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
         self._buffers = [mmap.mmap(-1, CHUNK, flags=flags) for _ in range(WORKERS)]
         self._errors: list[BaseException] = []
         self._stop = False
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._room = threading.Semaphore(MOST_WAITING)
+        self._background: threading.Thread | None = None
         self.reading = self.writing = 0
         """nanoseconds spent, over all workers"""
+
+    def submit(self, pid: int, runs: list[Span], output: int, done: Callable[[], None]) -> None:
+        """Copy now or later; `finish` waits until all is done and raises what went wrong."""
+        if sum(end - start for start, end in runs) >= PARALLEL_FROM:
+            self.finish()  # the buffers are free again
+            self.copy(pid, runs, output)
+            done()
+            return
+        if self._background is None:
+            self._background = threading.Thread(target=self._serve, daemon=True)
+            self._background.start()
+        self._room.acquire()
+        self._queue.put(_Job(pid, runs, output, done))
+
+    def finish(self) -> None:
+        """Wait for everything that was submitted."""
+        if self._background is not None:
+            self._queue.put(None)
+            self._background.join()
+            self._background = None
+        if self._errors:
+            raise self._errors[0]
+
+    def abort(self) -> None:
+        """Give up what has been submitted."""
+        self._stop = True
+        if self._background is not None:
+            self._queue.put(None)
+            self._background.join()
+
+    def _serve(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                if not self._stop:
+                    self._work(job.pid, iter(list(batches_of(job.runs))), job.output, self._buffers[0])
+                    job.done()
+            except BaseException as error:
+                self._stop = True
+                self._errors.append(error)
+            finally:
+                self._room.release()
 
     def copy(self, pid: int, runs: list[Span], output: int) -> None:
         """Write the bytes of these runs one after the other to `output`, from its beginning."""
         batches = iter(list(batches_of(runs)))
-        many = WORKERS if sum(end - start for start, end in runs) >= PARALLEL_FROM else 1
-        self._stop = False
         helpers = [
-            threading.Thread(target=self._work, args=(pid, batches, output, buffer)) for buffer in self._buffers[1:many]
+            threading.Thread(target=self._help, args=(pid, batches, output, buffer)) for buffer in self._buffers[1:]
         ]
         try:
             for helper in helpers:
                 helper.start()
             self._work(pid, batches, output, self._buffers[0])
         finally:
-            self._stop |= bool(self._errors)
             for helper in helpers:
                 helper.join()
         if self._errors:
-            raise self._errors.pop()
+            raise self._errors[0]
+
+    def _help(self, pid: int, batches: Iterator[Batch], output: int, buffer: mmap.mmap) -> None:
+        try:
+            self._work(pid, batches, output, buffer)
+        except BaseException as error:
+            self._errors.append(error)
 
     def _work(self, pid: int, batches: Iterator[Batch], output: int, buffer: mmap.mmap) -> None:
         try:
@@ -99,11 +162,9 @@ class Copier:
                     if self._stop:
                         return
                     self._move(pid, pieces, address, view, output, offset)
-        except BaseException as error:
+        except BaseException:
             self._stop = True
-            if threading.current_thread() is threading.main_thread():
-                raise
-            self._errors.append(error)
+            raise
 
     def _move(self, pid: int, pieces: list[Span], address: int, view: memoryview, output: int, offset: int) -> None:
         began = time.monotonic_ns()

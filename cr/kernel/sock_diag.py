@@ -23,7 +23,6 @@ UNIX_DIAG_NAME, UNIX_DIAG_VFS, UNIX_DIAG_PEER, UNIX_DIAG_ICONS, UNIX_DIAG_RQLEN 
 UNIX_DIAG_SHUTDOWN = 6
 INET_DIAG_SHUTDOWN = 8
 PACKET_DIAG_MCLIST = 1
-NETLINK_DIAG_GROUPS = 1
 
 
 def query(request: bytes, *, dump: bool) -> Iterator[bytes]:
@@ -161,3 +160,65 @@ def parse_inet(body: bytes) -> InetFacts:
     return InetFacts(
         state, inode, (source[:size], sport), (destination[:size], dport), interface, received, sent, shutdown
     )
+
+
+@dataclass(frozen=True)
+class PacketFacts:
+    """What PACKET_DIAG says about a packet socket: protocol in host order, `memberships` as (interface, type,
+    address), rings as the seven words of struct packet_diag_ring, `fanout` None where it has none."""
+
+    type: int
+    protocol: int
+    interface: int
+    version: int
+    reserve: int
+    copy_threshold: int
+    timestamp: int
+    flags: int
+    memberships: tuple[tuple[int, int, bytes], ...]
+    receive_ring: tuple[int, ...]
+    send_ring: tuple[int, ...]
+    fanout: int | None
+
+
+def packet_sockets() -> dict[int, PacketFacts]:
+    """Inode -> facts of all packet sockets of this network namespace."""
+    request = struct.pack("<BBxxIIII", socket.AF_PACKET, 0, 0, 0x0F, _NO_COOKIE, _NO_COOKIE)
+    return dict(parse_packet(body) for body in query(request, dump=True))
+
+
+def parse_packet(body: bytes) -> tuple[int, PacketFacts]:
+    """struct packet_diag_msg with its attributes."""
+    _family, kind, protocol, inode = struct.unpack_from("<BBHI", body)
+    found = attributes(body[16:])
+    index, version, reserve, threshold, timestamp, flags = struct.unpack_from("<6I", found[0])
+    members = found.get(PACKET_DIAG_MCLIST, b"")
+    memberships = tuple(
+        (interface, member, address[:length])
+        for interface, _count, member, length, address in struct.iter_unpack("<IIHH32s", members)
+    )
+    rings = [struct.unpack("<7I", found[key]) if key in found else () for key in (2, 3)]
+    fanout = struct.unpack("<I", found[4])[0] if 4 in found else None
+    return inode, PacketFacts(
+        kind, protocol, index, version, reserve, threshold, timestamp, flags, memberships, rings[0], rings[1], fanout
+    )
+
+
+@dataclass(frozen=True)
+class NetlinkFacts:
+    """What NETLINK_DIAG says about a netlink socket."""
+
+    state: int
+    port: int
+    peer_port: int
+    peer_group: int
+
+
+def netlink_sockets(protocol: int) -> dict[int, NetlinkFacts]:
+    """Inode -> facts of all bound netlink sockets of a protocol in this network namespace."""
+    request = struct.pack("<BBxxIIII", socket.AF_NETLINK, protocol, 0, 0, _NO_COOKIE, _NO_COOKIE)
+    found = {}
+    for body in query(request, dump=True):
+        state, port, peer, group, inode = struct.unpack_from("<3xB4I", body)
+        found[inode] = NetlinkFacts(state, port, peer, group)
+    return found

@@ -81,6 +81,12 @@ def disconnect(fd: int) -> None:
     syscall("connect", 42, fd, ctypes.create_string_buffer(bytes(16), 16), 16)
 
 
+def bind_by_name(sock: socket.socket, name: str) -> None:
+    """bind(2) of an old SOCK_PACKET socket to an interface (struct sockaddr with its name)."""
+    address = struct.pack("<H14s", socket.AF_PACKET, name.encode())
+    syscall("bind", 49, sock.fileno(), ctypes.create_string_buffer(address, 16), 16)
+
+
 def classic_filter(fd: int) -> bytes:
     """The socket's classic BPF program (SO_GET_FILTER): 8 bytes an instruction, empty where it has none."""
     count = ctypes.c_uint32(0)

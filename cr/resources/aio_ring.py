@@ -53,7 +53,7 @@ class AioRing(VmaResource):
             room().call("mmap", entry.start, entry.end - entry.start, 0, flags, -1, 0)
 
 
-def describe(entry: m.vma_entry, task: DumpTask) -> m.aio_ring_entry:
+def describe(entry: m.vma_entry) -> m.aio_ring_entry:
     """The context of a ring."""
     from images import messages as m
 

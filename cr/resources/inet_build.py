@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -9,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cr.contract.externals import inherited
+from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_options import bind_to_device, restore_options, restore_status
 from cr.kernel.sockets import CLOSE, LISTEN, SYN_SENT, lent
 from cr.model import CheckpointError
-from cr.resources.inet_options import restore_before_bind, restore_ip_options, restore_tcp_options
+from cr.resources.inet_options import allow_any_address, restore_ip_options, restore_tcp_options
 from cr.resources.tcp_rebuild import Connection
 
 if TYPE_CHECKING:
@@ -27,32 +28,49 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
     """A descriptor of ours of the socket; connections come to life when all tasks are complete."""
-    fd = inherited(context.options, f"socket:[{entry.ino}]")
+    fd = inherited_copy(f"socket:[{entry.ino}]", context)
     if fd is not None:
         return fd
-    with context.network():
+    with context.network(entry.ns_id):
         fd = _new(entry, context)
         try:
             _prepare(fd, entry)
-            if is_connection(entry) and not context.options.tcp_close:
-                _connection(fd, entry, context)
-            elif not (is_connection(entry) and entry.state != CLOSE):
+            if not is_connection(entry):
                 _open(fd, entry)
+            elif _is_kept(entry, context):
+                _connection(fd, entry, context)
+            else:
+                _close(fd)
         except BaseException:
             os.close(fd)
             raise
     restore_ip_options(fd, entry.ip_opts)
-    if entry.HasField("tcp_opts") and entry.proto == socket.IPPROTO_TCP:
+    if is_tcp(entry):
         restore_tcp_options(fd, entry.tcp_opts)
     restore_status(fd, entry.flags, entry.fown, context)
     context.at_end.append(lambda: restore_options(fd, entry.opts))
     return fd
 
 
+def is_tcp(entry: m.inet_sk_entry) -> bool:
+    return entry.type == socket.SOCK_STREAM and entry.proto == socket.IPPROTO_TCP
+
+
 def is_connection(entry: m.inet_sk_entry) -> bool:
     """Whether there is, or was, a peer whose numbers are in a tcp-stream image."""
-    tcp = entry.type == socket.SOCK_STREAM and entry.proto == socket.IPPROTO_TCP
-    return tcp and entry.state != LISTEN and entry.dst_port != 0
+    return is_tcp(entry) and entry.state != LISTEN and entry.dst_port != 0
+
+
+def _is_kept(entry: m.inet_sk_entry, context: RestoreContext) -> bool:
+    """--tcp-close drops connections, at the dump or now; what a connection that is over has left is kept."""
+    wanted = entry.state == CLOSE or not context.options.tcp_close
+    return wanted and context.images.exists("tcp-stream", entry.ino)
+
+
+def _close(fd: int) -> None:
+    """A socket whose connection is over: nothing to read, nobody to write to."""
+    with lent(fd) as sock, contextlib.suppress(OSError):  # ENOTCONN says that there is no connection, it works
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _new(entry: m.inet_sk_entry, context: RestoreContext) -> int:
@@ -83,14 +101,15 @@ def _allowed_to_ping() -> Iterator[None]:
 def _prepare(fd: int, entry: m.inet_sk_entry) -> None:
     """What matters when it is bound; the final values of the reuse options come at the end."""
     with lent(fd) as sock:
-        if entry.HasField("v6only"):
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(entry.v6only))
+        only = (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        if entry.HasField("v6only") and bool(sock.getsockopt(*only)) != entry.v6only:
+            sock.setsockopt(*only, int(entry.v6only))
         if entry.opts.so_bound_dev:
             bind_to_device(sock, entry.opts.so_bound_dev)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if entry.opts.so_reuseport:
+        if entry.opts.so_reuseport or entry.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    restore_before_bind(fd, entry.ip_opts)
+    allow_any_address(fd)
 
 
 def _open(fd: int, entry: m.inet_sk_entry) -> None:
@@ -142,7 +161,7 @@ def _connection(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> Non
             connection.assemble(sock, *ends)
 
     def go() -> None:
-        with context.network():
+        with context.network(entry.ns_id):
             connection.start()
 
     context.at_end.append(go)

@@ -23,7 +23,7 @@ _V4_FLAGS = {"freebind": (_IP, IP_FREEBIND), "pktinfo": (_IP, IP_PKTINFO)}
 _V6_FLAGS = {"freebind": (_IPV6, IPV6_FREEBIND), "pktinfo": (_IPV6, socket.IPV6_RECVPKTINFO)}
 _V4_NUMBERS = {"tos": socket.IP_TOS, "ttl": socket.IP_TTL}
 _V4_RAW = {"hdrincl": (_IP, socket.IP_HDRINCL), "nodefrag": (_IP, IP_NODEFRAG)}
-_V6_RAW = {"hdrincl": (_IPV6, IPV6_HDRINCL), "checksum": (_IPV6, 7)}
+_V6_RAW = {"hdrincl": (_IPV6, IPV6_HDRINCL)}
 _TCP_FLAGS = {"cork": socket.TCP_CORK, "nodelay": socket.TCP_NODELAY}
 _TCP_NUMBERS = {"keepcnt": socket.TCP_KEEPCNT, "keepidle": socket.TCP_KEEPIDLE, "keepintvl": socket.TCP_KEEPINTVL}
 
@@ -46,8 +46,7 @@ def _dump_raw(sock: socket.socket, entry: m.ip_opts_raw_entry) -> None:
     entry.SetInParent()
     v4 = sock.family == socket.AF_INET
     for name, (level, option) in (_V4_RAW if v4 else _V6_RAW).items():
-        value = get_optional(sock, level, option)
-        if value and value > 0:
+        if get_optional(sock, level, option):
             setattr(entry, name, True)
     if found := _icmp_filter(sock):
         level, size = found
@@ -64,20 +63,18 @@ def _icmp_filter(sock: socket.socket) -> tuple[int, int] | None:
     return None
 
 
-def restore_before_bind(fd: int, entry: m.ip_opts_entry) -> None:
-    """An address that is not there (yet) can be bound to."""
-    if entry.freebind:
-        with lent(fd) as sock:
-            level, option = (_V4_FLAGS if sock.family == socket.AF_INET else _V6_FLAGS)["freebind"]
-            sock.setsockopt(level, option, 1)
+def allow_any_address(fd: int) -> None:
+    """Bind to an address that is not there yet, or was there when the task bound to it."""
+    with lent(fd) as sock:
+        level, option = (_V4_FLAGS if sock.family == socket.AF_INET else _V6_FLAGS)["freebind"]
+        sock.setsockopt(level, option, 1)
 
 
 def restore_ip_options(fd: int, entry: m.ip_opts_entry) -> None:
     with lent(fd) as sock:
         v4 = sock.family == socket.AF_INET
-        if entry.pktinfo:
-            level, option = (_V4_FLAGS if v4 else _V6_FLAGS)["pktinfo"]
-            sock.setsockopt(level, option, 1)
+        for name, (level, option) in (_V4_FLAGS if v4 else _V6_FLAGS).items():
+            sock.setsockopt(level, option, int(getattr(entry, name)))
         for name, option in _V4_NUMBERS.items():
             if v4 and entry.HasField(name):
                 sock.setsockopt(_IP, option, getattr(entry, name))
@@ -97,7 +94,7 @@ def _restore_raw(sock: socket.socket, entry: m.ip_opts_raw_entry) -> None:
 
 def dump_tcp_options(sock: socket.socket, entry: m.tcp_opts_entry) -> None:
     entry.SetInParent()
-    if sock.proto != _TCP:
+    if sock.proto != _TCP or sock.type != socket.SOCK_STREAM:
         return
     for name, option in _TCP_FLAGS.items():
         if sock.getsockopt(_TCP, option):

@@ -57,7 +57,7 @@ class IpcNamespace(NamespaceResource):
         with inside_of(task.pid, cls.name):
             context.images.write("ipcns-var", ns_id, entries=[_settings()])
             sysv_shm.dump(ns_id, context)
-            sysv_messages.dump(ns_id, context)
+            sysv_messages.dump(ns_id, task.pid, context)
             sysv_semaphores.dump(ns_id, context)
 
     @classmethod

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource, unsupported_flags
+from cr.kernel import files
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -36,6 +38,16 @@ def describe(mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: Dump
     entry.fdflags = flags
 
 
+def opened_for(entry: m.vma_entry, context: RestoreContext) -> int:
+    """The file to map; other engines' images open it read-only and tell with the mapping how it must be open."""
+    fd = context.file(entry.shmid)
+    now = files.access_mode(fcntl.fcntl(fd, fcntl.F_GETFL))
+    wanted = files.access_mode(entry.fdflags) if entry.HasField("fdflags") else now
+    if wanted == now:
+        return fd
+    return context.once(("mapped file", entry.shmid, wanted), lambda: context.keep(files.reopen(fd, wanted)))
+
+
 def _device_obstacles(mapping: Mapping, task: DumpTask) -> Iterable[str]:
     """Devices are mapped for what they do, which images cannot hold; /dev/zero does nothing."""
     if not mapping.path.startswith("/dev/"):
@@ -52,7 +64,7 @@ class _FileMapping(VmaResource):
 
     @classmethod
     def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        return context.file(entry.shmid)
+        return opened_for(entry, context)
 
 
 class PrivateFileMapping(_FileMapping):

@@ -49,12 +49,36 @@ class Memfd(FdResource):
 
     @classmethod
     def make(cls, entry: m.memfd_file_entry, context: RestoreContext) -> int:
-        memory = context.once(("memfd", entry.inode_id), lambda: _make_inode(entry.inode_id, context))
-        fd = files.reopen(memory, entry.flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        fd = _open(entry, context)
         if not entry.flags & os.O_PATH:
             os.lseek(fd, entry.pos, os.SEEK_SET)
+            files.set_status_flags(fd, entry.flags)
             restore_owner(fd, entry.fown, context)
         return fd
+
+
+def original(inode_id: int, context: RestoreContext) -> int:
+    """The descriptor that memfd_create(2) gave us.  Unlike any other it does not stand against execveat(2)."""
+    return context.once(("memfd", inode_id), lambda: _make_inode(inode_id, context))
+
+
+def mapped(entry: m.vma_entry, context: RestoreContext) -> int:
+    """Our descriptor of the memfd that is mapped, open as the mapping wants it."""
+    found = context.file_entries.get(entry.shmid)
+    if found is None or found.type != Memfd.type:
+        raise BadImages(f"the mapping at {entry.start:#x} is of memfd {entry.shmid:#x}, which files.img has not")
+    if files.access_mode(entry.fdflags or found.memfd.flags) == os.O_RDWR:
+        return original(found.memfd.inode_id, context)
+    return context.file(entry.shmid)
+
+
+def _open(entry: m.memfd_file_entry, context: RestoreContext) -> int:
+    first = original(entry.inode_id, context)
+    taken: set[int] = context.once("original memfds taken", set)
+    if files.access_mode(entry.flags) == os.O_RDWR and not entry.flags & os.O_PATH and first not in taken:
+        taken.add(first)
+        return first
+    return files.reopen(first, entry.flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
 
 
 def _inodes(context: DumpContext) -> list[m.memfd_inode_entry]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource
 from cr.resources.mapped_file import describe
+from cr.resources.memfd import mapped
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class _MemfdMapping(VmaResource):
 
     @classmethod
     def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        return context.file(entry.shmid)
+        return mapped(entry, context)
 
 
 class PrivateMemfdMapping(_MemfdMapping):

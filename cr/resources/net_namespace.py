@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from netns.externals import Externals
     from netns.linkmake import MadeLink
-    from netns.model import NetworkState
+    from netns.model import Link, NetworkState
 
 RAW = {
     "ifaddr": "addresses",
@@ -117,11 +118,12 @@ def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
     from netns.model import Firewall, NetworkState
 
     devices = context.images.read("netdev", ns_id)
+    moved = _moved(context.options.external)
     ids = idmaps.uids(context), idmaps.gids(context)
     raw = {name: _read(kind, ns_id, context) for kind, name in RAW.items()}
     texts = {name: _read(kind, ns_id, context).decode() for kind, name in FILTERS.items()}
     return NetworkState(
-        links=tuple(link_of(entry, ns_id, ids) for entry in devices),
+        links=tuple(_link(link_of(entry, ns_id, ids), moved) for entry in devices),
         sysctls=settings_of(context.images.read_one("netns", ns_id), devices),
         firewall=Firewall(
             without_lock(texts["nftables"]) or None,
@@ -137,6 +139,10 @@ def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
     )
 
 
+def _link(link: Link, moved: dict[str, str]) -> Link:
+    return replace(link, kind="external") if link.name in moved else link
+
+
 def _read(kind: str, ns_id: int, context: RestoreContext) -> bytes:
     if not context.images.exists(kind, ns_id):
         return b""
@@ -145,8 +151,6 @@ def _read(kind: str, ns_id: int, context: RestoreContext) -> bytes:
 
 
 def _externals(context: RestoreContext) -> Externals:
-    from dataclasses import replace
-
     from netns.externals import Outer, parse
 
     found = parse(context.options.external, context.options.veth_pair)

@@ -89,7 +89,8 @@ class TimersOfThread(ThreadResource):
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
-        timers = [entry for entry in thread.task.core.tc.timers.posix if _maker(entry, thread.task) == thread.vtid]
+        posix = thread.task.core.tc.timers.posix  # newest first, as /proc shows them
+        timers = [entry for entry in reversed(posix) if _maker(entry, thread.task) == thread.vtid]
         if not timers:
             return
         if controls.timer_ids_can_be_chosen():

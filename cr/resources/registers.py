@@ -93,7 +93,7 @@ def _floating_point(entry: m.user_x86_fpregs_entry, current: bytes) -> bytes:
     """The XSAVE area for this machine: `current` gives its size and which components it has."""
     area = bytearray(len(current))
     head = (entry.cwd, entry.swd, entry.twd, entry.fop, entry.rip, entry.rdp, entry.mxcsr, entry.mxcsr_mask)
-    _LEGACY.pack_into(area, 0, *head, *entry.st_space, *entry.xmm_space, *entry.padding[:24])
+    _LEGACY.pack_into(area, 0, *head, *entry.st_space, *entry.xmm_space, *[*entry.padding, *bytes(24)][:24])
     area[_FEATURES_OFFSET : _FEATURES_OFFSET + 48] = current[_FEATURES_OFFSET : _FEATURES_OFFSET + 48]
     features = struct.unpack_from("<Q", current, _FEATURES_OFFSET)[0]
     struct.pack_into("<Q", area, _XSTATE_BV, (entry.xsave.xstate_bv if entry.HasField("xsave") else 3) & features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from cr.contract.vma import VmaResource, unsupported_flags
 from cr.kernel import mman, proc
 from cr.model import BadImages
 from images.kinds import VmaStatus
+from images.pages import PAGE_SIZE
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
@@ -45,6 +47,7 @@ class SysvMapping(VmaResource):
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
         entry.flags |= mman.MAP_ANONYMOUS
         entry.shmid = mapping.inode  # /proc/PID/maps shows the segment's id there
+        entry.fdflags = os.O_RDWR if "mw" in mapping.flags else os.O_RDONLY
 
     @classmethod
     def attach(
@@ -62,12 +65,22 @@ class SysvMapping(VmaResource):
 
 
 def segment_sizes(ns_id: int, context: RestoreContext) -> dict[int, int]:
-    """Sizes of the segments of an ipc namespace in bytes, by id."""
+    """Lengths of the whole mappings of the segments of an ipc namespace in bytes, by id."""
 
     def read() -> dict[int, int]:
-        return {entry.desc.id: entry.size for entry in context.images.read("ipcns-shm", ns_id)}
+        return {entry.desc.id: _length(entry) for entry in context.images.read("ipcns-shm", ns_id)}
 
     return context.once(("segment sizes", ns_id), read)
+
+
+def _length(entry: m.ipc_shm_entry) -> int:
+    page = 1 << (entry.hugetlb_flag >> mman.MAP_HUGE_SHIFT & 0x3F) if entry.hugetlb_flag else PAGE_SIZE
+    return -(-entry.size // page) * page
+
+
+def _writable(entry: m.vma_entry) -> bool:
+    """Whether it was attached for writing, whatever mprotect(2) did since."""
+    return bool(entry.fdflags & os.O_RDWR if entry.HasField("fdflags") else entry.prot & mman.PROT_WRITE)
 
 
 def _attach(room: Callable[[], Program], shmid: int, base: int, size: int, parts: list[m.vma_entry]) -> None:
@@ -75,7 +88,9 @@ def _attach(room: Callable[[], Program], shmid: int, base: int, size: int, parts
     most = 0
     for entry in parts:
         most |= entry.prot
-    flags = mman.SHM_REMAP | (0 if most & mman.PROT_WRITE else mman.SHM_RDONLY)
+    writable = any(_writable(entry) for entry in parts)
+    most |= mman.PROT_WRITE if writable else 0
+    flags = mman.SHM_REMAP | (0 if writable else mman.SHM_RDONLY)
     flags |= mman.SHM_EXEC if most & mman.PROT_EXEC else 0
     room().call("shmat", shmid, base, flags)
     position = base
@@ -85,6 +100,6 @@ def _attach(room: Callable[[], Program], shmid: int, base: int, size: int, parts
         if entry.prot != most:
             room().call("mprotect", entry.start, entry.end - entry.start, entry.prot)
         position = entry.end
-    end = base + -(-size // 4096) * 4096
+    end = base + size
     if position < end:
         room().call("munmap", position, end - position)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cr.contract import sysv
+from cr.contract import idmaps, sysv
 from cr.kernel import sysvipc
+from cr.kernel.ids import acting_as
+from cr.kernel.namespaces import inside_of
 from images.payload import decode_queue, encode_queue
 
 if TYPE_CHECKING:
@@ -14,26 +20,59 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
+MSGMAX = Path("/proc/sys/kernel/msgmax")
 
-def dump(ns_id: int, context: DumpContext) -> None:
-    """All queues of the ipc namespace that this thread is in; the messages stay where they are."""
+
+def dump(ns_id: int, pid: int, context: DumpContext) -> None:
+    """All queues of the ipc namespace of task `pid`, where this thread is; the messages stay where they are."""
     from images import messages as m
 
     with context.images.writer("ipcns-msg", ns_id) as image:
         for row in sysvipc.rows("msg"):
             desc = sysv.describe(row, "msqid", context)
             entry = m.ipc_msg_entry(desc=desc, qbytes=sysvipc.msg_limit(row["msqid"]), qnum=row["qnum"])
-            image.add(entry, encode_queue(_messages(row)))
+            image.add(entry, encode_queue(_messages(row, pid, context)))
 
 
-def _messages(row: sysvipc.Row) -> list[tuple[m.ipc_msg, bytes]]:
+def _messages(row: sysvipc.Row, pid: int, context: DumpContext) -> list[tuple[m.ipc_msg, bytes]]:
     from images import messages as m
 
-    found = []
-    for index in range(row["qnum"]):
-        kind, text = sysvipc.peek_message(row["msqid"], index, row["cbytes"])
-        found.append((m.ipc_msg(mtype=kind, msize=len(text)), text))
-    return found
+    try:
+        found = _peek(row)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        with _longer_messages(row["cbytes"], pid, context):
+            found = _peek(row)
+    return [(m.ipc_msg(mtype=kind, msize=len(text)), text) for kind, text in found]
+
+
+def _peek(row: sysvipc.Row) -> list[tuple[int, bytes]]:
+    return [sysvipc.peek_message(row["msqid"], index, row["cbytes"]) for index in range(row["qnum"])]
+
+
+@contextmanager
+def _longer_messages(size: int, pid: int, context: DumpContext) -> Iterator[None]:
+    """A message longer than kernel.msgmax, which was lowered since it came, can only be seen with a higher one."""
+    root = idmaps.uids(context).outside(0), idmaps.gids(context).outside(0)
+    lowered = MSGMAX.read_text()
+    context.undo.append(partial(put_back, pid, root, lowered))
+    _set(root, str(size))
+    try:
+        yield
+    finally:
+        _set(root, lowered)
+
+
+def _set(root: tuple[int, int], value: str) -> None:
+    with acting_as(*root):
+        MSGMAX.write_text(value)
+
+
+def put_back(pid: int, root: tuple[int, int], value: str) -> None:
+    """Set kernel.msgmax of the ipc namespace of task `pid` again."""
+    with inside_of(pid, "ipc"):
+        _set(root, value)
 
 
 def needs(ns_id: int, context: RestoreContext) -> dict[str, int]:

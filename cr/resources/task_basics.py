@@ -35,8 +35,7 @@ class ProcessBasics(ProcessResource):
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
-        if thread.core.tc.personality != DEFAULT_PERSONALITY:
-            program.call("personality", thread.core.tc.personality)
+        """With each thread."""
 
 
 class ThreadBasics(ThreadResource):
@@ -53,6 +52,8 @@ class ThreadBasics(ThreadResource):
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         entry = thread.core.thread_core
+        if thread.task.core.tc.personality != DEFAULT_PERSONALITY:
+            program.call("personality", thread.task.core.tc.personality, note="threads have each their own copy")
         program.call("prctl", PR_SET_NAME, program.cstr(entry.comm or thread.task.core.tc.comm), 0, 0, 0)
         if entry.futex_rla:
             program.call("set_robust_list", entry.futex_rla, entry.futex_rla_len)

@@ -49,9 +49,13 @@ class TimeNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        if proc.namespace_inode(task.pid, "time") == proc.namespace_inode(task.pid, "time_for_children"):
-            return []
-        return [f"{task} has another time namespace for its children: let it start them before the dump"]
+        own = proc.namespace_inode(task.pid, "time")
+        found = []
+        if own != proc.namespace_inode(task.pid, "time_for_children"):
+            found.append(f"{task} has another time namespace for its children: let it start them before the dump")
+        if own != proc.namespace_inode(context.options.tree, "time"):
+            found.append(f"{task} is in a time namespace below the root task's: dump that container by itself")
+        return found
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:

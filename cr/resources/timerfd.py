@@ -35,9 +35,12 @@ class TimerFd(FdResource):
 
         info = file.info
         (vsec, vnsec), (isec, insec) = (_pair(info[name]) for name in ("it_value", "it_interval"))
+        ticks = int(info["ticks"])
+        if ticks and (isec, insec) > (0, 0) and (vsec, vnsec) == (0, 0):
+            vnsec, ticks = 1, ticks - 1  # expired, goes on when it is read: let it expire once more
         return m.timerfd_entry(
             clockid=int(info["clockid"]),
-            ticks=int(info["ticks"]),
+            ticks=ticks,
             settime_flags=int(info["settime flags"], 8),
             vsec=vsec,
             vnsec=vnsec,

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cr.contract.externals import inherited
+from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_options import restore_options, restore_status
 from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent
 from cr.model import BadImages, CheckpointError
@@ -63,7 +63,7 @@ class UnixFamily:
 
     def _make(self, entries: list[m.unix_sk_entry]) -> None:
         for entry in entries:
-            fd = inherited(self.context.options, f"socket:[{entry.ino}]")
+            fd = inherited_copy(f"socket:[{entry.ino}]", self.context)
             if fd is not None:
                 self._put(entry, fd)
                 self.inherited.add(entry.ino)
@@ -86,7 +86,8 @@ class UnixFamily:
         """A socket of its own, bound to its name."""
         if entry.ino in self.fds:
             return
-        self._put(entry, _socket(entry.type))
+        with self.context.network(entry.ns_id):
+            self._put(entry, _socket(entry.type))
         self._bind(entry)
 
     def _bind(self, entry: m.unix_sk_entry) -> None:

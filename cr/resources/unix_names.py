@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cr.kernel.rooted import private_tmpfs, rooted
@@ -69,7 +70,7 @@ def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile
 
 def _tasks(file: OpenFile, context: DumpContext) -> Iterator[DumpTask]:
     """The task that has the socket, then all others."""
-    if file.task.ids:
+    if file.task in context.live_tasks:
         yield file.task
     yield from (task for task in context.live_tasks if task is not file.task)
 
@@ -134,7 +135,7 @@ def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: Restore
         _bind(fd, name)
         file = os.open(name, _PATH | os.O_NOFOLLOW)
         if not replaced:
-            _undo_with(name, file, context)
+            _undo_with(name, file, entry, context)
         return file
 
     directory = context.open(entry.name_dir or "/", _PATH | os.O_DIRECTORY)
@@ -162,19 +163,15 @@ def _clear(name: bytes) -> bool:
     return True
 
 
-def _undo_with(name: bytes, file: int, context: RestoreContext) -> None:
+def _undo_with(name: bytes, file: int, entry: m.unix_sk_entry, context: RestoreContext) -> None:
     """A restore that fails removes the file, unless somebody has put another one there."""
     made = os.fstat(file)
-    directory = os.open(os.path.dirname(name) or b".", _PATH | os.O_DIRECTORY)
-    context.keep(directory)
-    base = os.path.basename(name)
+    inside = os.path.join(entry.name_dir or "/", os.fsdecode(name))
+    path = os.path.join(context.options.root or "/", inside.lstrip("/"))
+    context.undo.append(partial(_unlink_if, path, made.st_dev, made.st_ino))
 
-    def undo() -> None:
-        try:
-            found = os.stat(base, dir_fd=directory, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == (made.st_dev, made.st_ino):
-                os.unlink(base, dir_fd=directory)
-        except FileNotFoundError:
-            return
 
-    context.undo.append(undo)
+def _unlink_if(path: str, device: int, inode: int) -> None:
+    found = os.lstat(path)
+    if (found.st_dev, found.st_ino) == (device, inode):
+        os.unlink(path)

@@ -7,14 +7,14 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cr.contract.externals import externals
+from cr.contract.external import external
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.contract.socket_options import dump_options
 from cr.contract.sockets import family_of
 from cr.kernel import sock_diag
-from cr.kernel.sockets import LISTEN, unread_by_peer
+from cr.kernel.sockets import ESTABLISHED, LISTEN, unread_by_peer
 from cr.resources.unix_build import UnixFamily
 from cr.resources.unix_names import describe_name
 from cr.resources.unix_queue import Packet, read_queue, write_queues
@@ -72,7 +72,7 @@ class UnixSocket(FdResource):
         entry.ns_id = network_ids(context).get(network, 0)
         found.files[inode], found.facts[inode], found.networks[inode] = file, facts, network
         found.entries[inode] = entry
-        if facts.state != LISTEN:
+        if facts.state == ESTABLISHED or facts.type == socket.SOCK_DGRAM:
             context.files.later(lambda: _read_queue(file, facts, context))
         return entry
 
@@ -148,7 +148,7 @@ def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
 
 def _may_be_external(inode: int, peer: int, context: DumpContext) -> bool:
     either = {str(inode), str(peer)}
-    if either & externals(context.options, "unix").keys():
+    if either & external(context.options, "unix").keys():
         return True
     allowed = context.options.ext_unix_sk
     return allowed is not None and (not allowed or bool(either & set(allowed.replace(" ", "").split(","))))

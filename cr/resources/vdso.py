@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource
+from cr.kernel import mman
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
-    from cr.contract.dumping import DumpTask
+    from cr.contract.dumping import DumpContext, DumpTask
     from cr.kernel.proc import Mapping
+    from images import messages as m
 
 
 class _KernelMade(VmaResource):
@@ -20,6 +22,12 @@ class _KernelMade(VmaResource):
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
         return ()
+
+    @classmethod
+    def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
+        """Other engines take it for anonymous memory."""
+        entry.flags |= mman.MAP_ANONYMOUS
+        entry.pgoff = 0
 
 
 class Vdso(_KernelMade):
@@ -37,6 +45,7 @@ class Vvar(_KernelMade):
     """The variables that the vDSO reads."""
 
     status = VmaStatus.VVAR
+    joined = True
     also = VmaStatus.REGULAR | VmaStatus.ANON_PRIVATE
 
     @classmethod

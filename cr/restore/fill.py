@@ -41,7 +41,9 @@ class Filling:
         """(pages to read, spans of pages to drop)"""
         if heritage is None:
             return mine, []
-        return page_work(heritage.spans, mine, theirs, self.files.differing)
+        work = page_work(heritage.spans, mine, theirs, self.files.differing)
+        self.files.forget()
+        return work
 
     def plan(self, chain: Chain, sources: list[PageSource]) -> Plan:
         pieces = list(_cut(sources))
@@ -87,6 +89,7 @@ class Filling:
         address, done, size = self.files.address(source), 0, source.nr_pages * PAGE_SIZE
         while done < size:
             done += vm.writev(self.task.puppet.tid, address + done, size - done, source.vaddr + done)
+        self.files.forget(source)
 
 
 def _cut(sources: list[PageSource]) -> Iterator[PageSource]:

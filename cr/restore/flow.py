@@ -14,6 +14,7 @@ from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
+from cr.resources import network_lock
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.memory import AddressSpace
@@ -67,6 +68,7 @@ class Builder:
         self._grow()
         for task in context.live_tasks:
             births.bear_threads(context, task)
+        network_lock.hold(context)
         self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
@@ -152,6 +154,7 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        network_lock.release(context)
         self._close()
 
     def abandon(self) -> None:
@@ -164,6 +167,7 @@ class Builder:
             births.end(tid)
         if self.family is not None:
             self.family.abandon()
+        network_lock.give_up(self.context)
         for problem in self.context.undo.run():
             log.warning(f"could not be taken back: {problem}")
         self._close()

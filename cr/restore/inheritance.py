@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from images import messages as m
 
 Span = tuple[int, int]
-_KERNEL_MADE = VmaStatus.VDSO | VmaStatus.VVAR
+_GUARD = int(VmaStatus.GUARD)  # plain numbers: an operation on a flag class takes a microsecond
+_KERNEL_MADE = int(VmaStatus.VDSO | VmaStatus.VVAR)
+_PLACELESS = _KERNEL_MADE | int(VmaStatus.ANON_PRIVATE)
 _NOT_FORKED = 1 << mman.MADV_DONTFORK | 1 << mman.MADV_WIPEONFORK
 
 
@@ -44,11 +46,11 @@ class Heritage:
 
 def mapped(mm: m.mm_entry) -> list[m.vma_entry]:
     """The mappings in ascending order, without the entries that are none (guard areas)."""
-    return sorted((vma for vma in mm.vmas if not vma.status & VmaStatus.GUARD), key=lambda vma: vma.start)
+    return sorted((vma for vma in mm.vmas if not vma.status & _GUARD), key=lambda vma: vma.start)
 
 
 def guards(mm: m.mm_entry) -> list[Span]:
-    return sorted((vma.start, vma.end) for vma in mm.vmas if vma.status & VmaStatus.GUARD)
+    return sorted((vma.start, vma.end) for vma in mm.vmas if vma.status & _GUARD)
 
 
 def heritage(parent: m.mm_entry, child: m.mm_entry) -> Heritage | None:
@@ -90,7 +92,7 @@ def _alike(theirs: m.vma_entry, mine: m.vma_entry) -> bool:
         return False
     if (theirs.prot, theirs.status, theirs.shmid, theirs.madv) != (mine.prot, mine.status, mine.shmid, mine.madv):
         return False
-    anonymous = mine.status & (VmaStatus.ANON_PRIVATE | _KERNEL_MADE)
+    anonymous = mine.status & _PLACELESS
     return bool(anonymous) or theirs.pgoff - theirs.start == mine.pgoff - mine.start
 
 

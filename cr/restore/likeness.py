@@ -29,6 +29,15 @@ class PageFiles:
             self._maps[key] = self._map(source)
         return self._maps[key][1] + source.offset
 
+    def forget(self, source: PageSource | None = None) -> None:
+        """Let go of the pages of a source, or of all: they stay in the page cache, but do not count as ours."""
+        if source is None:
+            for memory, _ in self._maps.values():
+                memory.madvise(mmap.MADV_DONTNEED)
+        elif source.offset is not None:
+            memory, _ = self._maps[str(source.directory.path), source.pages_id]
+            memory.madvise(mmap.MADV_DONTNEED, source.offset, source.nr_pages * PAGE_SIZE)
+
     @staticmethod
     def _map(source: PageSource) -> tuple[mmap.mmap, int]:
         fd = source.directory.open_raw("pages", source.pages_id)

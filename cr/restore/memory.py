@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.contract.vma import vma_resource
 from cr.kernel import mman
-from cr.model import BadImages, CheckpointError
+from cr.model import CheckpointError
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.restore import aio, inheritance, vdso
+from cr.restore import aio, inheritance
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
-from cr.restore.inheritance import Span, guards, heritage, mapped
-from images.pages import PAGE_SIZE, PagemapReader, PageSource
+from cr.restore.inheritance import Span, end_of, guards, heritage, mapped
+from cr.restore.memory_check import TASK_SIZE, page_sources
+from images.pages import PageSource
 
 if TYPE_CHECKING:
     from images import messages as m
 
-TASK_SIZE = 0x7FFFFFFFF000
 SCRATCH_SIZE = 1 << 20
 LOWEST = 0x10000
 SEED_RANGE = (0x400000, 0x401000)
@@ -73,9 +73,7 @@ class AddressSpace:
 
     def build(self) -> None:
         """Turn what the puppet was born with into what the task had."""
-        reader = PagemapReader(self.context.images, "pagemap", self.task.vpid)
-        self.context.at_end.append(reader.close)  # children compare their pages with ours
-        self.sources = list(reader.sources())
+        self.sources = page_sources(self.task, self.context)
         self._build()
         self.task.space = self
 
@@ -136,7 +134,6 @@ class AddressSpace:
             chain.call("munmap", end, TASK_SIZE - end, note="everything above")
         made = inheritance.kernel_made(self.mm)
         if made and made[0][0] not in self.kept:
-            vdso.check(made, str(self.task))
             chain.call("arch_prctl", mman.ARCH_MAP_VDSO_64, made[0][0])
 
     def _attach(self, chain: Chain) -> None:
@@ -173,6 +170,8 @@ class AddressSpace:
 
     def _finish_vma(self, chain: Chain, vma: m.vma_entry, filled: bool) -> None:
         length = vma.end - vma.start
+        if vma.start not in self.kept:
+            vma_resource(vma.status).finish(chain.room(), vma, self.task, self.context)
         if filled and not vma.prot & mman.PROT_WRITE:
             chain.call("mprotect", vma.start, length, vma.prot)
         if vma.flags & mman.MAP_LOCKED:
@@ -197,17 +196,14 @@ class AddressSpace:
         program.call("prctl", mman.PR_SET_MM, mman.PR_SET_MM_MAP, record, record.size, 0)
 
     def _filled(self, sources: list[PageSource]) -> set[int]:
-        """Starts of the mappings that get page contents; pages outside of every mapping are an error."""
+        """Starts of the mappings that get page contents."""
         found: set[int] = set()
-        vmas = iter(self.vmas)
-        vma = next(vmas, None)
+        index = 0
         for source in sources:
-            position, end = source.vaddr, source.vaddr + source.nr_pages * PAGE_SIZE
-            while position < end:
-                while vma is not None and vma.end <= position:
-                    vma = next(vmas, None)
-                if vma is None or vma.start > position:
-                    raise BadImages(f"the pagemap of {self.task} has a page at {position:#x}, where nothing is mapped")
-                found.add(vma.start)
-                position = min(end, vma.end)
+            while self.vmas[index].end <= source.vaddr:
+                index += 1
+            touched = index
+            while touched < len(self.vmas) and self.vmas[touched].start < end_of(source):
+                found.add(self.vmas[touched].start)
+                touched += 1
         return found

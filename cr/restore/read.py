@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, RestoreReport
 from cr.options import Options
+from cr.restore import memory_check
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def read(options: Options) -> RestoreContext:
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
+    memory_check.check(context)
     return context
 
 
@@ -42,7 +44,11 @@ def _read_tree(context: RestoreContext) -> list[RestoreTask]:
         if parent is None and tasks:
             raise BadImages(f"pstree.img: the parent {entry.ppid} of process {entry.pid} is not in the tree")
         task = RestoreTask(entry, parent, [], None)
-        task.threads = [RestoreThread(tid, _read_core(context, tid), task) for tid in entry.threads or [entry.pid]]
+        leader = RestoreThread(entry.pid, _read_core(context, entry.pid), task)
+        task.threads = [leader]
+        if not task.is_zombie:  # criu puts anything into the list of a zombie
+            others = [tid for tid in entry.threads if tid != entry.pid]
+            task.threads += [RestoreThread(tid, _read_core(context, tid), task) for tid in others]
         task.threads.sort(key=lambda thread: thread.vtid != entry.pid)
         if parent is not None:
             parent.children.append(task)

@@ -193,6 +193,7 @@ MODULES = {
     "winsize_entry": "tty_pb2",
     "woodfrog_epoll_target": "woodfrog_pb2",
     "woodfrog_file_entry": "woodfrog_pb2",
+    "woodfrog_network_lock": "woodfrog_sockets_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
     "woodfrog_sleep_entry": "woodfrog_pb2",
     "woodfrog_task_entry": "woodfrog_pb2",

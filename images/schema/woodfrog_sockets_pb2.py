@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$images/schema/woodfrog_sockets.proto\"I\n\x12woodfrog_sk_sender\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x0b\n\x03gid\x18\x03 \x01(\r\x12\x0c\n\x04name\x18\x04 \x01(\x0c')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$images/schema/woodfrog_sockets.proto\"I\n\x12woodfrog_sk_sender\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x0b\n\x03gid\x18\x03 \x01(\r\x12\x0c\n\x04name\x18\x04 \x01(\x0c\"Y\n\x15woodfrog_network_lock\x12\x0e\n\x06method\x18\x01 \x02(\t\x12\r\n\x05table\x18\x02 \x02(\t\x12\x13\n\x0bnetns_inode\x18\x03 \x02(\x04\x12\x0c\n\x04ipv6\x18\x04 \x01(\x08')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WOODFROG_SK_SENDER']._serialized_start=40
   _globals['_WOODFROG_SK_SENDER']._serialized_end=113
+  _globals['_WOODFROG_NETWORK_LOCK']._serialized_start=115
+  _globals['_WOODFROG_NETWORK_LOCK']._serialized_end=204
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,14 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         if time.monotonic() > deadline:
             raise Failed(f"waited {PATIENCE:g} seconds in vain for {what}")
         time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and not only its zombie, which waits for the machine's init."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Demo:
@@ -122,7 +131,7 @@ def show(demo: Demo) -> None:
     demo.woodfrog("checkpoint", "--image-path", str(demo.images), "--work-path", str(demo.images), NAME)
     frozen = report(demo.images)
     before = demo.count()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "its processes to be gone")
+    wait_for(lambda: not any(map(alive, processes)), "its processes to be gone")
     say(f"every process is gone; the last number it wrote is {before}")
     say(f"it stood still for {frozen['frozen_time'] / 1000:.1f} ms, {frozen['pages_written']} pages were written")
     size = sum(path.stat().st_size for path in demo.images.iterdir() if path.is_file())
@@ -159,6 +168,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("woodfrog: the demonstration makes a container: run it as root", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # on the way out everything is cleaned up
     print("Woodfrog freezes a running container into a directory of images, and thaws it from them.")
     with tempfile.TemporaryDirectory(prefix="woodfrog-demo-", dir="/var/tmp") as place:
         demo = Demo(Path(place))

@@ -8,7 +8,7 @@ from cr.kernel import mounts as m
 from cr.kernel.namespaces import CLONE_NEWNET, setns
 from runtime import cgroup, limits, paths
 from runtime.container import Container, new_record
-from runtime.create import make_cgroup, undo, write_pid_file
+from runtime.create import check_cgroup, make_cgroup, undo, write_pid_file
 from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cgroups import Manager
     from oci.types import Config
+    from runtime.report import Reporter
     from runtime.store import Store
 
 
@@ -30,17 +31,19 @@ class Thaw:
     """One restore.  `console` is a socket that takes the master of a terminal, or -1."""
 
     def __init__(
-        self, store: Store, manager: Manager, bundle: str, rootfs: str, config: Config, console: int = -1
+        self, store: Store, manager: Manager, bundle: str, rootfs: str, config: Config, reporter: Reporter
     ) -> None:
         self.container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
         self.manager = manager
         self.config = config
         self.spaces = Namespaces(config.get("linux") or {})
-        self.console = console
+        self.console = -1
+        self.reporter = reporter
         self.pid_file = ""
 
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
+        check_cgroup(self.manager, self.reporter)
         self.container.store.make()
         try:
             self.container.save()

@@ -15,7 +15,7 @@ from cr.kernel.namespaces import CLONE_NEWCGROUP, unshare
 from runtime import paths
 from runtime.init import console, devices, rootfs, settings
 from runtime.init.mounting import Mounter
-from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals
+from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals, seal
 from runtime.mount_options import is_bind
 
 TYPE_CHECKING = False
@@ -73,6 +73,7 @@ def main(plan: InitPlan, channel: Channel) -> None:
     prctl.set_parent_death_signal(0)
     channel.send(kind="final")
     wait_for_start(plan.fifo)
+    seal(plan.process)
     plan.run_hooks("startContainer")
     last_step(plan.process, program)
 

@@ -33,8 +33,8 @@ class CapabilitySets:
         self.ambient = masks["ambient"] & self.permitted & self.inheritable
 
 
-def become_root() -> None:
-    """In a new user namespace: be its uid and gid 0."""
+def become_root(groups_allowed: bool) -> None:
+    """In another user namespace: be its uid and gid 0, and leave our old groups where that is allowed."""
     try:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
@@ -42,12 +42,13 @@ def become_root() -> None:
         raise ContainerError(
             "the mappings of the user namespace have no id 0 in the container; map it to set the container up"
         ) from err
-    if _setgroups_allowed():
+    if groups_allowed:
         os.setgroups([])
 
 
-def _setgroups_allowed() -> bool:
-    with open("/proc/self/setgroups") as stream:
+def setgroups_allowed(pid: int | str) -> bool:
+    """Whether setgroups(2) is allowed in the user namespace of a process (user_namespaces(7))."""
+    with open(f"/proc/{pid}/setgroups") as stream:
         return stream.read().strip() == "allow"
 
 

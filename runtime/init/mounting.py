@@ -106,7 +106,7 @@ class Mounter:
         try:
             target = paths.open_plain(self.root_fd, mount["destination"])
         except OSError as err:
-            raise ContainerError("the place must be a directory without symbolic links") from err
+            raise ContainerError("it must be mounted on ordinary directory, without symbolic links") from err
         self._filesystem(mount, options, target)
 
     def _tmpfs(self, mount: Mount, options: Options) -> None:

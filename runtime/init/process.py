@@ -113,11 +113,15 @@ def become(plan: ProcessPlan) -> str:
     return find_program(args[0], plan.environment)
 
 
-def last_step(plan: ProcessPlan, program: str) -> None:
-    """Load the filter, then exec.  Raises ContainerError if exec fails."""
-    args = plan.process.get("args") or []
+def seal(plan: ProcessPlan) -> None:
+    """Load the filter of a process with no_new_privs; without it `become` has done so."""
     if plan.process.get("noNewPrivileges") and plan.seccomp is not None:
         prctl.load_seccomp_filter(*plan.seccomp)
+
+
+def last_step(plan: ProcessPlan, program: str) -> None:
+    """exec.  Raises ContainerError if it fails."""
+    args = plan.process.get("args") or []
     try:
         os.execve(program, args, plan.environment)
     except OSError as err:

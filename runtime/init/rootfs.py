@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from cr.kernel import mounts as m
@@ -53,11 +54,29 @@ def enter(root_fd: int, pivot: bool, propagation: str) -> None:
     if pivot:
         _pivot()
     else:
+        _hide_kernel_filesystems(os.readlink(f"/proc/self/fd/{root_fd}"))
         m.mount(".", "/", None, m.MS_MOVE)
         os.chroot(".")
     os.chdir("/")
     if propagation:
         m.mount(None, "/", None, PROPAGATION[propagation])
+
+
+def _hide_kernel_filesystems(root: str) -> None:
+    """Without pivot_root the host's mounts stay below us: a whole procfs among them would let a user namespace
+    inside mount one of its own, unmasked.  So each procfs and sysfs outside of the root goes, or is covered.
+    """
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        lines = [line.split(" ") for line in stream]
+    places = [_plain(f[4]) for f in lines if f[f.index("-", 6) + 1] in ("proc", "sysfs")]
+    for place in reversed([place for place in places if not _holds(root, place)]):
+        m.mount(None, place, None, m.MS_PRIVATE | m.MS_REC)
+        try:
+            m.umount2(place, m.MNT_DETACH)
+        except OSError as err:
+            if err.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            m.mount("tmpfs", place, "tmpfs")  # locked together with others by a user namespace
 
 
 def _pivot() -> None:

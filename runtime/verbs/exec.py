@@ -61,9 +61,10 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
         prctl.set_child_subreaper(True)
     with Foreground() as foreground:
         theirs, ours = _console(values["console_socket"], terminal)
-        manager = _manager(container, values["cgroup"])
-        pid, channel = execute(ExecPlan(container, plan, theirs), manager)
+        managers = _managers(container, values["cgroup"])
+        pid, channel = execute(ExecPlan(container, plan, theirs), managers)
         channel.close()
+        context.reporter.debug(f"container {container.id}: process {pid} has been started in it")
         if ours >= 0:
             from runtime.init.console import receive_master
 
@@ -96,11 +97,9 @@ def _console(path: str, terminal: bool) -> tuple[int, int]:
     return theirs, ours
 
 
-def _manager(container: Container, places: list[str]) -> Manager:
-    """The container's cgroup, or the sub-cgroup that --cgroup names, in all or in some hierarchies."""
-    manager = container.manager()
-    if not places:
-        return manager
+def _managers(container: Container, places: list[str]) -> list[Manager]:
+    """The container's cgroup, then the sub-cgroups that --cgroup names, each in all or in some hierarchies."""
     from runtime.cgroup import sub_manager
 
-    return sub_manager(manager, places)
+    manager = container.manager()
+    return [manager, *(sub_manager(manager, place) for place in places)]

@@ -61,7 +61,7 @@ def _prepare(context: Context, name: str, bundle: str, config: Config) -> Thaw:
     rootfs = check.rootfs_of(config, bundle)
     check_namespaces(config, Namespaces(config.get("linux") or {}))
     manager = cgroup.new_manager(config, name, context.systemd_cgroup, context.rootless)
-    return Thaw(Store(context.root, name), manager, bundle, rootfs, config)
+    return Thaw(Store(context.root, name), manager, bundle, rootfs, config, context.reporter)
 
 
 def _console(thaw: Thaw, config: Config, path: str, detach: bool) -> int:

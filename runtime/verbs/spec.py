@@ -30,7 +30,8 @@ VERB = Verb(
 def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     """Write it, but never over one that is there."""
     path = os.path.join(values["bundle"], "config.json")
-    config = rootless_config() if values["rootless"] else default_config()
+    pure_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    config = rootless_config(pure_v2) if values["rootless"] else default_config(pure_v2)
     try:
         with open(path, "x") as stream:
             json.dump(config, stream, indent="\t")

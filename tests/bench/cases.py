@@ -87,27 +87,31 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-def end_tree(root: int) -> None:
-    """Kill a process and its descendants, by pid, and wait until all are gone."""
-    doomed = [root]
-    for pid in doomed:
+def tree(root: int) -> list[int]:
+    """Pids of a process and its descendants."""
+    found = [root]
+    for pid in found:
         try:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        doomed += [int(word) for word in children.split()]
+        found += [int(word) for word in children.split()]
+    return found
+
+
+def end_tree(root: int) -> None:
+    """Kill a process and its descendants, by pid, and wait until all are gone."""
+    doomed = tree(root)
     for pid in doomed:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+    wait_gone(doomed)
+
+
+def wait_gone(pids: list[int]) -> None:
+    """Wait until nothing is left of these processes, not even a zombie."""
     deadline = time.monotonic() + PATIENCE
-    while any(_runs(pid) for pid in doomed) and time.monotonic() < deadline:
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.005)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tests.bench.cases import Case, end_tree
+from tests.bench.cases import Case, end_tree, tree, wait_gone
 from tests.bench.engines import Engine, frozen_seconds
 
 
@@ -35,7 +35,9 @@ def once(case: Case, engine: Engine, place: Path) -> Figures:
         images = directory / "images"
         images.mkdir()
         with case.running(directory) as pid:
+            pids = tree(pid)
             dumped = engine.dump(pid, images)
+        wait_gone(pids)
         size = sum(entry.stat().st_size for entry in images.iterdir() if entry.suffix == ".img")
         os.sync()  # what the dump left to be written must not slow the restore down
         pidfile = directory / "pid"

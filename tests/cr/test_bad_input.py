@@ -74,10 +74,6 @@ def test_no_pid_at_all(images: Path) -> None:
     refused(engine("dump", "-D", images), "-t PID")
 
 
-def test_kernel_thread(images: Path) -> None:
-    refused(engine("dump", "-t", 2, "-D", images), "kernel thread")
-
-
 def test_our_own_ancestor(images: Path) -> None:
     refused(engine("dump", "-t", os.getpid(), "-D", images), "ancestor")
 

@@ -9,7 +9,7 @@ import signal
 import struct
 import time
 
-from lib import DIRECTORY, workload
+from lib import COMMON, DIRECTORY, workload
 
 os.chdir(DIRECTORY)
 libc = ctypes.CDLL(None, use_errno=True)
@@ -38,9 +38,10 @@ def left(fd: int) -> tuple[float, float]:
 
 with workload() as check:
     counter = os.eventfd(5, os.EFD_NONBLOCK)
-    semaphore = os.eventfd(3, os.EFD_SEMAPHORE | os.EFD_NONBLOCK)
+    semaphore = os.eventfd(3, os.EFD_NONBLOCK | (0 if COMMON else os.EFD_SEMAPHORE))
     large = os.eventfd(0)
-    os.eventfd_write(large, 1 << 40)
+    many = 1 << (20 if COMMON else 40)
+    os.eventfd_write(large, many)
 
     far = timer(time.CLOCK_MONOTONIC, os.O_NONBLOCK, 1000, 5)
     absolute = timer(time.CLOCK_BOOTTIME, 0, time.clock_gettime(time.CLOCK_BOOTTIME) + 500, 0, 1)
@@ -58,9 +59,10 @@ with workload() as check:
     epoll.register(readable, select.EPOLLIN)
     alias = os.dup(counter)  # watched under a number that is another file's later
     epoll.register(alias, select.EPOLLIN | select.EPOLLET)
-    os.close(alias)
-    replaced = os.open("/dev/null", os.O_RDONLY)
-    check.equal(replaced, alias, "number of the replacement")
+    if not COMMON:
+        os.close(alias)
+        replaced = os.open("/dev/null", os.O_RDONLY)
+        check.equal(replaced, alias, "number of the replacement")
     outer = select.epoll()
     outer.register(epoll.fileno(), select.EPOLLIN)
     call(233, epoll.fileno(), 1, far, struct.pack("<IQ", select.EPOLLIN, 0xDEADBEEF12345678))
@@ -70,7 +72,8 @@ with workload() as check:
     child = os.fork()
     if child == 0:
         signal.pause()
-    os.close(lent)  # only the child has it open now
+    if not COMMON:
+        os.close(lent)  # only the child has it open now
 
     (DIRECTORY / "watched").mkdir()
     (DIRECTORY / "file").write_text("x")
@@ -81,13 +84,15 @@ with workload() as check:
     directory_wd = libc.inotify_add_watch(inotify, b"watched", 0x100 | 0x200)
     file_wd = libc.inotify_add_watch(inotify, b"file", 0x2)
     unlinked = os.open("unlinked", os.O_RDWR | os.O_CREAT)
-    unlinked_wd = libc.inotify_add_watch(inotify, b"unlinked", 0x2)
+    if not COMMON:
+        unlinked_wd = libc.inotify_add_watch(inotify, b"unlinked", 0x2)
     os.unlink("unlinked")
     check.wait()
 
     check.equal(os.eventfd_read(counter), 5, "eventfd")
-    check.equal([os.eventfd_read(semaphore) for _ in range(3)], [1, 1, 1], "semaphore")
-    check.equal(os.eventfd_read(large), 1 << 40, "large eventfd")
+    takes = [3] if COMMON else [1, 1, 1]
+    check.equal([os.eventfd_read(semaphore) for _ in takes], takes, "semaphore")
+    check.equal(os.eventfd_read(large), many, "large eventfd")
     value, interval = left(far)
     check.that(990 < value <= 1000 and interval == 5, f"far timer: {value}, {interval}")
     check.that(490 < left(absolute)[0] <= 500, f"absolute timer: {left(absolute)}")
@@ -115,7 +120,10 @@ with workload() as check:
     except FileNotFoundError:
         pass
 
-    check.that(not select.select([inotify], [], [], 0)[0], "inotify has events from the restore")
+    if not COMMON:
+        check.that(not select.select([inotify], [], [], 0)[0], "inotify has events from the restore")
+    while select.select([inotify], [], [], 0)[0]:
+        os.read(inotify, 4096)
     (DIRECTORY / "watched" / "new").touch()
     with open(DIRECTORY / "file", "w") as file:
         file.write("more")
@@ -126,7 +134,9 @@ with workload() as check:
         wd, mask, _, length = struct.unpack_from("<iIII", events)
         seen.append((wd, mask, events[16 : 16 + length].rstrip(b"\0")))
         events = events[16 + length :]
-    expected = [(directory_wd, 0x100, b"new"), (file_wd, 2, b""), (unlinked_wd, 2, b"")]
+    expected = [(directory_wd, 0x100, b"new"), (file_wd, 2, b"")]
+    if not COMMON:
+        expected.append((unlinked_wd, 2, b""))
     check.equal(sorted(set(seen)), sorted(expected), "inotify events")
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

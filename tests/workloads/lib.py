@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DIRECTORY = Path(sys.argv[1])
+COMMON = "common" in sys.argv  # leave out what criu cannot dump or restore
 
 
 class Check:

@@ -45,7 +45,7 @@ class Assembly:
         self._home: Argument = 0
 
     def build(self) -> None:
-        """Every mount at its place below the root, which is at "n" in the yard."""
+        """Every mount at its place below the root, which is in the yard."""
         hands = self.hands
         self._home = hands.look("/")
         nodes = list(walk(self.root))
@@ -64,8 +64,9 @@ class Assembly:
         if origin is not base:
             hands.close(origin)
         if node.parent is None:
-            hands.call("mkdirat", sys.AT_FDCWD, hands.text("n"), 0o700)
-            hands.attach(tree, "n")
+            place = f"n{node.ns_id}"
+            hands.call("mkdirat", sys.AT_FDCWD, hands.text(place), 0o700)
+            hands.attach(tree, place)
             return tree
         parent = self.trees[node.parent]
         target = hands.look_inside(parent, node.where, note) if node.where else parent
@@ -84,7 +85,7 @@ class Assembly:
     def _mount_last(self, source: Source) -> None:
         """A filesystem whose options name paths of the container."""
         hands, yard = self.hands, self.hands.look(".")
-        hands.call("mkdirat", sys.AT_FDCWD, hands.text(source.name), 0o700)
+        hands.call("mkdirat", sys.AT_FDCWD, hands.text(source.name), 0o700, may_fail=True, note="another one's yard")
         hands.call("fchdir", self.trees[self.root])
         hands.call("chroot", hands.text("."))
         hands.call("fchdir", yard)

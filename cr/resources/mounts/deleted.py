@@ -8,6 +8,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from cr.contract.idmaps import gids, uids
+from cr.kernel.ids import making_files_as
 from cr.model import CheckpointError
 from cr.resources.mounts.nodes import Node
 from cr.resources.mounts.workshop import Workshop
@@ -23,8 +25,10 @@ class DeletedParts:
 
     def __enter__(self) -> Self:
         nodes = [node for node in self._workshop.plan.nodes if node.entry.deleted and node.part]
-        for node in nodes:
-            self._make(node)
+        context = self._workshop.context
+        with making_files_as(uids(context).outside(0), gids(context).outside(0)):
+            for node in nodes:
+                self._make(node)
         return self
 
     def __exit__(

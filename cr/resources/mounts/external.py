@@ -73,7 +73,7 @@ def _mapping(text: str) -> tuple[str, str]:
 
 
 def _normal(path: str) -> str:
-    return os.path.normpath("/" + path.strip("/"))
+    return os.path.normpath(f"/{path.strip('/')}")
 
 
 def below(path: str, base: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cr.model import BadImages
+from cr.resources.mounts.external import AUTODETECTED
 from cr.resources.mounts.nodes import Group, Node, Source
 
 
@@ -13,8 +14,8 @@ def plan_groups(nodes: list[Node]) -> list[Group]:
         entry = node.entry
         if entry.shared_id or entry.master_id:
             node.group = planner.group(node.source, entry.shared_id, entry.master_id, set())
-            if entry.shared_id and (entry.ext_key or entry.ext_mount) and not entry.internal_sharing:
-                node.group.outside = True
+            if entry.shared_id and entry.ext_key == AUTODETECTED and not entry.internal_sharing:
+                node.group.outside = True  # it was one group with the host's mount, found under the same path again
     return planner.made
 
 

@@ -80,10 +80,10 @@ class _Planner:
                 raise CheckpointError(f"{where} was left outside as {key}: say where it is with {why}")
             path = self.options.named[key]
         for source in self.plan.sources:
-            if source.path == os.path.abspath(path) and source.device == entry.root_dev and source.root == entry.root:
+            if source.path == _host_path(path) and source.device == entry.root_dev and source.root == entry.root:
                 return source
         source = self._source(entry, "/" if entry.ext_mount else entry.root)
-        source.path, source.why = os.path.abspath(path), why
+        source.path, source.why = _host_path(path), why
         return source
 
     def _device_source(self, entry: m.mnt_entry) -> Source:
@@ -128,6 +128,11 @@ class _Planner:
         source.fsname, source.resource, source.device_file = fsname, resource, entry.source or "none"
         source.options, source.sb_flags = entry.options, entry.sb_flags
         return source
+
+
+def _host_path(path: str) -> str:
+    """External mounts are named from the host's root directory on."""
+    return os.path.normpath(os.path.join("/", path))
 
 
 def _hang(node: Node, parent: Node | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from cr.contract.filesystem import FilesystemResource, filesystem
 from cr.kernel.mountinfo import Mount
+from cr.resources.mounts.detect import Match, find_match
 from cr.resources.mounts.external import AUTODETECTED, MountOptions, below
 
 
@@ -55,6 +56,7 @@ class Survey:
     def look(self, namespaces: dict[int, list[Mount]]) -> None:
         """Decide for every mount of these namespaces."""
         kept = {ns_id: list(self._kept(mounts)) for ns_id, mounts in namespaces.items()}
+        owner = {mount.id: ns_id for ns_id, mounts in kept.items() for mount in mounts}
         first = next(iter(kept), 0)
         known: dict[int, Found] = {}
         for ns_id, mounts in kept.items():
@@ -64,12 +66,14 @@ class Survey:
                     known[mount.id] = given
         everything = [mount for mounts in kept.values() for mount in mounts]
         served = list(known.values())
-        for ns_id, mounts in kept.items():
-            self.found[ns_id] = []
-            for mount in mounts:
-                decided = known.get(mount.id) or self._decide(mount, ns_id, served, everything)
+        for mount in sorted(everything, key=lambda mount: len(mount.root)):  # others may be parts of the widest
+            if mount.id not in known:
+                decided = self._decide(mount, owner[mount.id], served, everything)
                 if decided is not None:
-                    self.found[ns_id].append(decided)
+                    known[mount.id] = decided
+                    served += [decided] if decided.kind is Kind.EXTERNAL else []
+        for ns_id, mounts in kept.items():
+            self.found[ns_id] = [known[mount.id] for mount in mounts if mount.id in known]
         self._check_sharing()
 
     def _kept(self, mounts: list[Mount]) -> Iterator[Mount]:
@@ -96,8 +100,11 @@ class Survey:
             return None
         return Found(replace(mount, source=f"dev[{name}]"), ns_id, Kind.DEVICE)
 
-    def _decide(self, mount: Mount, ns_id: int, given: list[Found], everything: list[Mount]) -> Found | None:
-        if any(other.serves(mount) for other in given):
+    def _decide(self, mount: Mount, ns_id: int, served: list[Found], everything: list[Mount]) -> Found | None:
+        match = self._match(mount, everything)
+        if match is not None and match.related and not match.problem:
+            return _external(mount, ns_id, match)
+        if any(other.serves(mount) for other in served):
             return Found(mount, ns_id, Kind.BOUND, resource=filesystem(mount.fsname))
         resource = filesystem(mount.fsname)
         whole = any(other.device == mount.device and other.whole for other in everything)
@@ -106,27 +113,13 @@ class Survey:
             return Found(mount, ns_id, Kind.MADE, resource=resource)
         if resource is None and whole and self.options.allows(mount.fsname):
             return Found(mount, ns_id, Kind.ENABLED)
-        return self._detect(mount, ns_id)
+        if match is not None and not match.problem:
+            return _external(mount, ns_id, match)
+        return self._refuse(mount, match.problem if match else "")
 
-    def _detect(self, mount: Mount, ns_id: int) -> Found | None:
-        """--external mnt[]: the same directory as the host has it, at best in the same sharing group."""
-        if not self.options.detect:
-            return self._refuse(mount)
-        same = [host for host in self.host if host.device == mount.device and below(mount.root, host.root) is not None]
-        same.sort(key=lambda host: (_related(mount, host), len(host.root)))
-        if not same:
-            return self._refuse(mount)
-        host = same[-1]
-        internal = bool(mount.shared) and mount.shared != host.shared
-        if mount.shared and not self.options.sharing:
-            return self._refuse(mount, "it is shared with the host: allow that with --enable-external-sharing")
-        if mount.master and not (self.options.masters and _related(mount, host)):
-            return self._refuse(
-                mount, "it is slave to a mount of the host's: allow that with --enable-external-masters"
-            )
-        inside = below(mount.root, host.root)
-        path = host.mountpoint.rstrip("/") + (f"/{inside}" if inside else "")
-        return Found(replace(mount, source=path or "/"), ns_id, Kind.EXTERNAL, AUTODETECTED, internal)
+    def _match(self, mount: Mount, everything: list[Mount]) -> Match | None:
+        groups = {other.shared for other in everything}
+        return find_match(mount, self.host, groups, self.options) if self.options.detect else None
 
     def _refuse(self, mount: Mount, why: str = "") -> Found | None:
         if not why:
@@ -162,8 +155,6 @@ def ancestors(mount: Mount, mounts: list[Mount]) -> list[int]:
     return found
 
 
-def _related(mount: Mount, host: Mount) -> bool:
-    """Whether a mount is in the host's sharing group, or its slave."""
-    if mount.shared and mount.shared == host.shared:
-        return True
-    return bool(mount.master) and mount.master in (host.shared, host.master)
+def _external(mount: Mount, ns_id: int, match: Match) -> Found:
+    found = replace(mount, source=match.path)
+    return Found(found, ns_id, Kind.EXTERNAL, AUTODETECTED, match.internal_sharing, filesystem(mount.fsname))

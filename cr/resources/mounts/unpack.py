@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from cr.contract.idmaps import IDENTITY, IdMap, gids, uids
 from cr.kernel import mounts as sys
+from cr.kernel.ids import making_files_as
 from cr.model import BadImages
 from cr.resources.mounts.archive import XATTR
 
@@ -26,7 +27,8 @@ _SPECIAL = {tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK, tarfil
 def unpack(image_fd: int, root_fd: int, context: RestoreContext) -> None:
     """Make everything that the archive `image_fd` holds below the directory `root_fd`."""
     try:
-        Unpacker(root_fd, uids(context), gids(context)).unpack(image_fd)
+        with making_files_as(uids(context).outside(0), gids(context).outside(0)):
+            Unpacker(root_fd, uids(context), gids(context)).unpack(image_fd)
     except (tarfile.TarError, EOFError) as error:
         raise BadImages(f"an archive of a tmpfs cannot be read: {error}") from error
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cr.kernel import mounts as sys
+from cr.kernel import proc
 from cr.kernel.mountinfo import Mount, parse_line
-from cr.kernel.namespaces import CLONE_NEWNS, setns, unshare
+from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER, owning_user_namespace, setns, unshare
 from cr.kernel.pidfd import pidfd_getfd, pidfd_open
 from cr.kernel.prctl import set_parent_death_signal
 from cr.model import CheckpointError
@@ -84,16 +85,24 @@ class _Looker:
     def __init__(self, pid: int) -> None:
         self._proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
         self._namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._join_owner()
 
     def find(self, wanted: list[Mount]) -> dict[int, int]:
         return {mount.id: self._clone(mount) for mount in wanted}
+
+    def _join_owner(self) -> None:
+        """A copy of the namespace made by another user namespace than its own would have its mounts locked."""
+        owner = owning_user_namespace(self._namespace)
+        if os.fstat(owner).st_ino != proc.namespace_inode("self", "user"):
+            setns(owner, CLONE_NEWUSER)
+        os.close(owner)
 
     def _enter(self) -> None:
         setns(self._namespace, CLONE_NEWNS)
 
     def _clone(self, mount: Mount) -> int:
         self._enter()
-        if not self._shows(mount):
+        if mount.flags & sys.MS_UNBINDABLE or not self._shows(mount):
             self._dig(mount)
         return sys.open_tree(sys.AT_FDCWD, mount.mountpoint, _CLONE)
 

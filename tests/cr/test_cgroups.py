@@ -1,0 +1,151 @@
+"""Tasks in cgroups: they come back into them, in each mode of --manage-cgroups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgroups.errors import CgroupError
+from cgroups.hierarchies import Hierarchy, layout, membership
+from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupProperty, CgroupSet, CgroupTree, Perms
+from cgroups.removal import remove_tree
+from cr.contract.cgroup_images import from_message, to_message
+from tests.cr.harness import Workload, alive
+
+LIMIT = "pids.max"
+
+
+def pids_hierarchy() -> Hierarchy:
+    found = layout().holding("pids")
+    if found is None:
+        pytest.skip("this kernel lacks the pids controller, or nobody has mounted it")
+    return found
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """A cgroup with a limit, and one below it."""
+    hierarchy = pids_hierarchy()
+    path = Path(hierarchy.directory(f"/woodfrog-test-{os.getpid()}"))
+    (path / "inner").mkdir(parents=True)
+    (path / LIMIT).write_text("17")
+    yield path
+    if path.exists():
+        remove_tree(str(path))
+
+
+def put(pid: int, path: Path) -> None:
+    (path / "cgroup.procs").write_text(str(pid))
+
+
+def where(pid: int) -> str:
+    return membership(pid)[pids_hierarchy().name]
+
+
+@pytest.mark.root
+def test_missing_cgroups_are_made_with_their_limits(tmp_path: Path, top: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top)
+        workload.dump(manage_cgroups="")
+        remove_tree(str(top))
+        pid = workload.restore(manage_cgroups="")
+        assert where(pid) == f"/{top.name}"
+        assert (top / LIMIT).read_text() == "17\n"
+        assert (top / "inner").is_dir()
+        workload.check()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("mode", "limit"), [("soft", "20"), ("full", "17"), ("props", "17"), ("none", "20")])
+def test_modes_differ_in_what_happens_to_cgroups_that_are_there(
+    tmp_path: Path, top: Path, mode: str, limit: str
+) -> None:
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top)
+        workload.dump()
+        (top / LIMIT).write_text("20")
+        pid = workload.restore(manage_cgroups=mode)
+        assert where(pid) == f"/{top.name}"
+        assert (top / LIMIT).read_text() == f"{limit}\n"
+        workload.check()
+
+
+@pytest.mark.root
+def test_ignore_leaves_the_tasks_where_the_engine_is(tmp_path: Path, top: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top)
+        workload.dump()
+        pid = workload.restore(manage_cgroups="ignore")
+        assert where(pid) == membership("self")[pids_hierarchy().name]
+        workload.check()
+
+
+@pytest.mark.root
+def test_another_root(tmp_path: Path, top: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top / "inner")
+        workload.dump()
+        pid = workload.restore(cgroup_root=[f"pids:/{top.name}/moved"])
+        assert where(pid) == f"/{top.name}/moved"
+        workload.check()
+
+
+@pytest.mark.root
+def test_a_restore_that_fails_removes_what_it_made(tmp_path: Path, top: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top)
+        workload.dump()
+        remove_tree(str(top))
+        with pytest.raises(CgroupError, match="--manage-cgroups=soft"):
+            workload.restore(manage_cgroups="none")
+
+        def refuse(event: str, pid: int, fd: int | None) -> None:
+            if event == "pre-resume":
+                assert top.is_dir()
+                raise RuntimeError("no")
+
+        with pytest.raises(RuntimeError, match="no"):
+            workload.restore(notify=refuse)
+        assert not top.exists()
+        workload.restore()
+        workload.check()
+
+
+@pytest.mark.root
+def test_a_tree_in_a_cgroup_namespace(tmp_path: Path, top: Path) -> None:
+    script = f'echo $$ > {top}/cgroup.procs && exec unshare --cgroup "$@"'
+    with Workload("plain", tmp_path, prefix=["/bin/sh", "-c", script, "sh"]) as workload:
+        put(workload.pid, top / "inner")
+        workload.dump()
+        remove_tree(str(top))
+        pid = workload.restore()
+        assert where(pid) == f"/{top.name}/inner"
+        assert Path(f"/proc/{pid}/ns/cgroup").readlink() != Path("/proc/self/ns/cgroup").readlink()
+        assert _seen_from_inside(pid) == "/inner"
+        workload.check()
+        assert not alive(pid)
+
+
+def _seen_from_inside(pid: int) -> str:
+    from cr.kernel.namespaces import inside_of
+
+    with inside_of(pid, "cgroup"):
+        return where(pid)
+
+
+def test_images_hold_what_was_saved() -> None:
+    member = CgroupMember("pids", "/a/b", 2)
+    prop = CgroupProperty("pids.max", "17", Perms(0o100644, 0, 5))
+    directory = CgroupDir("a", (CgroupDir("b"),), (prop,), Perms(0o40755, 1, 2))
+    tree = CgroupTree(
+        (CgroupSet(1, (CgroupMember("pids", "/"),)), CgroupSet(2, (member,))),
+        (CgroupController(("pids",), (directory,), True),),
+        own_set=1,
+    )
+    back = from_message(to_message(tree), 1)
+    assert back.sets == (tree.sets[1],)
+    assert back.controllers == tree.controllers
+    assert back.own_set == 1

@@ -1,0 +1,154 @@
+"""Freezing: trees that do not stand still, tasks that cannot be frozen, cgroups, and an engine that is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cr.dump.freeze import FrozenTree
+from cr.model import CheckpointError
+from tests.cr.harness import PYTHON, Workload, alive, wait_for
+
+pytestmark = pytest.mark.root
+ROOT = Path(__file__).parents[2]
+
+THREADS_THAT_PASS_ON = """
+import threading, sys
+def go(depth):
+    threading.Thread(target=go, args=(depth + 1,)).start()
+for _ in range(3):
+    threading.Thread(target=go, args=(0,)).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+FORKS = """
+import os
+print("ready", flush=True)
+while True:
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+VFORK = """
+import ctypes
+code = ctypes.CDLL(None)
+print("ready", flush=True)
+if code.vfork() == 0:
+    code.pause()
+"""
+
+
+@contextmanager
+def running(code: str) -> Iterator[int]:
+    """A program in a session of its own that has said "ready"; ended with all that it has made."""
+    process = subprocess.Popen([PYTHON, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        process.stdout.close()
+
+
+def threads(pid: int) -> list[int]:
+    return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+
+
+@pytest.mark.parametrize("code", [THREADS_THAT_PASS_ON, FORKS], ids=["threads", "processes"])
+def test_a_tree_that_never_stands_still(code: str) -> None:
+    with running(code) as pid:
+        for _ in range(30):
+            tree = FrozenTree(pid, time.monotonic() + 10)
+            tree.freeze()
+            held = {thread.tid for task in tree.tasks.values() for thread in task.threads}
+            there = {tid for task in tree.tasks.values() if not task.is_zombie for tid in threads(task.pid)}
+            assert there <= held
+            assert all(Path(f"/proc/{tid}/stat").read_text().rpartition(")")[2].split()[0] == "t" for tid in there)
+            tree.release()
+
+
+def test_a_vfork_parent_is_refused_and_goes_on() -> None:
+    with running(VFORK) as pid:
+        wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "D", "the vfork")
+        tree = FrozenTree(pid, time.monotonic() + 0.5)
+        with pytest.raises(CheckpointError, match=r"vfork\(2\)"):
+            tree.freeze()
+
+
+@contextmanager
+def freezer_group() -> Iterator[Path]:
+    base = Path("/sys/fs/cgroup/freezer")
+    if not base.is_dir():
+        pytest.skip("no freezer hierarchy of cgroup v1 here")
+    group = base / f"woodfrog-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        yield group
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), "the cgroup to be empty")
+        group.rmdir()
+
+
+@pytest.mark.parametrize("frozen_before", [False, True])
+@pytest.mark.parametrize("workload", ["threads", "attributes"])
+def test_a_cgroup_is_frozen_and_is_afterwards_what_it_was(workload: str, frozen_before: bool, tmp_path: Path) -> None:
+    with freezer_group() as group, Workload(workload, tmp_path) as work:
+        (group / "cgroup.procs").write_text(str(work.pid))
+        for child in Path(f"/proc/{work.pid}/task/{work.pid}/children").read_text().split():
+            (group / "cgroup.procs").write_text(child)
+        if frozen_before:
+            (group / "freezer.state").write_text("FROZEN")
+        work.dump(leave_running=True, freeze_cgroup=str(group), manage_cgroups="ignore")
+        state = (group / "freezer.state").read_text().strip()
+        assert state == ("FROZEN" if frozen_before else "THAWED")
+        (group / "freezer.state").write_text("THAWED")
+        work.check()
+
+
+def traced(pid: int) -> bool:
+    text = "".join(Path(f"/proc/{pid}/task/{tid}/status").read_text() for tid in threads(pid))
+    return text.count("TracerPid:\t0\n") != text.count("TracerPid:")
+
+
+def mappings(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+def kill_in_the_middle(work: Workload, delay: float) -> None:
+    """Start a dump, and kill what the user sees of the engine so many seconds after the freeze began."""
+    command = [sys.executable, "-m", "cr.cli", "dump", "-t", str(work.pid), "-D", str(work.images), "-R"]
+    engine = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(lambda: traced(work.pid) or engine.poll() is not None, "the freeze")
+    time.sleep(delay)
+    engine.kill()
+    engine.wait(10)
+
+
+@pytest.mark.parametrize("name", ["signals", "filters"])
+def test_an_engine_killed_at_any_moment_leaves_no_trace(name: str, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    with Workload(name, tmp_path) as work:
+        before = mappings(work.pid)
+        work.images.mkdir()
+        for attempt in range(25):
+            kill_in_the_middle(work, chance.random() * 0.06)
+            wait_for(lambda: not traced(work.pid), f"the tasks to be let go in attempt {attempt}")
+            assert alive(work.pid)
+            assert mappings(work.pid) == before, f"attempt {attempt}"
+        work.check()

@@ -1,0 +1,93 @@
+"""Containers with a mount namespace of their own come back with every mount at its place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cr.model import CheckpointError, Refused
+from tests.cr.harness import Workload, alive
+
+pytestmark = pytest.mark.root
+
+NEW_NAMESPACE = ["unshare", "--mount", "--propagation", "private"]
+
+
+@contextlib.contextmanager
+def container(directory: Path) -> Iterator[Workload]:
+    with Workload("container", directory, prefix=NEW_NAMESPACE) as workload:
+        yield workload
+
+
+def outside(directory: Path) -> dict[str, list[str]]:
+    return {"external": ["mnt[/usr]:USR", f"mnt[{directory}]:WORK"]}
+
+
+def inside(directory: Path) -> dict[str, object]:
+    return {"root": str(directory / "root"), "external": ["mnt[USR]:/usr", f"mnt[WORK]:{directory}"]}
+
+
+def host_mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def test_every_kind_of_mount_comes_back_more_than_once(tmp_path: Path) -> None:
+    before = host_mounts()
+    with container(tmp_path) as workload:
+        for _ in range(2):
+            workload.dump(**outside(tmp_path))
+            workload.restore(**inside(tmp_path))
+        workload.check()
+    assert host_mounts() == before
+
+
+def test_the_same_images_can_be_restored_twice(tmp_path: Path) -> None:
+    with container(tmp_path) as workload:
+        workload.dump(**outside(tmp_path))
+        workload.restore(**inside(tmp_path))
+        workload.check()
+        workload._reap()
+        workload.verdict_file.unlink()
+        workload.restore(**inside(tmp_path))
+        workload.check()
+
+
+def test_what_comes_from_outside_is_named_and_the_container_runs_on(tmp_path: Path) -> None:
+    with container(tmp_path) as workload:
+        with pytest.raises(Refused) as caught:
+            workload.dump(external=["mnt[/usr]:USR"])
+        assert f"--external mnt[{tmp_path}]:NAME" in str(caught.value)
+        assert alive(workload.pid)
+        workload.check()
+
+
+def test_external_mounts_can_be_detected(tmp_path: Path) -> None:
+    with container(tmp_path) as workload:
+        workload.dump(external=["mnt[]"])
+        workload.restore(root=str(tmp_path / "root"), external=["mnt[]"])
+        workload.check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"root": ""}, "--root"),
+        ({"external": ["mnt[USR]:/usr"]}, "was left outside as WORK"),
+        ({"external": ["mnt[USR]:/usr", "mnt[WORK]:/does/not/exist"]}, "cannot mount /does/not/exist"),
+        ({"root": "/usr/share"}, "mount "),
+    ],
+)
+def test_a_failed_restore_says_why_and_leaves_nothing(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
+    before = host_mounts()
+    with container(tmp_path) as workload:
+        workload.dump(**outside(tmp_path))
+        with pytest.raises(CheckpointError) as caught:
+            workload.restore(**{**inside(tmp_path), **changes})
+        assert sentence in str(caught.value)
+        assert host_mounts() == before
+        assert not (tmp_path / "root/run/sub").exists()
+        workload.restore(**inside(tmp_path))
+        workload.check()

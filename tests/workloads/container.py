@@ -1,0 +1,163 @@
+"""A small container of its own making: pivoted root, and mounts of every kind that is restored.
+
+Run it in a new mount namespace (unshare --mount).  /usr and the test's directory are the host's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+
+from lib import DIRECTORY, workload
+
+ROOT = DIRECTORY / "root"
+CLONE_NEWNS = 0x20000
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def make_root() -> None:
+    for name in ("proc", "dev", "usr", "etc", "run", "tmp", "old", "work/deep", "b1", "b2", "b3", "gone", "hidden"):
+        (ROOT / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (ROOT / name).symlink_to(f"usr/{name}")
+    (ROOT / "hidden/below").mkdir()
+    (ROOT / "etc/hosts").touch()
+    (ROOT / "etc/name").write_text("container\n")
+    (ROOT / str(DIRECTORY).lstrip("/")).mkdir(parents=True)
+    mount("--bind", str(ROOT), str(ROOT))
+    mount("--bind", "/usr", f"{ROOT}/usr")
+    mount("--bind", str(DIRECTORY), f"{ROOT}{DIRECTORY}")
+
+
+def mount_filesystems() -> None:
+    mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "proc")
+    mount("-t", "tmpfs", "-o", "size=8m,mode=755", "dev", "dev")
+    os.mknod("dev/null", 0o20666, os.makedev(1, 3))
+    os.chmod("dev/null", 0o666)
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"dev/{name}")
+    mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts")
+    mount("-t", "tmpfs", "-o", "nosuid,nodev,noatime", "shm", "dev/shm")
+    mount("-t", "tmpfs", "run", "run")
+    mount("-t", "tmpfs", "-o", "ro", "masked", "proc/fs")
+    mount("--bind", "dev/null", "proc/interrupts")
+    mount("--bind", "etc/name", "etc/hosts")
+
+
+def fill() -> None:
+    os.makedirs("run/sub/gone")
+    Path("run/sub/file").write_text("content")
+    os.link("run/sub/file", "run/link")
+    os.chown("run/link", 12, 34)
+    with open("run/sparse", "wb") as file:
+        file.truncate(1 << 22)
+        file.seek(1 << 20)
+        file.write(b"middle")
+    os.setxattr("run/sub", "trusted.note", b"\xff\0bytes")
+    os.utime("run/sub/file", ns=(1, 1_234_567_890_123_456_789))
+
+
+def bind() -> None:
+    """Binds, shared and slave groups, mounts that hide others, one whose source is gone."""
+    mount("--bind", "run/sub", "b1")
+    mount("--make-shared", "run")
+    mount("--bind", "run", "b2")
+    mount("--make-slave", "b2")
+    mount("--make-shared", "b2")
+    mount("-o", "bind,ro", "work/deep", "b3")
+    mount("--bind", "run/sub/gone", "gone")
+    os.rmdir("run/sub/gone")
+    mount("-t", "tmpfs", "below", "hidden/below")
+    Path("hidden/below/file").write_text("below")
+    mount("-t", "tmpfs", "-o", "noexec", "above", "hidden")
+    Path("hidden/file").write_text("above")
+    mount("--make-unbindable", "hidden")
+
+
+def pivot() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.chdir(ROOT)
+    assert libc.pivot_root(b".", b"old") == 0, os.strerror(ctypes.get_errno())
+    os.chdir("/")
+    subprocess.run(["umount", "-l", "/old"], check=True)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def view() -> list[tuple[object, ...]]:
+    """The namespace as it must come back: ids of mounts and devices are counted anew in the order of appearance."""
+    lines = [line.split(" - ") for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()]
+    points = {left.split()[0]: left.split()[4] for left, _ in lines}
+    groups: dict[str, str] = {}
+    found = []
+    for left, right in sorted(lines, key=lambda line: (line[0].split()[4], line[0].split()[3], line[1])):
+        _, parent, _, root, point, options, *tags = left.split()
+        named = [(kind, groups.setdefault(number, point)) for kind, _, number in (tag.partition(":") for tag in tags)]
+        found.append((point, root, points.get(parent), options, right, sorted(named)))
+    return found
+
+
+def content() -> object:
+    status = os.stat("/run/sub/file")
+    sparse = os.stat("/run/sparse")
+    return (
+        Path("/run/sub/file").read_text(),
+        (status.st_nlink, status.st_uid, status.st_gid, status.st_mtime_ns),
+        (sparse.st_size, sparse.st_blocks < 100),
+        os.getxattr("/run/sub", "trusted.note"),
+        Path("/hidden/file").read_text(),
+        Path("/b1/file").read_text(),
+        Path("/etc/hosts").read_text(),
+        os.stat("/dev/null").st_rdev,
+        os.listdir("/gone"),
+    )
+
+
+def child_elsewhere() -> tuple[int, int, int]:
+    """A child in a mount namespace of its own; it answers whether that is still as it was."""
+    asking, question = os.pipe()
+    answer, answering = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        ctypes.CDLL(None).unshare(CLONE_NEWNS)
+        mount("-t", "tmpfs", "-o", "size=1m", "private", "/tmp")
+        Path("/tmp/mine").write_text("mine")
+        held = open("/tmp/mine", "rb")  # noqa: SIM115 (held over the dump)
+        before = view()
+        os.write(answering, b"r")
+        os.read(asking, 1)
+        same = view() == before and Path("/tmp/mine").read_text() == "mine" and held.read() == b"mine"
+        os.write(answering, b"y" if same else b"n")
+        os._exit(0)
+    assert os.read(answer, 1) == b"r"
+    return pid, question, answer
+
+
+with workload() as check:
+    os.environ["WORKLOAD_PID"] = os.readlink("/proc/self")
+    make_root()
+    os.chdir(ROOT)
+    mount_filesystems()
+    fill()
+    bind()
+    pivot()
+    child, question, answer = child_elsewhere()
+    before, filled = view(), content()
+    check.wait()
+    check.equal(view(), before, "the mounts")
+    check.equal(content(), filled, "the files")
+    os.write(question, b"?")
+    check.equal(os.read(answer, 1), b"y", "the child's own namespace")
+    os.waitpid(child, 0)
+    check.that(not os.path.exists("/tmp/mine"), "the child's tmpfs is seen outside")
+    mount("-t", "tmpfs", "new", "/run/sub")
+    check.that(os.path.ismount("/b2/sub"), "a mount on the shared directory does not reach its slave")
+    subprocess.run(["umount", "/hidden"], check=True)
+    check.equal(Path("/hidden/below/file").read_text(), "below", "the hidden mount")
