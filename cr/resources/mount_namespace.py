@@ -9,12 +9,11 @@ from cr.contract.mounts import has_own_namespace, tables
 from cr.contract.resource import NamespaceResource
 from cr.kernel.mountinfo import mountinfo
 from cr.kernel.namespaces import CLONE_NEWNS
-from cr.resources.mounts.external import MountOptions
-from cr.resources.mounts.survey import Survey
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
     from cr.contract.restoring import RestoreContext
+    from cr.resources.mounts.machinery.survey import Survey
 
 
 class MountNamespace(NamespaceResource):
@@ -35,20 +34,21 @@ class MountNamespace(NamespaceResource):
             if not has_own_namespace(_root(task).pid):
                 yield f"{task} is in a mount namespace of its own, the root task is not: dump a container as a whole"
             return
-        survey = Survey(MountOptions.of(context.options), mountinfo("self"))
-        survey.look({0: mountinfo(task.pid)})
-        yield from survey.obstacles
+        from cr.resources.mounts.machinery import archive  # noqa: F401 (loaded before anything is frozen)
+        from cr.resources.mounts.machinery.record import look
+
+        yield from look(context, {0: mountinfo(task.pid)}).obstacles
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
-        from cr.resources.mounts.record import record
+        from cr.resources.mounts.machinery.record import record
 
         survey = context.once("mount survey", lambda: _survey(context))
         record(ns_id, task, survey, context)
 
     @classmethod
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
-        from cr.resources.mounts.restore import restore
+        from cr.resources.mounts.machinery.restore import restore
 
         restore(ns_id, context)
 
@@ -61,10 +61,9 @@ def _root(task: DumpTask) -> DumpTask:
 
 def _survey(context: DumpContext) -> Survey:
     """The one look at all namespaces, whose obstacles are those of the dump."""
-    from cr.resources.mounts.record import adapted
+    from cr.resources.mounts.machinery.record import look
 
-    survey = Survey(MountOptions.of(context.options), mountinfo("self"))
-    survey.look(adapted(tables(context), context))
+    survey = look(context, tables(context))
     for sentence in survey.obstacles:
         context.refuse(sentence)
     return survey

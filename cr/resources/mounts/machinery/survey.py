@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from cr.contract.filesystem import FilesystemResource, filesystem
 from cr.kernel.mountinfo import Mount
-from cr.resources.mounts.detect import Match, find_match
-from cr.resources.mounts.external import AUTODETECTED, MountOptions, below
+from cr.resources.mounts.machinery.detect import Match, find_match
+from cr.resources.mounts.machinery.external import AUTODETECTED, MountOptions, below
 
 
 class Kind(enum.Enum):

@@ -11,8 +11,8 @@ from typing import Self
 from cr.contract.idmaps import gids, uids
 from cr.kernel.ids import making_files_as
 from cr.model import CheckpointError
-from cr.resources.mounts.nodes import Node
-from cr.resources.mounts.workshop import Workshop
+from cr.resources.mounts.machinery.nodes import Node
+from cr.resources.mounts.machinery.workshop import Workshop
 
 
 class DeletedParts:
