@@ -259,8 +259,8 @@ def listening() -> Part:
 
 
 PARTS = (
-    child, pipe_with_data, unix_sockets, deleted_file, events, pending_signal, memory, timers, listening, waiting_thread,
-    growing_file,
+    child, pipe_with_data, unix_sockets, deleted_file, events, pending_signal, memory, timers, listening,
+    waiting_thread, growing_file,
 )  # fmt: skip
 
 with workload() as verdict:
