@@ -102,7 +102,7 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
     from netns.errors import NetnsError
 
     try:
-        found = state.dump(fd, frozenset(_moved(context.options.external)))
+        found = state.dump(fd, frozenset(_moved(context.options.external)), all_settings=False)
     except NetnsError as error:
         for sentence in str(error).splitlines():
             context.refuse(sentence)
