@@ -91,16 +91,16 @@ class OpenFile:
     family: int | None = None
     """AF_* of a socket, once somebody asked"""
 
-    @property
+    @cached_property
     def pos(self) -> int:
         return int(self.info["pos"])
 
-    @property
+    @cached_property
     def flags(self) -> int:
         """open(2) flags, with O_CLOEXEC where this descriptor has it."""
         return int(self.info["flags"], 8)
 
-    @property
+    @cached_property
     def mnt_id(self) -> int:
         return int(self.info["mnt_id"])
 

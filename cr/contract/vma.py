@@ -80,10 +80,6 @@ class VmaResource(ABC):
         return None
 
     @classmethod
-    def finish(cls, program: Program, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> None:
-        """Calls to run in the task once all is mapped and has its contents."""
-
-    @classmethod
     def attach(
         cls, room: Callable[[], Program], entries: list[m.vma_entry], task: RestoreTask, context: RestoreContext
     ) -> None:

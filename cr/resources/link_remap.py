@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 def dump_link(name: str, file: OpenFile, context: DumpContext) -> None:
     """Link the file as link_remap.ID beside its old name; taken back when the dump fails."""
     if not context.options.link_remap:
-        context.refuse(f"{file} was deleted, but has other names: use --link-remap to give it one for the restore")
+        context.refuse(needs_link(file))
         return
     remap_id = context.once(
         ("link remap", file.stat.st_dev, file.stat.st_ino, name), lambda: _link(name, file, context)
     )
     if remap_id:
         add_remap(file.id, LINKED, remap_id, context)
+
+
+def needs_link(file: OpenFile) -> str:
+    return f"{file} was deleted, but has other names: use --link-remap to give it one for the restore"
 
 
 def _link(name: str, file: OpenFile, context: DumpContext) -> int:

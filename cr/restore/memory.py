@@ -170,8 +170,6 @@ class AddressSpace:
 
     def _finish_vma(self, chain: Chain, vma: m.vma_entry, filled: bool) -> None:
         length = vma.end - vma.start
-        if vma.start not in self.kept:
-            vma_resource(vma.status).finish(chain.room(), vma, self.task, self.context)
         if filled and not vma.prot & mman.PROT_WRITE:
             chain.call("mprotect", vma.start, length, vma.prot)
         if vma.flags & mman.MAP_LOCKED:

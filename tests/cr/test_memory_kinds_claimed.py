@@ -25,7 +25,8 @@ CLAIMED = {
     ("rw-s", 5, "/var/data"): "SharedFileMapping",
     ("rw-s", 5, "/memfd:name (deleted)"): "SharedMemfdMapping",
     ("rw-p", 5, "/memfd:name (deleted)"): "PrivateMemfdMapping",
-    ("rw-s", 0, "/SYSV00000000 (deleted)"): "SysvAttachment",
+    ("rw-s", 0, "/SYSV00000000 (deleted)"): "SysvMapping",
+    ("rw-s", 5, "socket:[123]"): "PacketRing",
     ("rw-s", 5, "/[aio] (deleted)"): "AioRing",
     ("r-xp", 0, "[vdso]"): "Vdso",
     ("r--p", 0, "[vvar]"): "Vvar",
@@ -37,7 +38,6 @@ REFUSED = {
     "anon_inode:[perf_event]": "perf_event_open",
     "anon_inode:bpf-map": "BPF",
     "anon_inode:kvm-vcpu:0": "device",
-    "socket:[123]": "PACKET_MMAP",
     "/secretmem (deleted)": "memfd_secret",
     "[uprobes]": "probed",
 }

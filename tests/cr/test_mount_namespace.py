@@ -80,7 +80,9 @@ def test_external_mounts_can_be_detected(tmp_path: Path) -> None:
         ({"root": "/usr/share"}, "mount "),
     ],
 )
-def test_a_failed_restore_says_why_and_leaves_nothing(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
+def test_a_failed_restore_says_why_and_leaves_nothing(
+    tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
     before = host_mounts()
     with container(tmp_path) as workload:
         workload.dump(**outside(tmp_path))

@@ -74,7 +74,7 @@ def test_a_segment_of_the_host_is_refused(tmp_path: Path) -> None:
             task.stdout.read(1)
             import cr
 
-            with pytest.raises(Refused, match="segment .* of the host's own ipc namespace"):
+            with pytest.raises(Refused, match=r"segment .* of the host's own ipc namespace"):
                 cr.dump(task.pid, str(tmp_path / "images"))
             assert task.poll() is None
         finally:

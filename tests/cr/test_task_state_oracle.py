@@ -14,7 +14,7 @@ from tests.cr.harness import Workload, alive, wait_for
 CRIU = os.environ.get("WOODFROG_TEST_CRIU", "")
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(not CRIU, reason="WOODFROG_TEST_CRIU does not name a criu to compare with"),
+    pytest.mark.skipif(not CRIU, reason="needs WOODFROG_TEST_CRIU, a criu to compare with"),
 ]
 STATES = ["signals", "attributes", "calls", "filters"]
 """(criu does not dump the shared tables of `tree`.)"""
