@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
@@ -15,6 +14,7 @@ from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
 from cr.resources.file_locks import note_locks
 from cr.resources.unsupported import reason
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from images import messages as m
