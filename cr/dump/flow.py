@@ -15,10 +15,10 @@ from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
 from cr.dump.scout import scout
-from cr.model import CheckpointError, DumpReport, Refused
+from cr.model import DumpReport, Refused
 from cr.options import Options
 from cr.remote.critical import critical
-from cr.remote.foothold import PROGRAM_OFFSET, find_system_call
+from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
 from cr.resources import network_lock
 from images.directory import ImageDirectory
@@ -97,25 +97,14 @@ def _leave(context: DumpContext) -> None:
     for task in context.live_tasks:
         if task.foothold is None:
             continue
-        instruction = _syscall_instruction(task)
         with critical():
             try:
-                task.foothold.remove(task.leader.tracee, instruction)
-                task.leader.tracee.store()
+                task.foothold.remove(task.leader.tracee, scratch.call_site(task))
             except ProcessLookupError:
                 log.warning(f"{task} was killed while it was frozen")
+            except OSError as error:
+                log.warning(f"{error}; {task} runs on with it")
             task.foothold = None
-
-
-def _syscall_instruction(task: DumpTask) -> int:
-    """Where the task has a `syscall` instruction: in the vDSO, else in its program text."""
-    mappings = sorted(task.mappings, key=lambda mapping: mapping.path != "[vdso]")
-    for mapping in mappings:
-        if "x" in mapping.perms and "r" in mapping.perms and mapping.path != "[vsyscall]":
-            found = find_system_call(task.pid, mapping.start, mapping.end)
-            if found is not None:
-                return found
-    raise CheckpointError(f"{task} has no system call instruction in its memory to act by")
 
 
 def _dump_task(task: DumpTask, context: DumpContext) -> None:
@@ -141,15 +130,17 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
 def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
     room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
     size = (room + 0xFFF) & ~0xFFF
-    instruction = _syscall_instruction(task)
+    site = scratch.call_site(task)
     with critical():
-        task.foothold = scratch.make(task, instruction, size)
+        task.foothold = scratch.make(task, site, size)
     for thread, _, program in asked:
         if program.calls:
             with critical():
                 task.foothold.lay_way_home(thread.tracee)
-                task.foothold.run(thread.tracee, identity(thread), program)
-                thread.tracee.store()  # the next program's way home takes the place of this one's
+                try:
+                    task.foothold.run(thread.tracee, identity(thread), program)
+                finally:
+                    thread.tracee.store()  # the next program's way home takes the place of this one's
 
 
 def _write_core(thread: DumpThread, resources: list[object], context: DumpContext) -> None:

@@ -14,6 +14,7 @@ from cr.dump import files, memory, preflight
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
+from cr.remote import gadgets
 from cr.resources import file_locks
 
 
@@ -53,6 +54,7 @@ def tasks(root: int) -> Iterator[DumpTask]:
 def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: dict[str, int]) -> Iterator[str]:
     for fd in files.descriptors(task.pid):
         yield from _file_obstacles(task, fd, context)
+    gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
         yield from memory.obstacles(mapping, task)
     for resource in namespace_resources():
