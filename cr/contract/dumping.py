@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from cr.kernel import pidfd, proc
 from cr.model import DumpReport
 from cr.options import Options
-from cr.remote.foothold import Foothold, Identity
+from cr.remote.foothold import Identity
 from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
 from cr.values import dataclass, field
@@ -51,7 +51,6 @@ class DumpTask:
     stat: proc.Stat
     parent: DumpTask | None
     threads: list[DumpThread] = field(default_factory=list)
-    foothold: Foothold | None = None
     ids: dict[str, int] = field(default_factory=dict)
     """kernel object ids: vm, files, fs, sighand and namespaces, equal where shared"""
 

@@ -59,11 +59,8 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.report.freezing_time = (frozen - began) // 1000
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
-    try:
-        network_lock.lock(context)
-        _collect(context)
-    finally:
-        _leave(context)
+    network_lock.lock(context)
+    _collect(context)
     context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
 
 
@@ -92,21 +89,6 @@ def _collect(context: DumpContext) -> None:
     _commit(context, inventory_ids)
 
 
-def _leave(context: DumpContext) -> None:
-    """Take our scratch memory out of every task and put the contexts back."""
-    for task in context.live_tasks:
-        if task.foothold is None:
-            continue
-        with critical():
-            try:
-                task.foothold.remove(task.leader.tracee, scratch.call_site(task))
-            except ProcessLookupError:
-                log.warning(f"{task} was killed while it was frozen")
-            except OSError as error:
-                log.warning(f"{error}; {task} runs on with it")
-            task.foothold = None
-
-
 def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
@@ -130,15 +112,12 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
 def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
     room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
     size = (room + 0xFFF) & ~0xFFF
-    site = scratch.call_site(task)
-    with critical():
-        task.foothold = scratch.make(task, site, size)
-    for thread, _, program in asked:
-        if program.calls:
-            with critical():
-                task.foothold.lay_way_home(thread.tracee)
+    with critical(), scratch.foothold(task, size) as foothold:
+        for thread, _, program in asked:
+            if program.calls:
+                foothold.lay_way_home(thread.tracee)
                 try:
-                    task.foothold.run(thread.tracee, identity(thread), program)
+                    foothold.run(thread.tracee, identity(thread), program)
                 finally:
                     thread.tracee.store()  # the next program's way home takes the place of this one's
 

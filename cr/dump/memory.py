@@ -78,17 +78,11 @@ class AddressSpaceDump:
     def _layout(self) -> tuple[m.mm_entry, list[Span]]:
         entry = self._borders()
         private: list[Span] = []
-        scratch = {task.foothold.address for task in self.context.live_tasks if task.foothold and self._shares(task)}
         for mapping in self.task.mappings:
-            if mapping.start in scratch:
-                continue
             resource = self._describe(mapping, entry)
             if resource is not None and resource.private_pages and "dp" not in mapping.flags:
                 private.append((mapping.start, mapping.end))
         return entry, private
-
-    def _shares(self, other: DumpTask) -> bool:
-        return other.ids["vm_id"] == self.task.ids["vm_id"]
 
     def _borders(self) -> m.mm_entry:
         from images import messages as m

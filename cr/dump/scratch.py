@@ -21,6 +21,29 @@ _LIMITS = {
 }
 
 
+@contextmanager
+def foothold(task: DumpTask, size: int) -> Iterator[Foothold]:
+    """`size` bytes of scratch memory, there as long as the block lasts; use inside of `critical`.
+
+    Keep it short: whoever kills us there leaves the mapping behind.
+    """
+    site = call_site(task)
+    made = make(task, site, size)
+    try:
+        yield made
+    finally:
+        _remove(made, task, site)
+
+
+def _remove(made: Foothold, task: DumpTask, site: CallSite) -> None:
+    try:
+        made.remove(task.leader.tracee, site)
+    except ProcessLookupError:
+        log.warning(f"{task} was killed while it was frozen")
+    except OSError as error:
+        log.warning(f"{error}; {task} runs on with it")
+
+
 def call_site(task: DumpTask) -> CallSite:
     """How the main thread makes a single call; where it can be, such that the thread finds home without us."""
     code = gadgets.find(task.pid, task.mappings)

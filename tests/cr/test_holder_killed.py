@@ -107,13 +107,14 @@ def test_the_workload_runs_on_whenever_the_holder_is_killed(name: str, tmp_path:
     with Workload(name, tmp_path, arguments) as work:
         work.images.mkdir()
         pids = tree(work.pid)
+        call = Path(f"/proc/{work.pid}/syscall")
+        wait_for(lambda: call.read_text().startswith("128 "), "the workload to sit in sigwait, which changes its mask")
         before, mapped = state_of(pids), mappings(work.pid)
         at = 0
         while point := dump_and_die(work, at := at + 1):
             wait_for(lambda: not any(traced(pid) for pid in pids if alive(pid)), "the tasks to be let go")
             assert tree(work.pid) == pids, f"{name} died of a kill at point {at}, {point}"
-            wait_for(lambda: state_of(pids) == before, f"the signal masks after point {at}, {point}", 2)
+            wait_for(lambda: state_of(pids) == before, f"the signal masks after point {at}, {point}")
             lost = mapped - mappings(work.pid)
             assert not lost, f"{lost} after point {at}, {point}"
-        print(at)
         work.check()
