@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_options import restore_status
+from cr.contract.terminals import allocate, bound_masters
 from cr.kernel import terminals
 from cr.model import BadImages, CheckpointError
 from cr.resources.terminal_data import put_input, put_output
@@ -24,11 +25,12 @@ _PTMX = "/dev/ptmx"
 
 @dataclass
 class Pair:
-    """A pseudoterminal: its master, held until the end, and whether a task had it."""
+    """A pseudoterminal: its master, held until the end."""
 
     index: int
     master: int
-    exact: bool = True
+    bound: bool = False
+    """its slave is a mountpoint's device, opened by its name"""
 
 
 @dataclass
@@ -110,6 +112,8 @@ def _pseudoterminal(entry: m.tty_file_entry, info: m.tty_info_entry, known: Term
         return _own_terminal(entry, info, context)
     master_path = _PTMX if info.id + 1 not in known.infos else _master_path(info, context)
     pair = _pair(info, known, master_path)
+    if pair.bound:
+        return _open(entry, context)
     return terminals.open_slave(pair.master, entry.flags & _ACCESS | os.O_NONBLOCK)
 
 
@@ -125,8 +129,12 @@ def _pair(info: m.tty_info_entry, known: Terminals, path: str) -> Pair:
     slave_id = info.id - info.id % 2
     if slave_id not in known.pairs:
         context = known.context
-        master = context.keep(allocate(lambda: _open_master(path, context), info.pty.index))
-        known.pairs[slave_id] = Pair(info.pty.index, master)
+        there = os.major(info.dev) << 20 | os.minor(info.dev), info.pty.index
+        master = bound_masters(context).get(there, -1)
+        bound = master >= 0
+        if not bound:
+            master = context.keep(allocate(lambda: _open_master(path, context), info.pty.index))
+        known.pairs[slave_id] = Pair(info.pty.index, master, bound)
         terminals.set_int(master, terminals.TIOCSPTLCK, 0)
         _give_away(master, slave_id, known)
         context.at_end.append(lambda: _settle(slave_id, known))
@@ -138,23 +146,6 @@ def _open_master(path: str, context: RestoreContext) -> int:
         return context.open(path, os.O_RDWR | os.O_NOCTTY)
     except OSError as error:
         raise CheckpointError(f"cannot make a pseudoterminal with {path}: {error.strerror}") from error
-
-
-def allocate(open_master: Callable[[], int], index: int) -> int:
-    """A master with that number: the kernel gives the lowest free one, so lower ones are taken for the moment."""
-    spare: list[int] = []
-    try:
-        while (got := terminals.index_of(fd := open_master())) < index:
-            spare.append(fd)
-        if got != index:
-            os.close(fd)
-            raise CheckpointError(
-                f"the pseudoterminal number {index} is in use: close it, or restore into a new devpts"
-            )
-        return fd
-    finally:
-        for other in spare:
-            os.close(other)
 
 
 def _give_away(master: int, slave_id: int, known: Terminals) -> None:

@@ -89,7 +89,7 @@ class Workshop:
         if given is not None:
             self.hands.attach(given, source.name)
             return
-        flags = source.sb_flags & ~sys.MS_RDONLY
+        flags = source.sb_flags & ~sys.MS_RDONLY if source.sealed_late else source.sb_flags
         self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
 
     def _make_place(self, name: str, source: Source) -> None:
@@ -138,7 +138,7 @@ class Workshop:
     def seal(self) -> None:
         """Filesystems that were read-only as a whole become so, now that their content is there."""
         for source in self.plan.sources:
-            if source.path is None and source.sb_flags & sys.MS_RDONLY and not source.last:
+            if source.sealed_late:
                 flags = source.sb_flags | sys.MS_REMOUNT
                 self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
 
