@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import task_seeing
 from cr.kernel import proc
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 def root_path(file: OpenFile, context: DumpContext) -> str:
     """What we write before a name in a link of /proc to reach the file: the root of its mount namespace."""
-    task = file.task if file.task.pid != os.getpid() else context.root  # else it was on its way between tasks
+    task = task_seeing(file.mnt_id, context)
+    if task is None:
+        task = file.task if file.task.pid != os.getpid() else context.root  # else it was on its way between tasks
     return context.once(("path of mount namespace", task.pid), lambda: _root_path(task))
 
 

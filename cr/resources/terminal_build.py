@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_options import restore_status
-from cr.contract.terminals import allocate, bound_masters
 from cr.kernel import terminals
 from cr.model import BadImages, CheckpointError
 from cr.resources.terminal_data import put_input, put_output
@@ -25,12 +24,11 @@ _PTMX = "/dev/ptmx"
 
 @dataclass
 class Pair:
-    """A pseudoterminal: its master, held until the end."""
+    """A pseudoterminal: its master, held until the end, and whether a task had it."""
 
     index: int
     master: int
-    bound: bool = False
-    """its slave is a mountpoint's device, opened by its name"""
+    exact: bool = True
 
 
 @dataclass
@@ -47,6 +45,11 @@ class Terminals:
         if number not in self.infos:
             raise BadImages(f"tty-info.img has no terminal {number}, which tty.img refers to")
         return self.infos[number]
+
+
+def made_with_mounts(context: RestoreContext) -> dict[int, int]:
+    """Masters that were made before any descriptor, by number: their slaves are mounted somewhere (/dev/console)."""
+    return context.once(made_with_mounts, dict)
 
 
 def terminals_of(context: RestoreContext) -> Terminals:
@@ -112,8 +115,8 @@ def _pseudoterminal(entry: m.tty_file_entry, info: m.tty_info_entry, known: Term
         return _own_terminal(entry, info, context)
     master_path = _PTMX if info.id + 1 not in known.infos else _master_path(info, context)
     pair = _pair(info, known, master_path)
-    if pair.bound:
-        return _open(entry, context)
+    if info.pty.index in made_with_mounts(context):
+        return _open(entry, context)  # the master is on a mount outside of the container, a slave of it would be too
     return terminals.open_slave(pair.master, entry.flags & _ACCESS | os.O_NONBLOCK)
 
 
@@ -129,12 +132,10 @@ def _pair(info: m.tty_info_entry, known: Terminals, path: str) -> Pair:
     slave_id = info.id - info.id % 2
     if slave_id not in known.pairs:
         context = known.context
-        there = os.major(info.dev) << 20 | os.minor(info.dev), info.pty.index
-        master = bound_masters(context).get(there, -1)
-        bound = master >= 0
-        if not bound:
+        master = made_with_mounts(context).get(info.pty.index, -1)
+        if master < 0:
             master = context.keep(allocate(lambda: _open_master(path, context), info.pty.index))
-        known.pairs[slave_id] = Pair(info.pty.index, master, bound)
+        known.pairs[slave_id] = Pair(info.pty.index, master)
         terminals.set_int(master, terminals.TIOCSPTLCK, 0)
         _give_away(master, slave_id, known)
         context.at_end.append(lambda: _settle(slave_id, known))
@@ -146,6 +147,23 @@ def _open_master(path: str, context: RestoreContext) -> int:
         return context.open(path, os.O_RDWR | os.O_NOCTTY)
     except OSError as error:
         raise CheckpointError(f"cannot make a pseudoterminal with {path}: {error.strerror}") from error
+
+
+def allocate(open_master: Callable[[], int], index: int) -> int:
+    """A master with that number: the kernel gives the lowest free one, so lower ones are taken for the moment."""
+    spare: list[int] = []
+    try:
+        while (got := terminals.index_of(fd := open_master())) < index:
+            spare.append(fd)
+        if got != index:
+            os.close(fd)
+            raise CheckpointError(
+                f"the pseudoterminal number {index} is in use: close it, or restore into a new devpts"
+            )
+        return fd
+    finally:
+        for other in spare:
+            os.close(other)
 
 
 def _give_away(master: int, slave_id: int, known: Terminals) -> None:

@@ -73,9 +73,9 @@ def compose(
         {
             "log_file": "dump.log",
             "verbosity": 4,
+            "orphan_pts_master": True,
             "root": container.record["rootfs"],
             "freeze_cgroup": freezer,
-            "orphan_pts_master": True,
             "evasive_devices": True,
             **options,
             "external": external,

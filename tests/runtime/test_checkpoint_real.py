@@ -197,6 +197,7 @@ def test_a_terminal_by_console_socket(bundle: Bundle, tmp_path: Path) -> None:
             bundle.detached("restore", "-d", *words)
             master = console.master()
             conversation(master, word)
+            assert os.readlink(f"/proc/{bundle.state()['pid']}/fd/0") == "/dev/pts/0"
         os.close(master)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
-from cr.contract.terminals import allocate, bound_masters
+from cr.model import CheckpointError
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
@@ -17,12 +15,10 @@ if TYPE_CHECKING:
 
 
 class Devpts(FilesystemResource):
-    """Its terminals come back with the tasks that have them open, but for those that are bind mounted (/dev/console):
-    they must be there before the mounts."""
+    """Its terminals come back with the tasks that have them open."""
 
     names = ("devpts",)
     code = 6
-    has_content = True
 
     @classmethod
     def options(cls, mount: Mount, context: DumpContext) -> str:
@@ -31,16 +27,24 @@ class Devpts(FilesystemResource):
 
     @classmethod
     def fill(cls, device: int, fd: int, context: RestoreContext) -> None:
-        numbers = [int(number) for number in _bound(device, context)]
-        for index in sorted(set(numbers)):
-            master = allocate(lambda: os.open("ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd), index)
-            bound_masters(context)[device, index] = context.keep(master)
+        """Terminals of which a part of the filesystem is made: a runtime binds the container's to /dev/console."""
+        from cr.resources.terminal_build import allocate, made_with_mounts
+
+        for index in _bound_terminals(device, context):
+            master = allocate(lambda: _open_master(fd), index)
+            made_with_mounts(context)[index] = context.keep(master)
 
 
-def _bound(device: int, context: RestoreContext) -> Iterator[str]:
-    """The terminals of this instance that have mounts of their own."""
-    for ids in {task.ids.mnt_ns_id for task in context.tasks if task.ids is not None}:
-        if context.images.exists("mountpoints", ids):
-            for entry in context.images.read("mountpoints", ids):
-                if entry.root_dev == device and (match := re.fullmatch(r"/(\d+)", entry.root)):
-                    yield match[1]
+def _bound_terminals(device: int, context: RestoreContext) -> list[int]:
+    """Numbers of the terminals that are mounted somewhere by themselves."""
+    spaces = {task.ids.mnt_ns_id for task in context.tasks if task.ids is not None}
+    tables = [context.images.read("mountpoints", ns) for ns in spaces if context.images.exists("mountpoints", ns)]
+    roots = {entry.root[1:] for table in tables for entry in table if entry.root_dev == device}
+    return sorted(int(root) for root in roots if root.isascii() and root.isdecimal())
+
+
+def _open_master(root: int) -> int:
+    try:
+        return os.open("ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=root)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the terminal of a mount: ptmx of the devpts: {error.strerror}") from error

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
-from cr.kernel.mounts import MS_RDONLY
-from cr.resources.mounts.external import below
+from cr.resources.mounts.machinery.external import below
 
 if TYPE_CHECKING:
     from images import messages as m
@@ -45,13 +44,9 @@ class Source:
         return self.resource is not None and self.resource.last
 
     @property
-    def sealed_late(self) -> bool:
-        """Read-only as a whole, but first its content must be written.
-
-        Others are born read-only: in a user namespace sysfs cannot be changed later, its superblock is the host's.
-        """
-        filled = self.resource is not None and self.resource.has_content
-        return self.path is None and filled and bool(self.sb_flags & MS_RDONLY) and not self.last
+    def writable_first(self) -> bool:
+        """Whether it must take its old content before it may become read-only."""
+        return self.resource is not None and self.resource.has_content
 
     def inside(self, root: str) -> str | None:
         return below(root, self.root)

@@ -15,8 +15,8 @@ from cr.kernel import mounts as sys
 from cr.kernel.namespaces import CLONE_NEWNS
 from cr.model import CheckpointError
 from cr.remote.program import Argument
-from cr.resources.mounts.hands import Hands
-from cr.resources.mounts.nodes import Group, MountPlan, Source
+from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.nodes import Group, MountPlan, Source
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Workshop:
     home: Argument = 0
     """the host's root directory, as the workshop has it"""
     yard: Argument = 0
+    copies: list[int] = field(default_factory=list)
+    """ours: detached copies of the host's mounts"""
     source_fds: dict[Source, int] = field(default_factory=dict)
     """ours: the root of each source"""
 
@@ -61,6 +63,7 @@ class Workshop:
         for group in self.plan.groups:
             if group.outside and group.source.path is not None:
                 copies[group] = self.context.keep(_copy(group.source))
+        self.copies += copies.values()
         return copies
 
     def _give(self, copies: dict[Source | Group, int]) -> dict[Source | Group, Argument]:
@@ -89,7 +92,7 @@ class Workshop:
         if given is not None:
             self.hands.attach(given, source.name)
             return
-        flags = source.sb_flags & ~sys.MS_RDONLY if source.sealed_late else source.sb_flags
+        flags = source.sb_flags & ~sys.MS_RDONLY if source.writable_first else source.sb_flags
         self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
 
     def _make_place(self, name: str, source: Source) -> None:
@@ -138,7 +141,7 @@ class Workshop:
     def seal(self) -> None:
         """Filesystems that were read-only as a whole become so, now that their content is there."""
         for source in self.plan.sources:
-            if source.sealed_late:
+            if source.writable_first and source.sb_flags & sys.MS_RDONLY:
                 flags = source.sb_flags | sys.MS_REMOUNT
                 self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
 
