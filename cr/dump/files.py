@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -27,6 +28,19 @@ def open_file(task: DumpTask, fd: int) -> OpenFile:
     path = f"/proc/{task.pid}/fd/{fd}"
     text = proc.fdinfo(task.pid, fd)
     return OpenFile(task, fd, os.readlink(path), os.stat(path), parse_fdinfo(text), text)
+
+
+def closes_on_exec(file: OpenFile) -> bool:
+    """FD_CLOEXEC of a descriptor.
+
+    fdinfo says so of every descriptor of a terminal that was opened by TIOCGPTPEER with O_CLOEXEC, which that ioctl
+    keeps in the flags of the open file (other runtimes open a container's terminal like that).  Then stdio is meant
+    to stay open, what is above it is what it was opened as.
+    """
+    if not file.flags & O_CLOEXEC:
+        return False
+    ambiguous = file.fd <= 2 and fcntl.fcntl(file.local, fcntl.F_GETFL) & O_CLOEXEC
+    return not ambiguous
 
 
 def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
@@ -172,10 +186,10 @@ class FileTable:
             self._holders.setdefault((file.stat.st_dev, file.stat.st_ino), []).append((task, fd, file_id))
             if "lock" in file.info:
                 note_locks(file, self.context)
+            cloexec = int(closes_on_exec(file))
             file.close()
             if file_id in self.entries:
                 resource = self.entries[file_id][0]
-                cloexec = 1 if file.flags & O_CLOEXEC else 0
                 slots.append(m.fdinfo_entry(id=file_id, flags=cloexec, type=m.fd_types.Name(resource.type), fd=fd))
         self.context.images.write("fdinfo", task.ids["files_id"], entries=slots)
 
