@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
-FAN_CLOEXEC = 0x1
 FAN_MARK_ADD, FAN_MARK_MOUNT, FAN_MARK_IGNORED_MASK = 0x1, 0x10, 0x20
 INODE, MOUNT = 1, 2
 """mark_type"""
@@ -61,7 +60,8 @@ class Fanotify(FdResource):
 
     @classmethod
     def make(cls, entry: m.fanotify_file_entry, context: RestoreContext) -> int:
-        fd = fanotify_init(entry.faflags | FAN_CLOEXEC, entry.evflags)
+        fd = fanotify_init(entry.faflags, entry.evflags)
+        os.set_inheritable(fd, False)
         context.at_end.append(lambda: _mark_all(fd, entry, context))
         return finish(fd, entry, context)
 

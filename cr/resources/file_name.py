@@ -60,10 +60,12 @@ def leads_to(name: str, file: OpenFile, context: DumpContext) -> bool:
     return (found.st_dev, found.st_ino) == (file.stat.st_dev, file.stat.st_ino)
 
 
-def parent_directory(name: str, file: OpenFile, context: DumpContext) -> int:
-    """A descriptor of the directory that `name` is in; the caller closes it."""
-    directory = os.path.dirname(name).lstrip("/") or "."
-    return os.open(directory, _DIRECTORY, dir_fd=tree_root(file, context))
+def existing_directory(path: str, file: OpenFile, context: DumpContext) -> int:
+    """A descriptor of a directory of the file's mount namespace, which the caller closes; -1 where there is none."""
+    try:
+        return os.open(path.lstrip("/") or ".", _DIRECTORY, dir_fd=tree_root(file, context))
+    except FileNotFoundError:
+        return -1
 
 
 def leads_to_inode(name: str, inode: int, root: int) -> bool:
