@@ -39,7 +39,7 @@ def find_path(entry: m.fh_entry, device: int, inode: int, file: OpenFile, contex
     candidates = [mount for mount in mountinfo(file.task.pid) if mount.device == device]
     candidates.sort(key=lambda mount: (mount.root != "/", len(mount.mountpoint)))
     root = tree_root(file, context)
-    fd = _open_by_handle(entry, candidates, root)
+    fd = None if context.options.force_irmap else _open_by_handle(entry, candidates, root)
     if fd is not None:
         try:
             path = os.readlink(f"/proc/self/fd/{fd}").removesuffix(DELETED)
@@ -49,7 +49,8 @@ def find_path(entry: m.fh_entry, device: int, inode: int, file: OpenFile, contex
                 return None
         finally:
             os.close(fd)
-    found = (path for mount in candidates[:1] for path in _scan(mount.mountpoint, inode, root))
+    tops = [*context.options.irmap_scan_path, *(mount.mountpoint for mount in candidates[:1])]
+    found = (path for top in tops for path in _scan(top, inode, root))
     return next((path for path in found if leads_to_inode(path, inode, root)), None)
 
 
