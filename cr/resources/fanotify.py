@@ -82,11 +82,8 @@ def _describe(fields: dict[str, str], file: OpenFile, entry: m.fanotify_file_ent
         return
     mark.ie.i_ino = int(fields["ino"], 16)
     mark.ie.f_handle.CopyFrom(handle_entry(fields))
-    path = find_path(mark.ie.f_handle, mark.s_dev, mark.ie.i_ino, file, context)
-    if path is None:
+    if not find_path(mark.ie.f_handle, mark.s_dev, mark.ie.i_ino, file, context):
         note_lost(file, mark.s_dev, mark.ie.i_ino, context)
-    else:
-        mark.ie.f_handle.path = path
 
 
 def _describe_mount(mnt_id: int, mark: m.fanotify_mark_entry, file: OpenFile, context: DumpContext) -> None:

@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import namespaces, tables
 from cr.kernel import proc
 
 if TYPE_CHECKING:
@@ -17,8 +18,20 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 def root_path(file: OpenFile, context: DumpContext) -> str:
     """What we write before a name in a link of /proc to reach the file: the root of its mount namespace."""
-    task = file.task if file.task.pid != os.getpid() else context.root  # else it was on its way between tasks
+    task = context.once("tasks that see a mount", lambda: _seers(context)).get(file.mnt_id)
+    if task is None:
+        task = file.task if file.task.pid != os.getpid() else context.root  # it was on its way between tasks
+    return _path_of(task, context)
+
+
+def _path_of(task: DumpTask, context: DumpContext) -> str:
     return context.once(("path of mount namespace", task.pid), lambda: _root_path(task))
+
+
+def _seers(context: DumpContext) -> dict[int, DumpTask]:
+    """Mount id -> a task in whose mount namespace it is: files are opened across namespaces."""
+    found = namespaces(context)
+    return {mount.id: found[ns_id] for ns_id, table in tables(context).items() for mount in table}
 
 
 def _root_path(task: DumpTask) -> str:
@@ -41,8 +54,15 @@ def _identity(path: str) -> tuple[int, int, str]:
 
 def tree_root(file: OpenFile, context: DumpContext) -> int:
     """A descriptor of that root, open until the dump is over."""
-    path = root_path(file, context) or "/"
+    return _open_root(root_path(file, context) or "/", context)
 
+
+def task_root(task: DumpTask, context: DumpContext) -> int:
+    """The same for the mount namespace of a task."""
+    return _open_root(_path_of(task, context) or "/", context)
+
+
+def _open_root(path: str, context: DumpContext) -> int:
     def open_root() -> int:
         fd = os.open(path, _DIRECTORY)
         context.at_end.append(partial(os.close, fd))
