@@ -43,6 +43,16 @@ def _kcmp_epoll() -> None:
         raise OSError(errno.ENOSYS, "kcmp does not find the files that epoll watches")
 
 
+def _timerfd() -> None:
+    from cr.kernel.events import timerfd_create, timerfd_set_ticks
+
+    fd = timerfd_create(1, 0)
+    try:
+        timerfd_set_ticks(fd, 1)
+    finally:
+        os.close(fd)
+
+
 def _fdinfo_lock() -> None:
     import fcntl
 
@@ -198,6 +208,7 @@ OPTIONAL: dict[str, Probe] = {
     "newifindex": _newifindex,
     "kcmp_epoll": _kcmp_epoll,
     "fdinfo_lock": _fdinfo_lock,
+    "timerfd": _timerfd,
     "userns": _namespace("user"),
     "mnt_id": _mnt_id,
     "move_mount_set_group": _move_mount_set_group,
