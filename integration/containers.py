@@ -95,11 +95,13 @@ class Container:
 
     def __exit__(self, *error: object) -> None:
         """The container, its cgroup and its mounts go; what cannot go is a failure."""
-        if self._state().exists():
-            self.verb("delete", "--force", self.name)
-        for bundle in self.bundles:
-            run("umount", str(bundle / "rootfs"))
-        run("umount", str(self.place))
+        try:
+            if self._state().exists():
+                self.verb("delete", "--force", self.name)
+        finally:
+            for bundle in self.bundles:
+                run("umount", str(bundle / "rootfs"))
+            run("umount", str(self.place))
         left = [path for pattern in ("", "*/") for path in Path("/sys/fs/cgroup").glob(pattern + self.name)]
         assert not left, f"cgroups are left behind: {left}"
 

@@ -12,6 +12,7 @@ EXPECTED_SKIPS = ("needs WOODFROG_TEST_", "this kernel lacks ")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="a skip that is not expected fails the run")
+    parser.addoption("--rounds", type=int, default=10, help="how often test_mixed.py freezes and thaws")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -135,6 +135,9 @@ class FileRegistry(Protocol):
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """Add a file that no task holds."""
 
+    def move_to_end(self, file_id: int) -> None:
+        """Let the record of a file come last in files.img."""
+
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` once all descriptor tables are known; it may add files."""
 

@@ -144,11 +144,18 @@ def subclasses(base: type[Any]) -> Iterable[type[Any]]:
         yield from subclasses(cls)
 
 
+def _import_all(name: str, *, packages: bool) -> None:
+    """Every module of a package, and of the packages right below it; what is deeper is theirs to import."""
+    for module in pkgutil.iter_modules(importlib.import_module(name).__path__, f"{name}."):
+        if not module.ispkg:
+            importlib.import_module(module.name)
+        elif packages:
+            _import_all(module.name, packages=False)
+
+
 @cache
 def discover() -> None:
-    package = importlib.import_module("cr.resources")
-    for module in pkgutil.walk_packages(package.__path__, "cr.resources."):
-        importlib.import_module(module.name)
+    _import_all("cr.resources", packages=True)
 
 
 @cache

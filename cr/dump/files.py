@@ -123,6 +123,10 @@ class FileTable:
         """A file that exists in the images only."""
         self.entries[record.id] = (resource, record)
 
+    def move_to_end(self, file_id: int) -> None:
+        """Its record comes last in files.img."""
+        self.entries[file_id] = self.entries.pop(file_id)
+
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` when all descriptor tables are known: it may add more files."""
         self._later.append(action)

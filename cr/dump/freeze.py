@@ -168,7 +168,7 @@ class FrozenTree:
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
         """Until no thread is new.  All are told to stop before any is waited for."""
         leader_ended = False
-        while fresh := _listed(task, leader_ended) - {thread.tid for thread in task.threads}:
+        while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads}:
             held = [
                 thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := _seize(task, tid))
             ]
@@ -177,6 +177,7 @@ class FrozenTree:
             if settle:
                 self._settle(task, held)
             self._check_deadline()
+        task.threads.sort(key=lambda thread: thread.tid != task.pid)
         if settle:
             self._look_again(task)
 
@@ -184,7 +185,7 @@ class FrozenTree:
         for task in list(self.tasks.values()):
             if not task.is_zombie:
                 self._settle(task, task.threads)
-                self._look_again(task)
+                self._seize_threads(task, settle=True)  # those that were stopped
 
     def _settle(self, task: DumpTask, threads: list[DumpThread]) -> None:
         for thread in list(threads):
@@ -215,9 +216,22 @@ class FrozenTree:
             lead_out(thread)
 
 
-def _listed(task: DumpTask, leader_ended: bool) -> set[int]:
-    """Threads that /proc shows; a main thread that has exited stays there until all others have."""
-    return set(proc.threads(task.pid)) - ({task.pid} if leader_ended else set())
+def _listed(task: DumpTask, leader_ended: bool, stopped: bool) -> set[int]:
+    """Threads that /proc shows; a main thread that has exited stays there until all others have.
+
+    In a frozen cgroup those that SIGSTOP holds are left out: ptrace(PTRACE_SEIZE) wakes such a thread and waits until
+    it stands in a trap, but cgroup v1's freezer (v6.18, kernel/freezer.c) keeps it from getting there.
+    """
+    threads = set(proc.threads(task.pid)) - ({task.pid} if leader_ended else set())
+    return threads if stopped else {tid for tid in threads if not _is_held_by_stop(tid)}
+
+
+def _is_held_by_stop(tid: int) -> bool:
+    """By where it waits: its state says only that it is frozen."""
+    try:
+        return proc.read_text(tid, "wchan") == "do_signal_stop"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _seize(task: DumpTask, tid: int) -> DumpThread | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import struct
+
+from cr.kernel.libc import syscall
 
 CLONE_VM = 0x00000100
 CLONE_FS = 0x00000200
@@ -35,3 +38,8 @@ THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD 
 def clone_args(flags: int, *, exit_signal: int, stack: int = 0, set_tid: int = 0, set_tid_size: int = 0) -> bytes:
     """struct clone_args (88 bytes, version 2); `set_tid` is the address of an array of pids, innermost first."""
     return struct.pack("<11Q", flags, 0, 0, 0, exit_signal, stack, 4096 if stack else 0, 0, set_tid, set_tid_size, 0)
+
+
+def fork_sibling() -> int:
+    """fork(2), but the new process is a child of our parent; its pid, or 0 in the new process."""
+    return syscall("clone", 56, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)

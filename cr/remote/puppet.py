@@ -10,6 +10,7 @@ import signal
 import struct
 
 from cr.kernel import ptrace
+from cr.kernel.clone import fork_sibling
 from cr.remote.machine import IDLE, IDLE_SYSCALL_OFFSET
 from cr.remote.tracee import Tracee
 
@@ -30,28 +31,44 @@ def elf() -> bytes:
     return header + segment + IDLE
 
 
-def spawn_seed(control: int, *, options: int = OPTIONS) -> Tracee:
+def spawn_seed(control: int, *, options: int = OPTIONS, sibling: bool = False) -> Tracee:
     """Start the seed, a child of ours, seized and standing still; it has `control` as descriptor 0 only.
 
-    With O_EXITKILL in `options` no puppet outlives us.
+    With O_EXITKILL in `options` no puppet outlives us.  A `sibling` is a child of our parent instead, which
+    will have to reap it.
     """
     memory = os.memfd_create("woodfrog-seed", os.MFD_CLOEXEC)
     try:
         os.write(memory, elf())
-        actions = [(os.POSIX_SPAWN_DUP2, control, 0), (os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)]
-        pid = os.posix_spawn(
-            f"/proc/self/fd/{memory}",
-            ["woodfrog-seed"],
-            {},
-            file_actions=actions,
-            setsigdef=signal.valid_signals(),
-        )
+        program = f"/proc/self/fd/{memory}"
+        pid = _spawn_sibling(program, control) if sibling else _spawn(program, control)
     finally:
         os.close(memory)
     tracee = Tracee.seize(pid, options)
     tracee.interrupt()
     tracee.settle()
     return tracee
+
+
+def _spawn(program: str, control: int) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, control, 0), (os.POSIX_SPAWN_CLOSE, 1), (os.POSIX_SPAWN_CLOSE, 2)]
+    return os.posix_spawn(program, ["woodfrog-seed"], {}, file_actions=actions, setsigdef=signal.valid_signals())
+
+
+def _spawn_sibling(program: str, control: int) -> int:
+    """fork(2) with CLONE_PARENT, exec; comes back when the exec is done."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    pid = fork_sibling()
+    if pid == 0:
+        try:
+            os.dup2(control, 0)
+            os.execve(program, ["woodfrog-seed"], {})
+        finally:
+            os._exit(127)
+    os.close(writing)
+    os.read(reading, 1)  # its end of the pipe is closed by the exec
+    os.close(reading)
+    return pid
 
 
 def adopt(tid: int) -> Tracee:

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cr.contract.mounts import namespaces, tables
+from cr.contract.mounts import task_seeing
 from cr.kernel import proc
 
 if TYPE_CHECKING:
@@ -18,20 +18,14 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 def root_path(file: OpenFile, context: DumpContext) -> str:
     """What we write before a name in a link of /proc to reach the file: the root of its mount namespace."""
-    task = context.once("tasks that see a mount", lambda: _seers(context)).get(file.mnt_id)
+    task = task_seeing(file.mnt_id, context)
     if task is None:
-        task = file.task if file.task.pid != os.getpid() else context.root  # it was on its way between tasks
+        task = file.task if file.task.pid != os.getpid() else context.root  # else it was on its way between tasks
     return _path_of(task, context)
 
 
 def _path_of(task: DumpTask, context: DumpContext) -> str:
     return context.once(("path of mount namespace", task.pid), lambda: _root_path(task))
-
-
-def _seers(context: DumpContext) -> dict[int, DumpTask]:
-    """Mount id -> a task in whose mount namespace it is: files are opened across namespaces."""
-    found = namespaces(context)
-    return {mount.id: found[ns_id] for ns_id, table in tables(context).items() for mount in table}
 
 
 def _root_path(task: DumpTask) -> str:

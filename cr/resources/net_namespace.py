@@ -34,6 +34,7 @@ RAW = {
 FILTERS = {"iptables": "iptables", "ip6tables": "ip6tables", "nftables": "nftables"}
 ALWAYS = frozenset({"ifaddr", "route", "route6", "rule", "iptables", "ip6tables", "nftables"})
 """Images that are written even if there is nothing in them."""
+IFLA_NEW_IFINDEX = 49
 _NETDEV = re.compile(r"netdev\[([^\]]+)\]:(.+)")
 
 
@@ -107,7 +108,8 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     saved = _read_state(ns_id, context)
     externals = _externals(context)
     for inner, outer in _moved(context.options.external).items():
-        _move_in(fd, inner, outer)
+        numbers = [link.index for link in saved.links if link.name == inner]
+        _move_in(fd, inner, outer, numbers[0] if numbers else 0)
     restored = state.restore(saved, fd, externals)
     if restored.outside:
         context.undo.append(partial(remove_outside, restored.outside))
@@ -163,13 +165,14 @@ def _moved(external: list[str]) -> dict[str, str]:
     return {match[1]: match[2] for text in external if (match := _NETDEV.fullmatch(text))}
 
 
-def _move_in(fd: int, inner: str, outer: str) -> None:
+def _move_in(fd: int, inner: str, outer: str, number: int) -> None:
     from netns import rtnl
     from netns.wire import Socket, text
 
     with Socket() as sock:
         index = rtnl.index_of(sock, outer, "namespace outside")
         attrs = rtnl.u32(rtnl.IFLA_NET_NS_FD, fd) + text(rtnl.IFLA_IFNAME, inner)
+        attrs += rtnl.u32(IFLA_NEW_IFINDEX, number) if number else b""
         rtnl.change_link(sock, index, f"move network link {outer} into the tree's namespace as {inner}", attrs)
 
 

@@ -65,7 +65,7 @@ class PosixTimers(ProcessResource):
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
         inside = {other.tid: other.ns_tid for other in thread.task.threads}
-        for line, buffer, overrun in self._found:
+        for line, buffer, overrun in reversed(self._found):  # /proc shows the newest first
             isec, insec, vsec, vnsec = _ITIMERSPEC.unpack(buffer.bytes)
             entry = core.tc.timers.posix.add(
                 it_id=line.id, clock_id=line.clock & 0xFFFFFFFF, si_signo=line.signo, it_sigev_notify=line.notify,
@@ -89,8 +89,7 @@ class TimersOfThread(ThreadResource):
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
-        posix = thread.task.core.tc.timers.posix  # newest first, as /proc shows them
-        timers = [entry for entry in reversed(posix) if _maker(entry, thread.task) == thread.vtid]
+        timers = [entry for entry in thread.task.core.tc.timers.posix if _maker(entry, thread.task) == thread.vtid]
         if not timers:
             return
         if controls.timer_ids_can_be_chosen():

@@ -8,6 +8,7 @@ from cr.contract.resource import ProcessResource, Stage, ThreadResource
 from cr.kernel import proc
 from cr.kernel.futex import get_robust_list
 from cr.model import TASK_ALIVE, TASK_STOPPED
+from cr.resources.own_settings import restored_entry
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from images import messages as m
 
 PR_SET_NAME = 15
-DEFAULT_PERSONALITY = 0
 
 
 class ProcessBasics(ProcessResource):
@@ -52,10 +52,16 @@ class ThreadBasics(ThreadResource):
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         entry = thread.core.thread_core
-        if thread.task.core.tc.personality != DEFAULT_PERSONALITY:
-            program.call("personality", thread.task.core.tc.personality, note="threads have each their own copy")
+        if personality := _personality(thread, context):
+            program.call("personality", personality, note="threads have each their own copy")
         program.call("prctl", PR_SET_NAME, program.cstr(entry.comm or thread.task.core.tc.comm), 0, 0, 0)
         if entry.futex_rla:
             program.call("set_robust_list", entry.futex_rla, entry.futex_rla_len)
         mask = entry.blk_sigset if entry.HasField("blk_sigset") else thread.task.core.tc.blk_sigset
         thread.puppet.sigmask = mask
+
+
+def _personality(thread: RestoreThread, context: RestoreContext) -> int:
+    """The process's; criu reads the hexadecimal digits of /proc/PID/personality as decimal ones."""
+    value = int(thread.task.core.tc.personality)
+    return value if restored_entry(thread.task.leader, context) is not None else int(str(value), 16)

@@ -47,6 +47,11 @@ class Terminals:
         return self.infos[number]
 
 
+def made_with_mounts(context: RestoreContext) -> dict[int, int]:
+    """Masters that were made before any descriptor, by number: their slaves are mounted somewhere (/dev/console)."""
+    return context.once(made_with_mounts, dict)
+
+
 def terminals_of(context: RestoreContext) -> Terminals:
     def read() -> Terminals:
         infos = context.images.read("tty-info") if context.images.exists("tty-info") else []
@@ -125,7 +130,9 @@ def _pair(info: m.tty_info_entry, known: Terminals, path: str) -> Pair:
     slave_id = info.id - info.id % 2
     if slave_id not in known.pairs:
         context = known.context
-        master = context.keep(allocate(lambda: _open_master(path, context), info.pty.index))
+        master = made_with_mounts(context).get(info.pty.index, -1)
+        if master < 0:
+            master = context.keep(allocate(lambda: _open_master(path, context), info.pty.index))
         known.pairs[slave_id] = Pair(info.pty.index, master)
         terminals.set_int(master, terminals.TIOCSPTLCK, 0)
         _give_away(master, slave_id, known)

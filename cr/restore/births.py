@@ -43,7 +43,7 @@ class PidTaken(CheckpointError):
 
 def sow(context: RestoreContext, channel: Channel) -> Tracee:
     """The seed, from which the root puppet is born; all scratch memory is a copy of its own."""
-    seed = spawn_seed(channel.theirs.fileno())
+    seed = spawn_seed(channel.theirs.fileno(), sibling=context.options.restore_sibling)
     try:
         address = scratch_address(context)
         context.foothold = Foothold.make(seed, SEED_INSTRUCTION, address=address, size=SCRATCH_SIZE)

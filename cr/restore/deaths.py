@@ -8,6 +8,7 @@ import time
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import proc, ptrace
+from cr.kernel.controls import PR_SET_NAME
 from cr.model import CheckpointError
 from cr.remote.program import Program
 from cr.remote.tracee import WALL
@@ -23,6 +24,7 @@ _PATIENCE = 5.0
 def die(task: RestoreTask, context: RestoreContext) -> None:
     """End a puppet with the wait status of its image; its parent finds a zombie."""
     status = task.core.tc.exit_code
+    _take_name(task, context)
     if os.WIFSIGNALED(status):
         _die_of(task, os.WTERMSIG(status), context)
         return
@@ -31,6 +33,13 @@ def die(task: RestoreTask, context: RestoreContext) -> None:
     puppet = task.puppet
     context.foothold.start(puppet, task.leader.identity, program)
     _bury(puppet.tid)
+
+
+def _take_name(task: RestoreTask, context: RestoreContext) -> None:
+    """A zombie is listed by its name."""
+    program = Program()
+    program.call("prctl", PR_SET_NAME, program.cstr(task.core.tc.comm), 0, 0, 0)
+    context.run(task.leader, program)
 
 
 def _die_of(task: RestoreTask, signo: int, context: RestoreContext) -> None:

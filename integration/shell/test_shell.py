@@ -28,8 +28,8 @@ def shell(tmp_path: Path) -> Iterator[tuple[Container, Terminal]]:
 
 
 def cycle(container: Container, terminal: Terminal, number: int) -> None:
-    container.checkpoint("--shell-job")
-    container.restore("--shell-job", fresh=number == 2, console=str(terminal.path))
+    container.checkpoint()
+    container.restore(fresh=number == 2, console=str(terminal.path))
     terminal.take()
 
 

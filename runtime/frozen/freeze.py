@@ -73,6 +73,7 @@ def compose(
         {
             "log_file": "dump.log",
             "verbosity": 4,
+            "orphan_pts_master": True,
             "root": container.record["rootfs"],
             "freeze_cgroup": freezer,
             **options,

@@ -146,6 +146,7 @@ def compose(
         "log_file": "restore.log",
         "verbosity": 4,
         "restore_detached": True,
+        "orphan_pts_master": True,
         "evasive_devices": True,
         "external": binds.restore_externals(config, cgroups),
         **{name: value for name, value in places.items() if value},

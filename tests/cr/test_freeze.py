@@ -121,6 +121,17 @@ def test_a_cgroup_is_frozen_and_is_afterwards_what_it_was(workload: str, frozen_
         work.check()
 
 
+def test_a_stopped_task_in_a_frozen_cgroup(tmp_path: Path) -> None:
+    with freezer_group() as group, Workload("threads", tmp_path) as work:
+        (group / "cgroup.procs").write_text(str(work.pid))
+        os.kill(work.pid, signal.SIGSTOP)
+        wait_for(lambda: Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the stop")
+        work.dump(leave_running=True, freeze_cgroup=str(group), manage_cgroups="ignore")
+        assert Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        os.kill(work.pid, signal.SIGCONT)
+        work.check()
+
+
 def traced(pid: int) -> bool:
     text = "".join(Path(f"/proc/{pid}/task/{tid}/status").read_text() for tid in threads(pid))
     return text.count("TracerPid:\t0\n") != text.count("TracerPid:")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cr.harness import Workload
+from tests.cr.harness import Workload, alive
 
 pytestmark = pytest.mark.root
 STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree"]
@@ -31,3 +34,47 @@ def test_state_survives_two_rounds(name: str, tmp_path: Path) -> None:
         workload.dump()
         workload.restore()
         workload.cycle()
+
+
+NEW_PID_NAMESPACE = ["unshare", "--pid", "--fork"]
+QUIETLY = ["sh", "-c", 'exec setsid "$@" >/dev/null 2>&1', "sh"]
+ALONE = "for m in $(cut -d' ' -f5 /proc/self/mountinfo | grep -E '^(/var)?/tmp/' | tac); do umount -l $m; done; "
+"""Other tests mount and unmount things below /tmp meanwhile; this namespace is to have none of them."""
+
+
+def inner_root(workload: Workload) -> int:
+    """The process whose parent is unshare(1): the first one of its pid namespace."""
+    assert workload.process is not None
+    outer = workload.process.pid
+    return int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
+
+
+@pytest.mark.parametrize("name", ["signals", "filters", "tree"])
+def test_state_in_a_container(name: str, tmp_path: Path) -> None:
+    prefix = [*NEW_PID_NAMESPACE, "--mount", "--ipc", "--uts", "--mount-proc", "sh", "-c", ALONE + QUIETLY[2], "sh"]
+    with Workload(name, tmp_path, prefix=prefix) as workload:
+        workload.pid = inner_root(workload)
+        workload.dump(root="/")
+        workload.restore(root="/")
+        workload.check()
+
+
+@pytest.mark.parametrize(("name", "more"), [("attributes", ["--user", "--map-root-user"]), ("credentials", [])])
+def test_state_in_a_user_and_a_pid_namespace(name: str, more: list[str], tmp_path: Path) -> None:
+    with Workload(name, tmp_path, prefix=[*NEW_PID_NAMESPACE, *more, *QUIETLY]) as workload:
+        workload.pid = inner_root(workload)
+        workload.dump()
+        workload.restore()
+        workload.check()
+
+
+def test_the_root_can_be_a_sibling_of_the_engine(tmp_path: Path) -> None:
+    with Workload("tree", tmp_path) as workload:
+        workload.dump()
+        command = [sys.executable, "-m", "cr.cli", "restore", "-D", str(workload.images), "-d", "--restore-sibling"]
+        subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=60)
+        workload.restored = workload.pid
+        assert alive(workload.pid)
+        parent = Path(f"/proc/{workload.pid}/stat").read_text().rpartition(")")[2].split()[1]
+        assert parent == str(os.getpid())
+        workload.check()

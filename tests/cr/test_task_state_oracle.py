@@ -16,8 +16,11 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not CRIU, reason="needs WOODFROG_TEST_CRIU, a criu to compare with"),
 ]
-STATES = ["signals", "attributes", "calls", "filters"]
-"""(criu does not dump the shared tables of `tree`.)"""
+STATES = ["signals", "attributes", "filters"]
+UNKNOWN_TO_CRIU = ["affinity", "timer slack", "I/O priority", "coredump filter"]
+"""The images of criu have no place for these."""
+IGNORED_BY_CRIU = [*UNKNOWN_TO_CRIU, "personality"]
+"""It does not restore these."""
 
 
 def session(sid: int) -> list[str]:
@@ -37,9 +40,9 @@ def criu(action: str, work: Workload, *arguments: str) -> None:
     assert code == 0, "\n".join(errors)
 
 
-@pytest.mark.parametrize("name", [*STATES, "tree"])
+@pytest.mark.parametrize("name", [*STATES, "calls"])
 def test_criu_restores_our_images(name: str, tmp_path: Path) -> None:
-    with Workload(name, tmp_path) as work:
+    with Workload(name, tmp_path, IGNORED_BY_CRIU) as work:
         work.dump()
         wait_for(lambda: not session(work.pid), "the last of the tree to be reaped: its pid is in use until then")
         criu("restore", work, "-d", "--restore-sibling")
@@ -49,7 +52,7 @@ def test_criu_restores_our_images(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 def test_we_restore_images_of_criu(name: str, tmp_path: Path) -> None:
-    with Workload(name, tmp_path) as work:
+    with Workload(name, tmp_path, UNKNOWN_TO_CRIU) as work:
         work.images.mkdir()
         criu("dump", work, "-t", str(work.pid))
         wait_for(lambda: not alive(work.pid), "the dumped tree to be gone")

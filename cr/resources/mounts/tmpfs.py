@@ -22,7 +22,7 @@ class Tmpfs(FilesystemResource):
 
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
-        from cr.resources.mounts.archive import pack
+        from cr.resources.mounts.machinery.archive import pack
 
         image = context.images.open_raw("tmpfs-dev", mount.device, write=True)
         try:
@@ -32,7 +32,7 @@ class Tmpfs(FilesystemResource):
 
     @classmethod
     def fill(cls, device: int, fd: int, context: RestoreContext) -> None:
-        from cr.resources.mounts.unpack import unpack
+        from cr.resources.mounts.machinery.unpack import unpack
 
         if not context.images.exists("tmpfs-dev", device):
             return  # nothing was in it

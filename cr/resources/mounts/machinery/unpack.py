@@ -14,7 +14,7 @@ from cr.contract.idmaps import IDENTITY, IdMap, gids, uids
 from cr.kernel import mounts as sys
 from cr.kernel.ids import making_files_as
 from cr.model import BadImages
-from cr.resources.mounts.archive import XATTR
+from cr.resources.mounts.machinery.archive import XATTR
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext

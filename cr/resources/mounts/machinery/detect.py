@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cr.kernel.mountinfo import Mount
-from cr.resources.mounts.external import MountOptions, below
+from cr.resources.mounts.machinery.external import MountOptions, below
 
 
 @dataclass(frozen=True)

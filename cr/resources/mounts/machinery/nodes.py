@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
-from cr.resources.mounts.external import below
+from cr.resources.mounts.machinery.external import below
 
 if TYPE_CHECKING:
     from images import messages as m
@@ -42,6 +42,11 @@ class Source:
     @property
     def last(self) -> bool:
         return self.resource is not None and self.resource.last
+
+    @property
+    def writable_first(self) -> bool:
+        """Whether it must take its old content before it may become read-only."""
+        return self.resource is not None and self.resource.has_content
 
     def inside(self, root: str) -> str | None:
         return below(root, self.root)

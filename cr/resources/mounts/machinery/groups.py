@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cr.model import BadImages
-from cr.resources.mounts.external import AUTODETECTED
-from cr.resources.mounts.nodes import Group, Node, Source
+from cr.resources.mounts.machinery.external import AUTODETECTED
+from cr.resources.mounts.machinery.nodes import Group, Node, Source
 
 
 def plan_groups(nodes: list[Node]) -> list[Group]:

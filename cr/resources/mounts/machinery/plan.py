@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import AUTO, filesystem_of_code
 from cr.model import BadImages, CheckpointError
-from cr.resources.mounts.external import AUTODETECTED, DEVICE, NO_ROOT, MountOptions, below
-from cr.resources.mounts.groups import plan_groups
-from cr.resources.mounts.nodes import MountPlan, Node, Source, walk
+from cr.resources.mounts.machinery.external import AUTODETECTED, DEVICE, NO_ROOT, MountOptions, below
+from cr.resources.mounts.machinery.groups import plan_groups
+from cr.resources.mounts.machinery.nodes import MountPlan, Node, Source, walk
 
 if TYPE_CHECKING:
     from images import messages as m

@@ -10,8 +10,8 @@ from cr.contract.mounts import PlacedMount, placed
 from cr.kernel import mounts as sys
 from cr.model import CheckpointError
 from cr.remote.program import Argument
-from cr.resources.mounts.nodes import Node, Source, walk
-from cr.resources.mounts.workshop import Workshop
+from cr.resources.mounts.machinery.nodes import Node, Source, walk
+from cr.resources.mounts.machinery.workshop import Workshop
 
 _COVERS = 8
 """How many mounts may lie over the host's root directory."""

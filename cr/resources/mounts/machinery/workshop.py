@@ -15,8 +15,8 @@ from cr.kernel import mounts as sys
 from cr.kernel.namespaces import CLONE_NEWNS
 from cr.model import CheckpointError
 from cr.remote.program import Argument
-from cr.resources.mounts.hands import Hands
-from cr.resources.mounts.nodes import Group, MountPlan, Source
+from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.nodes import Group, MountPlan, Source
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Workshop:
         if given is not None:
             self.hands.attach(given, source.name)
             return
-        flags = source.sb_flags & ~sys.MS_RDONLY
+        flags = source.sb_flags & ~sys.MS_RDONLY if source.writable_first else source.sb_flags
         self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
 
     def _make_place(self, name: str, source: Source) -> None:
@@ -138,7 +138,7 @@ class Workshop:
     def seal(self) -> None:
         """Filesystems that were read-only as a whole become so, now that their content is there."""
         for source in self.plan.sources:
-            if source.path is None and source.sb_flags & sys.MS_RDONLY and not source.last:
+            if source.writable_first and source.sb_flags & sys.MS_RDONLY:
                 flags = source.sb_flags | sys.MS_REMOUNT
                 self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from cr.contract.filesystem import AUTO, UNSUPPORTED, FilesystemResource
 from cr.contract.idmaps import gids, uids
 from cr.kernel import proc
-from cr.kernel.mountinfo import Mount
-from cr.resources.mounts.external import DEVICE
-from cr.resources.mounts.survey import Found, Kind, Survey
-from cr.resources.mounts.view import views
+from cr.kernel.mountinfo import Mount, mountinfo
+from cr.resources.mounts.machinery.external import DEVICE, MountOptions
+from cr.resources.mounts.machinery.survey import Found, Kind, Survey
+from cr.resources.mounts.machinery.view import views
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
@@ -22,9 +22,16 @@ _ID_OPTION = re.compile(r"\b(uid|gid)=(\d+)")
 _CGROUP = frozenset({"cgroup", "cgroup2"})
 
 
-def adapted(tables: dict[int, list[Mount]], context: DumpContext) -> dict[int, list[Mount]]:
+def look(context: DumpContext, tables: dict[int, list[Mount]]) -> Survey:
+    """Decide about every mount of these namespaces."""
+    survey = Survey(MountOptions.of(context.options), mountinfo("self"))
+    survey.look(_adapted(tables, context))
+    return survey
+
+
+def _adapted(tables: dict[int, list[Mount]], context: DumpContext) -> dict[int, list[Mount]]:
     """The tables as the tasks would see them: in a cgroup namespace every hierarchy begins at its root."""
-    if proc.namespace_inode(context.root.pid, "cgroup") == proc.namespace_inode("self", "cgroup"):
+    if proc.namespace_inode(context.options.tree, "cgroup") == proc.namespace_inode("self", "cgroup"):
         return tables
     return {
         ns_id: [replace(mount, root="/") if mount.fsname in _CGROUP else mount for mount in mounts]

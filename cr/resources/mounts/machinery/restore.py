@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from cr.contract.restoring import RestoreContext
 from cr.kernel.namespaces import CLONE_NEWNS
 from cr.remote.program import Program
-from cr.resources.mounts.assembly import Assembly
-from cr.resources.mounts.deleted import DeletedParts
-from cr.resources.mounts.external import MountOptions
-from cr.resources.mounts.hands import Hands
-from cr.resources.mounts.plan import make_plan
-from cr.resources.mounts.workshop import Workshop
+from cr.resources.mounts.machinery.assembly import Assembly
+from cr.resources.mounts.machinery.deleted import DeletedParts
+from cr.resources.mounts.machinery.external import MountOptions
+from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.plan import make_plan
+from cr.resources.mounts.machinery.workshop import Workshop
 
 if TYPE_CHECKING:
     from images import messages as m
