@@ -102,7 +102,7 @@ class AddressSpaceDump:
             mm_end_data=stat.end_data, mm_start_stack=stat.start_stack, mm_start_brk=stat.start_brk,
             mm_brk=self._brk.value, mm_arg_start=stat.arg_start, mm_arg_end=stat.arg_end,
             mm_env_start=stat.env_start, mm_env_end=stat.env_end,
-            mm_saved_auxv=[int.from_bytes(auxv[i : i + 8], "little") for i in range(0, len(auxv) - 16, 8)],
+            mm_saved_auxv=[int.from_bytes(auxv[i : i + 8], "little") for i in range(0, len(auxv), 8)],
             exe_file_id=self.context.files.add_path(task, "exe", os.O_RDONLY),
             dumpable=self._dumpable.value, thp_disabled=self._thp_disabled.value == 1,
         )  # fmt: skip

@@ -47,6 +47,15 @@ class NetNamespace(NamespaceResource):
     order = 10
 
     @classmethod
+    def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
+        if cls.name in context.options.empty_ns:
+            return []
+        inode = proc.namespace_inode(task.pid, "net")
+        if inode == proc.namespace_inode("self", "net") or external_key(context.options.external, "net", inode):
+            return []
+        return context.once(("links of network", inode), lambda: _unsupported_links(task, context))
+
+    @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
         from images import messages as m
 
@@ -74,13 +83,26 @@ class NetNamespace(NamespaceResource):
             os.close(fd)
 
 
+def _unsupported_links(task: DumpTask, context: DumpContext) -> list[str]:
+    from netns import links, state  # noqa: F401 (loaded while nothing is frozen)
+    from netns.enter import run_in
+    from netns.wire import Socket
+
+    fd = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with run_in(fd, Socket) as sock:
+            return links.unsupported(links.dump(sock), frozenset(_moved(context.options.external)))
+    finally:
+        os.close(fd)
+
+
 def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
     from cr.contract.net_images import link_message, settings_message
     from netns import state
     from netns.errors import NetnsError
 
     try:
-        found = state.dump(fd, frozenset(_moved(context.options.external)))
+        found = state.dump(fd, frozenset(_moved(context.options.external)), all_settings=False)
     except NetnsError as error:
         for sentence in str(error).splitlines():
             context.refuse(sentence)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from netns.nft import Connection
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_METHOD_NFTABLES, _METHOD_SKIP = 1, 2  # inventory_entry.network_lock_method
+_METHOD_IPTABLES, _METHOD_NFTABLES, _METHOD_SKIP = 0, 1, 2  # inventory_entry.network_lock_method
 _RUN_ID_PART = 21  # characters of a dump's id in the name of its lock
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -183,18 +183,28 @@ def hold(context: RestoreContext) -> None:
     """Until `release`, peers get no answer from a connection that is not complete."""
     releases = context.once("network locks", list[Callable[[], None]])
     releases += _kept(context)
-    if context.options.tcp_close or context.options.network_lock == "skip":
-        return
     found = [_of_image(entry.isk) for entry in context.file_entries.values() if _is_connection(entry)]
-    if not found:
+    network = context.network_fd if context.network_fd >= 0 else None
+    if found and _locked_by_criu(context):
+        from netns.iptables import remove_criu_rules
+
+        releases.append(partial(remove_criu_rules, network, found))
+    if not found or context.options.tcp_close or context.options.network_lock == "skip":
         return
     from netns.lock import lock as lock_network
 
-    network = context.network_fd if context.network_fd >= 0 else None
     own = lock_network(network, _method(context.options.network_lock), found)
     _remember(own.record, context.root.puppet.tid, context.undo)
     context.shared["own network lock"] = own
     releases.append(own.unlock)
+
+
+def _locked_by_criu(context: RestoreContext) -> bool:
+    """Whether rules of iptables may hold the connections: what criu does unless told otherwise."""
+    inventory = context.inventory
+    if inventory is None or not inventory.HasField("dump_criu_run_id"):
+        return False
+    return inventory.network_lock_method == _METHOD_IPTABLES
 
 
 def release(context: RestoreContext) -> None:
