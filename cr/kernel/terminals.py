@@ -79,8 +79,13 @@ def index_of(master: int) -> int:
 
 
 def open_slave(master: int, flags: int) -> int:
-    """The slave of a pseudoterminal, by no path; it must be unlocked."""
-    return fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY | os.O_CLOEXEC)
+    """The slave of a pseudoterminal, by no path; it must be unlocked.
+
+    O_CLOEXEC here would become a flag of the open file, which fdinfo then shows for every copy of it (v6.18).
+    """
+    slave: int = fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY)
+    os.set_inheritable(slave, False)
+    return slave
 
 
 def settle(fd: int) -> None:

@@ -67,6 +67,7 @@ def test_with_a_program_in_the_foreground(tmp_path: Path) -> None:
         cycle(container, terminal, 3)
         assert "Stopped" in terminal.command("jobs")
         terminal.type("fg\n")
+        terminal.read_until("exec cat'\r\n")
         terminal.type("awake\n")
         terminal.read_until("awake\r\nawake\r\n")
         terminal.type("\x03")  # Ctrl-C

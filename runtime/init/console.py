@@ -33,7 +33,9 @@ def open_pair(root_fd: int) -> tuple[int, int, str]:
     except OSError as err:
         raise ContainerError("process.terminal needs a devpts mount at /dev/pts") from err
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    # O_CLOEXEC here would become a flag of the open file, which fdinfo then shows for every copy of it (v6.18)
+    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
+    os.set_inheritable(slave, False)
     number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0)))[0]
     return master, slave, f"/dev/pts/{number}"
 
