@@ -128,6 +128,8 @@ def restore(
     try:
         for controller in result.tree.controllers:
             _restore_controller(controller, mode, layout or this_layout(), result)
+        if roots is not None and mode in (Mode.SOFT, Mode.FULL, Mode.STRICT):
+            _make_members(layout or this_layout(), result)
     except BaseException as err:
         for failure in result.undo():
             err.add_note(f"while taking it back: {failure}")
@@ -153,6 +155,15 @@ def _restore_controller(controller: CgroupController, mode: Mode, layout: Layout
             made = _make(place, hierarchy, result.steps, path in tops)
             if mode in (Mode.PROPS, Mode.FULL, Mode.STRICT) or (mode is Mode.SOFT and made):
                 _restore_properties(place, directory, result)
+
+
+def _make_members(layout: Layout, result: Restored) -> None:
+    """A new root may put tasks where nothing was saved: the hierarchy's root is nobody's own."""
+    own = result.tree.own_set
+    for member in (member for place in result.tree.sets if place.id != own for member in place.members):
+        hierarchy = layout.named(member.name)
+        if hierarchy is not None and member.path != "/":
+            _make(hierarchy.directory(member.path), hierarchy, result.steps, topmost=True)
 
 
 def walk(controller: CgroupController) -> Iterator[tuple[str, CgroupDir]]:

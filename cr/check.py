@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -116,32 +117,51 @@ def _link_nsid() -> None:
         os.close(fd)
 
 
-def _newifindex() -> None:
-    """In a network namespace of a thread's own, make a link with a number of our choice."""
-    import threading
+def _program(*names: str) -> Probe:
+    def probe() -> None:
+        if not any(shutil.which(name) for name in names):
+            raise OSError(errno.ENOENT, f"needs {' or '.join(names)}")
 
+    return probe
+
+
+def _nftables() -> None:
+    """Load the library, or find the program."""
+    try:
+        ctypes.CDLL("libnftables.so.1")
+    except OSError:
+        _program("nft")()
+
+
+def _newifindex() -> None:
+    """Move a link from one network namespace of a thread's own to another, with a number of our choice there."""
     from cr.kernel.namespaces import CLONE_NEWNET, unshare
     from netns import rtnl
-    from netns.wire import Socket, text
-
-    failures: list[Exception] = []
+    from netns.enter import open_netns, run_in
+    from netns.wire import Socket, attr, text
 
     def make() -> None:
+        unshare(CLONE_NEWNET)
+        there = open_netns()
         try:
-            unshare(CLONE_NEWNET)
-            with Socket() as sock:
-                body = rtnl.head(77) + text(rtnl.IFLA_IFNAME, "probe") + rtnl.linkinfo("bridge")
-                rtnl.new_link(sock, body, "make a link with a chosen index")
-                if rtnl.index_of(sock, "probe") != 77:
-                    raise OSError(errno.ENOSYS, "the kernel chooses the numbers of links itself")
-        except Exception as error:
-            failures.append(error)
+            with Socket() as other:
+                unshare(CLONE_NEWNET)
+                with Socket() as sock:
+                    peer = attr(1, rtnl.head())
+                    body = rtnl.head() + text(rtnl.IFLA_IFNAME, "probe") + rtnl.linkinfo("veth", peer)
+                    rtnl.new_link(sock, body, "make a link")
+                    move = rtnl.u32(rtnl.IFLA_NET_NS_FD, there) + rtnl.u32(49, 77)  # IFLA_NEW_IFINDEX
+                    rtnl.change_link(sock, rtnl.index_of(sock, "probe"), "move a link", move)
+                if rtnl.index_of(other, "probe") != 77:
+                    raise OSError(errno.ENOSYS, "the kernel chooses the numbers of moved links itself")
+        finally:
+            os.close(there)
 
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if failures:
-        raise OSError(errno.ENOSYS, str(failures[0])) from failures[0]
+    own = open_netns()
+    try:
+        run_in(own, make)  # in a thread, which takes its namespaces with it
+    finally:
+        os.close(own)
 
 
 NEEDED: dict[str, Probe] = {
@@ -166,6 +186,8 @@ OPTIONAL: dict[str, Probe] = {
     "external_net_ns": _namespace("net"),
     "external_pid_ns": _namespace("pid_for_children"),
     "link_nsid": _link_nsid,
+    "nftables": _nftables,
+    "has_ipt_legacy": _program("iptables-legacy-save", "iptables-save"),
     "newifindex": _newifindex,
     "userns": _namespace("user"),
     "mnt_id": _mnt_id,

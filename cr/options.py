@@ -143,6 +143,9 @@ class Options:
     cgroup_dump_controller: list[str] = _row(
         "list", DUMP, "save the cgroups of this controller only (may be repeated)", metavar="NAME"
     )
+    cgroup_yard: str = _row(
+        "text", BOTH, "directory with the cgroup hierarchies mounted in it", metavar="DIR", default=""
+    )
     freeze_cgroup: str = _row("text", DUMP, "freeze with the cgroup freezer at PATH", metavar="PATH", default="")
     action_script: list[str] = _row("list", BOTH, "run SCRIPT at every notification point", metavar="SCRIPT")
     timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)

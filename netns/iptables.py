@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -77,3 +78,16 @@ def remove(netns_fd: int | None, table: str, ipv6: bool) -> None:
     for program in ("iptables", "ip6tables") if ipv6 else ("iptables",):
         if f":{name} " in run(netns_fd, f"{program}-save", ["-t", "filter"]):
             run(netns_fd, f"{program}-restore", ["--noflush", "-w"], remove_text(table))
+
+
+def remove_criu_rules(netns_fd: int | None, connections: Iterable[Connection]) -> None:
+    """Take away the rules by which criu has locked single connections; those that are not there are fine."""
+    for known in connections:
+        program = "iptables" if known.family == socket.AF_INET else "ip6tables"
+        here, there = (known.local, known.local_port), (known.remote, known.remote_port)
+        for hook, (source, sport), (target, dport) in (("INPUT", there, here), ("OUTPUT", here, there)):
+            mark = ["-m", "mark", "!", "--mark", str(PASS_MARK)]  # the matches must come in the order of the rule
+            ports = ["-m", "tcp", "--sport", str(sport), "--dport", str(dport)]
+            ends = ["-p", "tcp", "-s", source, "-d", target, *mark, *ports]
+            with contextlib.suppress(NetnsError):
+                run(netns_fd, program, ["-w", "-D", hook, *ends, "-j", "DROP"])

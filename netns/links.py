@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from netns.codec import Decoded, decode
 from netns.model import Link, MacvlanData, TunData
-from netns.wire import Socket
+from netns.wire import Socket, attributes
 
 RTM_GETLINK = 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_IFALIAS = 1, 3, 4, 13, 20
 ARPHRD_LOOPBACK = 772
 IFF_UP = 1
 FALLBACKS = {
@@ -38,8 +39,22 @@ _NO_PI, _VNET_HDR, _MULTI_QUEUE, _ONE_QUEUE = 0x1000, 0x4000, 0x0100, 0x2000
 def dump(sock: Socket) -> tuple[Link, ...]:
     """All links by index, without unused fallback devices of tunnels."""
     body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
-    found = [link_of(decode("link", m.raw)) for m in sock.dump(RTM_GETLINK, body, "list links")]
+    messages = sock.dump(RTM_GETLINK, body, "list links")
+    found = [loopback_of(m.body) or link_of(decode("link", m.raw)) for m in messages]
     return tuple(sorted((link for link in found if not is_fallback(link)), key=lambda link: link.index))
+
+
+def loopback_of(body: bytes) -> Link | None:
+    """The link lo, read by hand: a namespace with nothing else need not load pyroute2; None for other links."""
+    _, kind, index, flags, _ = struct.unpack_from("=BxHiII", body)
+    if kind != ARPHRD_LOOPBACK:
+        return None
+    found = dict(attributes(body[16:]))
+    mtu, queue = (struct.unpack("=I", found[name])[0] for name in (IFLA_MTU, IFLA_TXQLEN))
+    alias = found.get(IFLA_IFALIAS, b"").rstrip(b"\0").decode()
+    name = found[IFLA_IFNAME].rstrip(b"\0").decode()
+    address = found.get(IFLA_ADDRESS, b"")
+    return Link("loopback", name, index, mtu, flags, address, tx_queue_length=queue, alias=alias)
 
 
 def is_fallback(link: Link) -> bool:

@@ -51,6 +51,8 @@ class Lock:
         self._connections = connections
         self._owner: Socket | None = None
         self._locked = record.method != Method.SKIP.value
+        self.kept_as = record.table + "-kept"
+        """name of the nftables table that stays when the lock is kept"""
 
     def __enter__(self) -> Lock:
         return self
@@ -73,7 +75,7 @@ class Lock:
         """What `keep` will answer."""
         if self._owner is None:
             return self.record
-        return LockRecord(self.record.method, self.record.table + "-kept", self.record.netns_inode)
+        return LockRecord(self.record.method, self.kept_as, self.record.netns_inode)
 
     def keep(self) -> LockRecord:
         """Make the lock outlive this process: a table without an owner, then the owned one goes.

@@ -27,10 +27,13 @@ def restore_addresses(sock: Socket, data: bytes, indexes: Indexes | None = None)
         body = address_body(message.body, indexes or {})
         index = struct.unpack_from("=I", body, 4)[0]
         what = f"add address {_show(message.body, 8, (2, 1))} to the link of index {index}"
-        sock.request(RTM_NEWADDR, wire.CREATE | wire.EXCL, body, what, fine=(errno.EEXIST,))
+        there = sock.request(RTM_NEWADDR, wire.CREATE | wire.EXCL, body, what, fine=(errno.EEXIST,))
+        plain = address_body(message.body, indexes or {}, skip_detection=False)
+        if not there and plain != body:  # it has been added without detection: the flag has done its work
+            sock.request(RTM_NEWADDR, wire.REPLACE, plain, what)
 
 
-def address_body(body: bytes, indexes: Indexes) -> bytes:
+def address_body(body: bytes, indexes: Indexes, skip_detection: bool = True) -> bytes:
     """An address as it is to be added: index as of now, no flags that report a state.
 
     IPv6 addresses go without duplicate address detection: they were in use, and sockets must bind at once.
@@ -39,7 +42,7 @@ def address_body(body: bytes, indexes: Indexes) -> bytes:
     found = dict(attributes(body[8:]))
     if IFA_FLAGS in found:
         flags = struct.unpack("=I", found[IFA_FLAGS])[0]
-    flags = flags & IFA_KEPT | (IFA_F_NODAD if family == socket.AF_INET6 else 0)
+    flags = flags & IFA_KEPT | (IFA_F_NODAD if family == socket.AF_INET6 and skip_detection else 0)
     found[IFA_FLAGS] = struct.pack("=I", flags)
     head = struct.pack("=BBBBI", family, prefix, flags & 0xFF, scope, indexes.get(index, index))
     return head + b"".join(attr(kind, payload) for kind, payload in found.items())

@@ -22,10 +22,11 @@ class Restored:
     indexes: dict[int, int]
 
 
-def dump(netns_fd: int, external: frozenset[str] = frozenset()) -> NetworkState:
+def dump(netns_fd: int, external: frozenset[str] = frozenset(), all_settings: bool = True) -> NetworkState:
     """Save a namespace.
 
-    `external` names links that the caller takes care of.  Raises NetnsError with every reason why it cannot
+    `external` names links that the caller takes care of; without `all_settings` only those that CRIU's images hold
+    are saved.  Raises NetnsError with every reason why it cannot
     be saved, a line each.  Call it before `netns.lock.lock`, or after: the lock's table is left out.
     """
     with run_in(netns_fd, Socket) as sock:
@@ -40,7 +41,7 @@ def dump(netns_fd: int, external: frozenset[str] = frozenset()) -> NetworkState:
             routes6=streams.dump_routes(sock, socket.AF_INET6),
             rules=streams.dump_rules(sock),
             neighbours=neighbours.dump(sock),
-            sysctls=run_in(netns_fd, sysctl.dump),
+            sysctls=run_in(netns_fd, sysctl.dump if all_settings else sysctl.dump_named),
             firewall=firewall.dump(netns_fd),
             conntrack=entries,
             expectations=expected,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from netns import devconf
 from netns.errors import NetnsError
 from netns.model import Sysctls
 
@@ -57,6 +58,29 @@ def dump() -> Sysctls:
     """The settings of the calling thread's namespace (use `netns.enter.run_in`)."""
     ipv4 = {name: value for name, value in _directory(f"{ROOT}/ipv4").items() if name not in DERIVED}
     return Sysctls(_conf("ipv4"), _conf("ipv6"), _directory(f"{ROOT}/unix"), ipv4, _directory(f"{ROOT}/core"))
+
+
+def dump_named() -> Sysctls:
+    """Only the settings that CRIU's images have a place for: a quarter of all, and of the time."""
+    return Sysctls(
+        _conf_named("ipv4", devconf.CONF4),
+        _conf_named("ipv6", devconf.CONF6),
+        _named(f"{ROOT}/unix", devconf.UNIX),
+        _named(f"{ROOT}/ipv4", devconf.IPV4),
+    )
+
+
+def _conf_named(family: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    base = f"{ROOT}/{family}/conf"
+    if not Path(base).is_dir():
+        return {}
+    with os.scandir(base) as entries:
+        return {entry.name: _named(entry.path, names) for entry in entries}
+
+
+def _named(directory: str, names: Iterable[str]) -> dict[str, str]:
+    values = ((name, _read(f"{directory}/{name}")) for name in names)
+    return {name: value for name, value in values if value is not None}
 
 
 def restore(saved: Sysctls, weak: bool = False) -> None:

@@ -29,8 +29,10 @@ def cgroup_tree(context: DumpContext) -> CgroupTree:
 def _collect(context: DumpContext) -> CgroupTree:
     from cgroups.collect import collect
     from cr.contract.cgroup_images import to_message
+    from cr.contract.cgroup_layout import layout_here
 
-    tree = collect([task.pid for task in context.live_tasks], _selection(context), inside=_seen_inside)
+    pids = [task.pid for task in context.live_tasks]
+    tree = collect(pids, _selection(context), layout_here(context.options.cgroup_yard), inside=_seen_inside)
     if set(tree.of_task.values()) - {tree.own_set}:
         context.images.write("cgroup", entries=[to_message(tree)])
     own_set = tree.own_set or 0

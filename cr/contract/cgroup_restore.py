@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cgroups.model import CgroupSet
+    from cgroups.hierarchies import Layout
+    from cgroups.model import CgroupSet, CgroupTree
     from cgroups.restore import Restored
     from cgroups.undo import UndoStep
     from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
@@ -28,12 +29,20 @@ def _restore(context: RestoreContext) -> Restored | None:
         return None
     own = context.inventory.root_cg_set if context.inventory is not None else 0
     tree = from_message(context.images.read_one("cgroup"), own)
-    restored = restore(tree, mode, parse_roots(context.options.cgroup_root))
+    restored = restore(tree, mode, parse_roots(context.options.cgroup_root), cgroup_layout(context, tree))
     if restored.steps:
         context.undo.append(partial(take_back, tuple(restored.steps)))
     if restored.late:
         context.before_release.append(restored.finish)
     return restored
+
+
+def cgroup_layout(context: RestoreContext, tree: CgroupTree | None = None) -> Layout:
+    """Where the hierarchies are that the tasks were in."""
+    from cr.contract.cgroup_layout import layout_with
+
+    names = [member.name for place in (tree.sets if tree is not None else ()) for member in place.members]
+    return context.once("cgroup layout", lambda: layout_with(names, context))
 
 
 def take_back(steps: tuple[UndoStep, ...]) -> None:
@@ -63,4 +72,5 @@ def move_task(task: RestoreTask, context: RestoreContext, *, to_namespace_root: 
 
     place = set_of(task.leader, context)
     if place is not None:
-        move(task.puppet.tid, at_namespace_root(place) if to_namespace_root else place)
+        target = at_namespace_root(place) if to_namespace_root else place
+        move(task.puppet.tid, target, cgroup_layout(context))

@@ -91,16 +91,16 @@ class OpenFile:
     family: int | None = None
     """AF_* of a socket, once somebody asked"""
 
-    @property
+    @cached_property
     def pos(self) -> int:
         return int(self.info["pos"])
 
-    @property
+    @cached_property
     def flags(self) -> int:
         """open(2) flags, with O_CLOEXEC where this descriptor has it."""
         return int(self.info["flags"], 8)
 
-    @property
+    @cached_property
     def mnt_id(self) -> int:
         return int(self.info["mnt_id"])
 
@@ -134,6 +134,9 @@ class FileRegistry(Protocol):
 
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """Add a file that no task holds."""
+
+    def move_to_end(self, file_id: int) -> None:
+        """Let the record of a file come last in files.img."""
 
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` once all descriptor tables are known; it may add files."""

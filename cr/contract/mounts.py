@@ -43,7 +43,9 @@ def namespaces(context: DumpContext) -> dict[int, DumpTask]:
 
 
 def tables(context: DumpContext) -> dict[int, list[Mount]]:
-    """The mounts of each of these namespaces, in the kernel's order."""
+    """The mounts of each of these namespaces, in the kernel's order; none before the tree is frozen."""
+    if not context.tasks:
+        return {}
     return context.once(
         "mount tables", lambda: {ns_id: mountinfo(task.pid) for ns_id, task in namespaces(context).items()}
     )
@@ -51,9 +53,21 @@ def tables(context: DumpContext) -> dict[int, list[Mount]]:
 
 def mounts(context: DumpContext) -> dict[int, Mount]:
     """Every mount of the tree's namespaces by its id; empty where the tree is in ours."""
+    if not context.tasks:
+        return {}
     return context.once(
         "mounts by id", lambda: {mount.id: mount for table in tables(context).values() for mount in table}
     )
+
+
+def task_seeing(mnt_id: int, context: DumpContext) -> DumpTask | None:
+    """A task in whose namespace a mount is; files can come from another one than that of the task that has them."""
+
+    def find() -> dict[int, DumpTask]:
+        tasks = namespaces(context)
+        return {mount.id: tasks[ns_id] for ns_id, table in tables(context).items() for mount in table}
+
+    return context.once("tasks by mount id", find).get(mnt_id) if context.tasks else None
 
 
 def image_mount_id(file: OpenFile, context: DumpContext) -> int:

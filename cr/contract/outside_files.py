@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def external_name(file: OpenFile, context: DumpContext) -> str | None:
     """What the user calls a file that is to be left out, None where it goes into the images."""
+    if not context.options.external:
+        return None
     key = f"{file.mnt_id:x}:{file.stat.st_ino:x}"
     return f"file[{key}]" if key in external(context.options, "file") else None
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract.owner import restore_owner
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SOL = socket.SOL_SOCKET
 _TIMEVAL = struct.Struct("<qq")
+_INSTRUCTION = struct.Struct("<HBBI")  # struct sock_filter
 
 # field of sk_opts_entry -> option; the booleans and numbers that are read and written the same way
 _FLAGS = {
@@ -81,8 +83,7 @@ def _dump_rare_options(sock: socket.socket, entry: m.sk_opts_entry) -> None:
     lock = get_optional(sock, _SOL, sockets.SO_BUF_LOCK)
     if lock is not None:
         entry.so_buf_lock = lock
-    program = sockets.classic_filter(sock.fileno())
-    entry.so_filter.extend(value for (value,) in struct.iter_unpack("<Q", program))
+    entry.so_filter.extend(pack_filter(sockets.classic_filter(sock.fileno())))
 
 
 def restore_options(fd: int, entry: m.sk_opts_entry) -> None:
@@ -120,7 +121,16 @@ def _restore_rare_options(sock: socket.socket, entry: m.sk_opts_entry) -> None:
     if entry.HasField("so_linger"):
         sock.setsockopt(_SOL, socket.SO_LINGER, struct.pack("<ii", 1, entry.so_linger))
     if entry.so_filter:
-        sockets.attach_filter(sock, struct.pack(f"<{len(entry.so_filter)}Q", *entry.so_filter))
+        sockets.attach_filter(sock, unpack_filter(entry.so_filter))
+
+
+def pack_filter(program: bytes) -> list[int]:
+    """A classic BPF program as the images have it: code, jt, jf and k of an instruction from high to low bits."""
+    return [code << 48 | jt << 40 | jf << 32 | k for code, jt, jf, k in _INSTRUCTION.iter_unpack(program)]
+
+
+def unpack_filter(words: Iterable[int]) -> bytes:
+    return b"".join(_INSTRUCTION.pack(w >> 48, w >> 40 & 0xFF, w >> 32 & 0xFF, w & 0xFFFFFFFF) for w in words)
 
 
 def bind_to_device(sock: socket.socket, name: str) -> None:

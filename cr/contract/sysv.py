@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cr.contract import idmaps
 from cr.kernel import sysvipc
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
     from cr.contract.restoring import RestoreContext
     from images import messages as m
+    from images.payload import Payload
 
 
 def describe(row: sysvipc.Row, id_column: str, context: DumpContext) -> m.ipc_desc_entry:
@@ -31,6 +32,11 @@ def describe(row: sysvipc.Row, id_column: str, context: DumpContext) -> m.ipc_de
         mode=row["perms"],
         id=row[id_column],
     )
+
+
+def entries(image: str, ns_id: int, context: RestoreContext) -> Iterator[tuple[Any, Payload]]:
+    """Objects of an image with their payloads; criu writes none where there are no objects."""
+    return context.images.reader(image, ns_id) if context.images.exists(image, ns_id) else iter(())
 
 
 def make(kind: str, desc: m.ipc_desc_entry, get: Callable[[int], int], context: RestoreContext) -> None:

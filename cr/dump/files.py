@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,11 @@ def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
 
 
 def parse_fdinfo(text: str) -> dict[str, str]:
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    found = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        found[key] = value.strip()
+    return found
 
 
 def descriptors(pid: int) -> list[int]:
@@ -47,6 +52,19 @@ def descriptors(pid: int) -> list[int]:
 
 def claim(file: OpenFile) -> type[FdResource] | None:
     """The one resource that recognises an open file."""
+    mode = file.stat.st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or file.flags & os.O_PATH:
+        return _only_claim(file)
+    key = stat.S_IFMT(mode), file.stat.st_dev, file.link[:2]  # files of one filesystem are of one kind
+    if key not in _CLAIMS:
+        _CLAIMS[key] = _only_claim(file)
+    return _CLAIMS[key]
+
+
+_CLAIMS: dict[tuple[int, int, str], type[FdResource] | None] = {}
+
+
+def _only_claim(file: OpenFile) -> type[FdResource] | None:
     claims = [resource for resource in fd_resources() if resource.recognises(file)]
     if len(claims) > 1:
         raise RuntimeError(f"{file} is claimed by {', '.join(c.__name__ for c in claims)}")
@@ -104,6 +122,10 @@ class FileTable:
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """A file that exists in the images only."""
         self.entries[record.id] = (resource, record)
+
+    def move_to_end(self, file_id: int) -> None:
+        """Its record comes last in files.img."""
+        self.entries[file_id] = self.entries.pop(file_id)
 
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` when all descriptor tables are known: it may add more files."""

@@ -143,7 +143,10 @@ class FrozenTree:
         """Seize all threads of one process; False where it has vanished meanwhile."""
         try:
             self.tasks[pid] = task = self._describe(pid, parent)
-            if not task.is_zombie:
+            if task.is_zombie and len(proc.threads(pid)) > 1:
+                task.threads.clear()  # its main thread has exited; whether the others live will be seen
+                self._seize_threads(task, settle=True)
+            elif not task.is_zombie:
                 self._seize_threads(task, settle)
         except (ProcessLookupError, FileNotFoundError):
             gone = self.tasks.pop(pid, None)

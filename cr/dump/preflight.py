@@ -28,6 +28,10 @@ def check_root(pid: int) -> None:
         raise CheckpointError(
             f"task {pid} ({stat.comm}) is an ancestor of this very process, or it: dump it from outside of its tree"
         )
+    if stat.state in "ZX" and len(proc.threads(pid)) > 1:
+        raise CheckpointError(
+            f"the main thread of task {pid} ({stat.comm}) has exited while others live on, which cannot be dumped"
+        )
     if stat.state in "ZX":
         raise CheckpointError(f"task {pid} ({stat.comm}) has ended, only its zombie is left")
 

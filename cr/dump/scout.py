@@ -14,6 +14,7 @@ from cr.dump import files, memory, preflight
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
+from cr.resources import file_locks
 
 
 def scout(context: DumpContext) -> None:
@@ -67,6 +68,7 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
             yield files.unsupported(file)
         else:
             yield from kind.obstacles(file, context)
+        yield from file_locks.objections(file, context)
         file.close()
     except FileNotFoundError:
         return  # closed meanwhile

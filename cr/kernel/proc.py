@@ -23,6 +23,9 @@ def read_bytes(pid: int | str, name: str) -> bytes:
         os.close(fd)
 
 
+_SHORT = 1024  # bytes that surely fit into the kernel's first buffer
+
+
 def status(pid: int | str) -> dict[str, str]:
     """The fields of /proc/PID/status, values stripped."""
     fields = (line.partition(":") for line in read_text(pid, "status").splitlines())
@@ -98,7 +101,15 @@ def ns_ids(fields: dict[str, str], name: str) -> list[int]:
 
 
 def fdinfo(pid: int, fd: int) -> str:
-    return read_text(pid, f"fdinfo/{fd}")
+    """The text of /proc/PID/fdinfo/FD; one that is short comes with a single read(2)."""
+    path = os.open(f"/proc/{pid}/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = os.read(path, 1 << 16)
+        while len(text) >= _SHORT and (more := os.read(path, 1 << 16)):
+            text += more
+        return os.fsdecode(text)
+    finally:
+        os.close(path)
 
 
 def namespace_inode(pid: int | str, name: str) -> int:

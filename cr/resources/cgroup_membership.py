@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cr.contract.cgroup_dump import cgroup_tree
-from cr.contract.cgroup_restore import move_task, set_of
+from cr.contract.cgroup_restore import cgroup_layout, move_task, set_of
 from cr.contract.resource import Stage, ThreadResource
 
 if TYPE_CHECKING:
@@ -38,4 +38,4 @@ class CgroupMembership(ThreadResource):
         elif place != set_of(thread.task.leader, context):
             from cgroups.move import move
 
-            move(thread.puppet.tid, place, thread_of=thread.task.puppet.tid)
+            move(thread.puppet.tid, place, cgroup_layout(context), thread_of=thread.task.puppet.tid)

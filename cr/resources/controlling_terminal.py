@@ -39,8 +39,10 @@ class ControllingTerminal(ProcessResource):
 
 
 def _info(slave_id: int, context: RestoreContext) -> m.tty_info_entry | None:
+    """The end that says whose it is: other engines do not tell it of a slave."""
     infos = terminals_of(context).infos
-    return infos.get(slave_id) or infos.get(slave_id + 1)
+    found = [infos[number] for number in (slave_id, slave_id + 1) if number in infos]
+    return next((info for info in found if info.sid), None)
 
 
 def _take(program: Program, slave_id: int, info: m.tty_info_entry, task: RestoreTask, context: RestoreContext) -> None:

@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import task_seeing
 from cr.kernel import proc
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 def root_path(file: OpenFile, context: DumpContext) -> str:
     """What we write before a name in a link of /proc to reach the file: the root of its mount namespace."""
-    task = file.task if file.task in context.tasks else context.root  # else it was on its way between tasks
-    inode = proc.namespace_inode(task.pid, "mnt")
-    return context.once(("path of mount namespace", inode), lambda: _root_path(task, inode))
+    task = task_seeing(file.mnt_id, context)
+    if task is None:
+        task = file.task if file.task.pid != os.getpid() else context.root  # else it was on its way between tasks
+    return context.once(("path of mount namespace", task.pid), lambda: _root_path(task))
 
 
-def _root_path(task: DumpTask, inode: int) -> str:
-    if inode == proc.namespace_inode("self", "mnt"):
+def _root_path(task: DumpTask) -> str:
+    if proc.namespace_inode(task.pid, "mnt") == proc.namespace_inode("self", "mnt"):
         return ""
     path = f"/proc/{task.pid}/root"
     while _identity(path) != _identity(f"{path}/.."):  # it may be in a chroot: the top is where ".." leads no further

@@ -23,21 +23,24 @@ _BLOCK = 512
 def dump_ghost(file: OpenFile, context: DumpContext) -> None:
     """Write the deleted file, once however often it is open, and note that it stands for `file`."""
     key = ("ghost", file.stat.st_dev, file.stat.st_ino)
-    if key not in context.shared and _too_large(file, context):
+    obstacle = too_large(file, context)
+    if obstacle is not None:
+        context.refuse(obstacle)
         return
     number = context.once(key, lambda: _write(file, context))
     add_remap(file.id, GHOST, number, context)
 
 
-def _too_large(file: OpenFile, context: DumpContext) -> bool:
+def too_large(file: OpenFile, context: DumpContext) -> str | None:
+    """Why a deleted file does not go into the images, if it does not."""
     status, limit = file.stat, context.options.ghost_limit
     size = min(status.st_size, status.st_blocks * _BLOCK) if stat.S_ISREG(status.st_mode) else 0
-    if size > limit:
-        context.refuse(
-            f"{file} is a deleted file with {size} bytes of data, more than the {limit} that go into the images: "
-            f"use --ghost-limit {size}"
-        )
-    return size > limit
+    if size <= limit:
+        return None
+    return (
+        f"{file} is a deleted file with {size} bytes of data, more than the {limit} that go into the images: "
+        f"use --ghost-limit {size}"
+    )
 
 
 def _write(file: OpenFile, context: DumpContext) -> int:

@@ -57,8 +57,7 @@ class InetSocket(FdResource):
         with lent(file.local) as sock:
             entry.family, entry.type, entry.proto = sock.family, sock.type, sock.proto
             with network_of_socket(file.local) as network:
-                facts = _facts(sock, file.stat.st_ino, network, context)
-            _describe_ends(entry, sock, facts)
+                _describe_ends(entry, sock, _facts(sock, file.stat.st_ino, network, context))
             if entry.state != CLOSE:
                 entry.ns_id = network_ids(context).get(network, 0)
             entry.fown.CopyFrom(dump_owner(file))

@@ -66,6 +66,11 @@ class _Lost:
     inode: int
 
 
+def note_lost(file: OpenFile, device: int, inode: int, context: DumpContext) -> None:
+    """Look again when all descriptors are known."""
+    context.once("watches without a path", list[_Lost]).append(_Lost(file, device, inode))
+
+
 def refuse_lost(context: DumpContext) -> None:
     for lost in context.once("watches without a path", list[_Lost]):
         device = os.makedev(lost.device >> 20, lost.device & 0xFFFFF)
@@ -88,7 +93,7 @@ def _describe(fields: dict[str, str], file: OpenFile, entry: m.inotify_file_entr
     if path is not None:
         watch.f_handle.path = path
     else:
-        context.once("watches without a path", list[_Lost]).append(_Lost(file, device, inode))
+        note_lost(file, device, inode, context)
 
 
 def _watch_all(fd: int, entry: m.inotify_file_entry, context: RestoreContext) -> None:

@@ -7,8 +7,10 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.idmaps import gids, uids
 from cr.contract.mounts import image_mount_id
 from cr.kernel.files import link_file
+from cr.kernel.ids import making_files_as
 from cr.model import BadImages
 from cr.resources.file_name import parent_directory, root_path
 from cr.resources.remaps import LINKED, add_remap
@@ -22,13 +24,17 @@ if TYPE_CHECKING:
 def dump_link(name: str, file: OpenFile, context: DumpContext) -> None:
     """Link the file as link_remap.ID beside its old name; taken back when the dump fails."""
     if not context.options.link_remap:
-        context.refuse(f"{file} was deleted, but has other names: use --link-remap to give it one for the restore")
+        context.refuse(needs_link(file))
         return
     remap_id = context.once(
         ("link remap", file.stat.st_dev, file.stat.st_ino, name), lambda: _link(name, file, context)
     )
     if remap_id:
         add_remap(file.id, LINKED, remap_id, context)
+
+
+def needs_link(file: OpenFile) -> str:
+    return f"{file} was deleted, but has other names: use --link-remap to give it one for the restore"
 
 
 def _link(name: str, file: OpenFile, context: DumpContext) -> int:
@@ -43,7 +49,8 @@ def _link(name: str, file: OpenFile, context: DumpContext) -> int:
         context.at_end.append(lambda: os.close(directory))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(leaf, dir_fd=directory)  # of a dump whose images were thrown away
-        link_file(file.local, directory, leaf)
+        with making_files_as(uids(context).outside(0), gids(context).outside(0)):
+            link_file(file.local, directory, leaf)
     except OSError as error:
         context.refuse(f"{file} was deleted, and {leaf} cannot be linked beside its old name: {error.strerror}")
         return 0
@@ -70,7 +77,8 @@ def _open(remap_id: int, name: bytes, context: RestoreContext) -> int:
     leaf, old = os.path.basename(link), os.path.basename(name)
     context.once(("link remap", remap_id), lambda: _remove_when_done(leaf, directory, context))
     try:
-        os.link(leaf, old, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        with making_files_as(uids(context).outside(0), gids(context).outside(0)):
+            os.link(leaf, old, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
         return context.keep(os.open(leaf, os.O_PATH | os.O_NOFOLLOW, dir_fd=directory))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -43,14 +42,3 @@ class SharedMemfdMapping(_MemfdMapping):
 
     status = VmaStatus.FILE_SHARED | VmaStatus.MEMFD
     private_pages = False
-
-    @classmethod
-    def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        """Opened as the mapping needs it: criu says of anonymous shared memory that nobody had it open for writing."""
-        ours = super().fd(entry, task, context)
-        if entry.fdflags & os.O_ACCMODE == fcntl.fcntl(ours, fcntl.F_GETFL) & os.O_ACCMODE:
-            return ours
-        flags = entry.fdflags & os.O_ACCMODE | os.O_CLOEXEC
-        return context.once(
-            ("memfd mapping", ours, flags), lambda: context.keep(os.open(f"/proc/self/fd/{ours}", flags))
-        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract.mounts import has_own_namespace, tables
 from cr.contract.resource import NamespaceResource
-from cr.kernel.mountinfo import mountinfo
+from cr.kernel import proc
+from cr.kernel.mountinfo import Mount, mountinfo
 from cr.kernel.namespaces import CLONE_NEWNS
 
 if TYPE_CHECKING:
@@ -27,17 +29,19 @@ class MountNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> Iterable[str]:
-        """For the root task its own namespace's mounts; those of others are looked at when all stand still."""
+        """All namespaces are looked at together, with the root task's."""
         if not has_own_namespace(task.pid):
             return
         if task.parent is not None:
             if not has_own_namespace(_root(task).pid):
                 yield f"{task} is in a mount namespace of its own, the root task is not: dump a container as a whole"
             return
+        if context.tasks:
+            return  # frozen: `dump` looks again, and refuses
         from cr.resources.mounts.machinery import archive  # noqa: F401 (loaded before anything is frozen)
         from cr.resources.mounts.machinery.record import look
 
-        yield from look(context, {0: mountinfo(task.pid)}).obstacles
+        yield from look(context, _visible(task.pid)).obstacles
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
@@ -51,6 +55,24 @@ class MountNamespace(NamespaceResource):
         from cr.resources.mounts.machinery.restore import restore
 
         restore(ns_id, context)
+
+
+def _visible(root: int) -> dict[int, list[Mount]]:
+    """The mounts of every namespace that the tree is in now, by the namespace's inode; the root's first."""
+    found: dict[int, list[Mount]] = {}
+    waiting = [root]
+    for pid in waiting:
+        try:
+            inode = proc.namespace_inode(pid, "mnt")
+            if inode not in found:
+                found[inode] = mountinfo(pid)
+            waiting += proc.children(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a zombie has no mounts
+                raise
+    return found
 
 
 def _root(task: DumpTask) -> DumpTask:

@@ -34,6 +34,7 @@ RAW = {
 FILTERS = {"iptables": "iptables", "ip6tables": "ip6tables", "nftables": "nftables"}
 ALWAYS = frozenset({"ifaddr", "route", "route6", "rule", "iptables", "ip6tables", "nftables"})
 """Images that are written even if there is nothing in them."""
+IFLA_NEW_IFINDEX = 49
 _NETDEV = re.compile(r"netdev\[([^\]]+)\]:(.+)")
 
 
@@ -44,6 +45,15 @@ class NetNamespace(NamespaceResource):
     clone_flag = CLONE_NEWNET
     ids_field = "net_ns_id"
     order = 10
+
+    @classmethod
+    def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
+        if cls.name in context.options.empty_ns:
+            return []
+        inode = proc.namespace_inode(task.pid, "net")
+        if inode == proc.namespace_inode("self", "net") or external_key(context.options.external, "net", inode):
+            return []
+        return context.once(("links of network", inode), lambda: _unsupported_links(task, context))
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
@@ -73,13 +83,26 @@ class NetNamespace(NamespaceResource):
             os.close(fd)
 
 
+def _unsupported_links(task: DumpTask, context: DumpContext) -> list[str]:
+    from netns import links, state  # noqa: F401 (loaded while nothing is frozen)
+    from netns.enter import run_in
+    from netns.wire import Socket
+
+    fd = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with run_in(fd, Socket) as sock:
+            return links.unsupported(links.dump(sock), frozenset(_moved(context.options.external)))
+    finally:
+        os.close(fd)
+
+
 def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
     from cr.contract.net_images import link_message, settings_message
     from netns import state
     from netns.errors import NetnsError
 
     try:
-        found = state.dump(fd, frozenset(_moved(context.options.external)))
+        found = state.dump(fd, frozenset(_moved(context.options.external)), all_settings=False)
     except NetnsError as error:
         for sentence in str(error).splitlines():
             context.refuse(sentence)
@@ -107,7 +130,8 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     saved = _read_state(ns_id, context)
     externals = _externals(context)
     for inner, outer in _moved(context.options.external).items():
-        _move_in(fd, inner, outer)
+        numbers = [link.index for link in saved.links if link.name == inner]
+        _move_in(fd, inner, outer, numbers[0] if numbers else 0)
     restored = state.restore(saved, fd, externals)
     if restored.outside:
         context.undo.append(partial(remove_outside, restored.outside))
@@ -163,13 +187,14 @@ def _moved(external: list[str]) -> dict[str, str]:
     return {match[1]: match[2] for text in external if (match := _NETDEV.fullmatch(text))}
 
 
-def _move_in(fd: int, inner: str, outer: str) -> None:
+def _move_in(fd: int, inner: str, outer: str, number: int) -> None:
     from netns import rtnl
     from netns.wire import Socket, text
 
     with Socket() as sock:
         index = rtnl.index_of(sock, outer, "namespace outside")
         attrs = rtnl.u32(rtnl.IFLA_NET_NS_FD, fd) + text(rtnl.IFLA_IFNAME, inner)
+        attrs += rtnl.u32(IFLA_NEW_IFINDEX, number) if number else b""
         rtnl.change_link(sock, index, f"move network link {outer} into the tree's namespace as {inner}", attrs)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from netns.nft import Connection
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_METHOD_IPTABLES, _METHOD_NFTABLES, _METHOD_SKIP = 0, 1, 2  # inventory_entry.network_lock_method
+_RUN_ID_PART = 21  # characters of a dump's id in the name of its lock
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -45,14 +48,29 @@ def lock(context: DumpContext) -> None:
     told = partial(context.options.notification, "network-unlock")
     context.at_end.append(lambda: None if keep and context.succeeded else told())
     records = []
+    run_id = str(uuid.uuid4())
     for each, connections in _locks(context):
         kept = keep and connections
+        each.kept_as = criu_table(run_id)
         context.at_end.append(partial(_unlock_unless_kept, each, kept, context))
         if kept:
             context.at_kill.append(partial(_keep, each))
             records.append(_message(each.kept_record))
     if records:
         context.images.write("woodfrog-network-lock", entries=records)
+    in_nftables = any(record.method == "nftables" for record in records)
+    changes: list[object] = context.once("inventory", list)
+    changes.append(partial(_tell_others, run_id=run_id, locked=in_nftables))
+
+
+def criu_table(run_id: str) -> str:
+    """The table that criu looks for when it restores the images of a dump with this id."""
+    return f"CRIU-{run_id[:_RUN_ID_PART]}"
+
+
+def _tell_others(inventory: m.inventory_entry, *, run_id: str, locked: bool) -> None:
+    inventory.dump_criu_run_id = run_id
+    inventory.network_lock_method = _METHOD_NFTABLES if locked else _METHOD_SKIP
 
 
 def _unlock_unless_kept(each: Lock, kept: bool, context: DumpContext) -> None:
@@ -165,18 +183,28 @@ def hold(context: RestoreContext) -> None:
     """Until `release`, peers get no answer from a connection that is not complete."""
     releases = context.once("network locks", list[Callable[[], None]])
     releases += _kept(context)
-    if context.options.tcp_close or context.options.network_lock == "skip":
-        return
     found = [_of_image(entry.isk) for entry in context.file_entries.values() if _is_connection(entry)]
-    if not found:
+    network = context.network_fd if context.network_fd >= 0 else None
+    if found and _locked_by_criu(context):
+        from netns.iptables import remove_criu_rules
+
+        releases.append(partial(remove_criu_rules, network, found))
+    if not found or context.options.tcp_close or context.options.network_lock == "skip":
         return
     from netns.lock import lock as lock_network
 
-    network = context.network_fd if context.network_fd >= 0 else None
     own = lock_network(network, _method(context.options.network_lock), found)
     _remember(own.record, context.root.puppet.tid, context.undo)
     context.shared["own network lock"] = own
     releases.append(own.unlock)
+
+
+def _locked_by_criu(context: RestoreContext) -> bool:
+    """Whether rules of iptables may hold the connections: what criu does unless told otherwise."""
+    inventory = context.inventory
+    if inventory is None or not inventory.HasField("dump_criu_run_id"):
+        return False
+    return inventory.network_lock_method == _METHOD_IPTABLES
 
 
 def release(context: RestoreContext) -> None:
@@ -216,15 +244,25 @@ def _of_image(entry: m.inet_sk_entry) -> Connection:
 
 def _kept(context: RestoreContext) -> Iterator[Callable[[], None]]:
     """What removes the locks that the dump has left in the namespaces that this restore knows."""
-    if not context.images.exists("woodfrog-network-lock"):
-        return
     from netns.lock import LockRecord, remove
 
     ours = proc.namespace_inode("self", "net")
     theirs = os.fstat(context.network_fd).st_ino if context.network_fd >= 0 else ours
-    for entry in context.images.read("woodfrog-network-lock"):
+    for entry in _records(context):
         record = LockRecord(entry.method, entry.table, entry.netns_inode, entry.ipv6)
-        if entry.netns_inode == theirs != ours:
+        if entry.netns_inode in (theirs, 0) and theirs != ours:
             yield partial(remove, record, context.keep(os.dup(context.network_fd)))
-        elif entry.netns_inode == ours:
+        elif entry.netns_inode in (ours, 0):
             yield partial(remove, record, None)
+
+
+def _records(context: RestoreContext) -> list[m.woodfrog_network_lock]:
+    from images import messages as m
+
+    if context.images.exists("woodfrog-network-lock"):
+        return context.images.read("woodfrog-network-lock")
+    inventory = context.inventory
+    if inventory is None or inventory.network_lock_method != _METHOD_NFTABLES or not inventory.dump_criu_run_id:
+        return []
+    table = criu_table(inventory.dump_criu_run_id)  # somebody else's dump: whichever namespace it was
+    return [m.woodfrog_network_lock(method="nftables", table=table, netns_inode=0)]

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from cr.contract.stand_in import stand_in
 from cr.kernel import files
+from cr.remote.program import Program
 from cr.resources.remaps import PROCFS, add_remap
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
     from cr.contract.restoring import RestoreContext
 
+_FDINFO = re.compile(rb".*/(\d+)(?:/task/\d+)?/fdinfo/(\d+)")
 _PID = re.compile(r".*?/(\d+)(?:/|$)")
 
 
@@ -33,3 +35,27 @@ def open_dead(pid: int, path: bytes, flags: int, mnt_id: int, context: RestoreCo
     """Open a file of /proc/PID while a stand-in has that pid."""
     stand_in(pid, context)
     return context.open(path, flags, mnt_id=mnt_id)
+
+
+def open_fdinfo(path: bytes, flags: int, mnt_id: int, context: RestoreContext) -> int | None:
+    """Open a file of /proc/PID/fdinfo before that task has the descriptor: it looks for it when it is read.
+
+    None where the path is no such file.
+    """
+    match = _FDINFO.fullmatch(path)
+    task = next((task for task in context.live_tasks if match and task.vpid == int(match[1])), None)
+    if match is None or task is None:
+        return None
+    number = int(match[2])
+    before, after = Program(), Program()
+    before.call("dup3", CHANNEL, number, 0, note="for the time being")
+    after.call("close", number)
+    context.run(task.leader, before)
+    try:
+        return context.open(path, flags, mnt_id=mnt_id)
+    finally:
+        context.run(task.leader, after)
+
+
+CHANNEL = 0
+"""what every puppet has until it is given its descriptors"""

@@ -16,10 +16,10 @@ from cr.kernel import files
 from cr.model import CheckpointError
 from cr.resources import device
 from cr.resources.file_name import DELETED, leads_to, tree_root
-from cr.resources.ghost_dump import dump_ghost
+from cr.resources.ghost_dump import dump_ghost, too_large
 from cr.resources.ghost_restore import ghost_file
-from cr.resources.link_remap import dump_link, linked_file
-from cr.resources.proc_file import dump_dead, open_dead
+from cr.resources.link_remap import dump_link, linked_file, needs_link
+from cr.resources.proc_file import dump_dead, open_dead, open_fdinfo
 from cr.resources.remaps import LINKED, PROCFS, remaps, write_remaps
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ class RegularFile(FdResource):
 
     @classmethod
     def obstacles(cls, file: OpenFile, context: DumpContext) -> Iterable[str]:
-        if external_name(file, context) is None:
-            yield from device.obstacles(file)
+        if external_name(file, context) is not None:
+            return
+        yield from device.obstacles(file)
+        if file.link.endswith(DELETED) and stat.S_ISREG(file.stat.st_mode):
+            yield from _deleted_obstacles(file, context)
 
     @classmethod
     def dump(cls, file: OpenFile, context: DumpContext) -> m.reg_file_entry:
@@ -108,6 +111,15 @@ def describe(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
     return entry
 
 
+def _deleted_obstacles(file: OpenFile, context: DumpContext) -> Iterable[str]:
+    if not file.stat.st_nlink:
+        reason = too_large(file, context)
+        if reason is not None:
+            yield reason
+    elif not context.options.link_remap and not os.path.lexists(f"/proc/{file.task.pid}/root{file.link}"):
+        yield needs_link(file)
+
+
 def _find_name(file: OpenFile, context: DumpContext) -> str:
     """The name under which the file is to be found at restore; what has none is put into the images."""
     if leads_to(file.link, file, context):
@@ -154,7 +166,7 @@ def open_entry(entry: m.reg_file_entry, context: RestoreContext) -> int:
         flags &= ~os.O_TMPFILE
     try:
         if remap is None:
-            return context.open(path, flags, mnt_id=entry.mnt_id)
+            return _open_path(path, flags, entry.mnt_id, context)
         if remap.remap_type == PROCFS:
             return open_dead(remap.remap_id, path, flags, entry.mnt_id, context)
         if remap.remap_type == LINKED:
@@ -164,6 +176,16 @@ def open_entry(entry: m.reg_file_entry, context: RestoreContext) -> int:
         return files.reopen(base, flags & ~os.O_NOFOLLOW)
     except OSError as error:
         raise CheckpointError(f"cannot open {entry.name}, which a task had open: {error.strerror}") from error
+
+
+def _open_path(path: bytes, flags: int, mnt_id: int, context: RestoreContext) -> int:
+    try:
+        return context.open(path, flags, mnt_id=mnt_id)
+    except FileNotFoundError:
+        fd = open_fdinfo(path, flags, mnt_id, context)
+        if fd is None:
+            raise
+        return fd
 
 
 def _seek(fd: int, entry: m.reg_file_entry) -> None:

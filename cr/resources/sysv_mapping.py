@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from cr.contract.sysv import entries
 from cr.contract.vma import VmaResource, unsupported_flags
 from cr.kernel import mman, proc
 from cr.model import BadImages
@@ -68,7 +69,7 @@ def segment_sizes(ns_id: int, context: RestoreContext) -> dict[int, int]:
     """Lengths of the whole mappings of the segments of an ipc namespace in bytes, by id."""
 
     def read() -> dict[int, int]:
-        return {entry.desc.id: _length(entry) for entry in context.images.read("ipcns-shm", ns_id)}
+        return {entry.desc.id: _length(entry) for entry, _ in entries("ipcns-shm", ns_id, context)}
 
     return context.once(("segment sizes", ns_id), read)
 

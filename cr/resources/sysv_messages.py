@@ -78,7 +78,7 @@ def put_back(pid: int, root: tuple[int, int], value: str) -> None:
 def needs(ns_id: int, context: RestoreContext) -> dict[str, int]:
     """The limits that these queues take to be made, by field of ipc_var_entry."""
     largest, room = 0, 0
-    for entry, payload in context.images.reader("ipcns-msg", ns_id):
+    for entry, payload in sysv.entries("ipcns-msg", ns_id, context):
         sizes = [header.msize for header, _ in decode_queue(payload)]
         largest, room = max([largest, *sizes]), max(room, entry.qbytes, sum(sizes))
     return {"msg_ctlmax": largest, "msg_ctlmnb": room}
@@ -86,7 +86,7 @@ def needs(ns_id: int, context: RestoreContext) -> dict[str, int]:
 
 def restore(ns_id: int, context: RestoreContext) -> None:
     """The limits are those of `needs` at least."""
-    for entry, payload in context.images.reader("ipcns-msg", ns_id):
+    for entry, payload in sysv.entries("ipcns-msg", ns_id, context):
         desc = entry.desc
         sysv.make("msg", desc, partial(sysvipc.msgget, desc.key), context)
         for header, text in decode_queue(payload):

@@ -24,7 +24,7 @@ def dump(ns_id: int, context: DumpContext) -> None:
 
 
 def restore(ns_id: int, context: RestoreContext) -> None:
-    for entry, payload in context.images.reader("ipcns-sem", ns_id):
+    for entry, payload in sysv.entries("ipcns-sem", ns_id, context):
         desc = entry.desc
         sysv.make("sem", desc, partial(sysvipc.semget, desc.key, entry.nsems), context)
         sysvipc.set_sem_values(desc.id, payload.bytes())

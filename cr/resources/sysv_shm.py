@@ -68,7 +68,7 @@ def _huge_page_size(fd: int) -> int:
 
 
 def restore(ns_id: int, context: RestoreContext) -> None:
-    for entry, payload in context.images.reader("ipcns-shm", ns_id):
+    for entry, payload in sysv.entries("ipcns-shm", ns_id, context):
         desc = entry.desc
         get = partial(_get, desc.key, entry.size, entry.hugetlb_flag)
         sysv.make("shm", desc, get, context)

@@ -84,6 +84,8 @@ class UnixSocket(FdResource):
                 _note_waiting(inode, facts, found, context)
         for inode in list(found.facts):
             _check_peer(inode, found, context)
+        for entry in _peers_first(found.entries):
+            context.files.move_to_end(entry.id)
         write_queues(found.packets, context)
 
     @classmethod
@@ -144,6 +146,19 @@ def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
         )
     elif entry.peer:
         _add_external(entry, found, context)
+
+
+def _peers_first(entries: dict[int, m.unix_sk_entry]) -> list[m.unix_sk_entry]:
+    """A socket comes behind the one that it is connected to: other engines connect in this order."""
+    done: dict[int, m.unix_sk_entry] = {}
+    for inode in entries:
+        chain: dict[int, None] = {}
+        while inode in entries and inode not in done and inode not in chain:
+            chain[inode] = None
+            inode = entries[inode].peer
+        for member in reversed(chain):
+            done[member] = entries[member]
+    return list(done.values())
 
 
 def _may_be_external(inode: int, peer: int, context: DumpContext) -> bool:

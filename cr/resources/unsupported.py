@@ -32,7 +32,6 @@ REASONS = {
     "anon_inode:i915.gem": "memory of a graphics device: let the program release its devices",
     "anon_inode:[secretmem]": "secret memory (memfd_secret), which nobody else may read: close it",
     "anon_inode:[aio]": "an asynchronous I/O context",
-    "anon_inode:[fanotify]": "a fanotify group that reports by file identifiers or mounts in a way the format lacks",
     "anon_inode:[gpio-line]": "lines of a GPIO chip: release them",
     "anon_inode:[nstree]": "a namespace listing: close it",
     "/dmabuf:": "a buffer shared with hardware (dma-buf): let the program release its devices",

@@ -18,6 +18,7 @@ from images.kinds import VmaStatus
 from images.pages import PAGE_SIZE, PageSource
 
 if TYPE_CHECKING:
+    from cr.contract.restoring import RestoreTask
     from images import messages as m
 
 Span = tuple[int, int]
@@ -72,6 +73,15 @@ def heritage(parent: m.mm_entry, child: m.mm_entry) -> Heritage | None:
     return Heritage(
         kept, gone, list(intersect(unguarded, sorted(kept.items()))), _description(parent, child), parent.thp_disabled
     )
+
+
+def strangers(parent: RestoreTask, child: RestoreTask) -> bool:
+    """Whether a child has nothing of its parent's memory: after execve(2), or as a zombie."""
+    if parent.mm is None or child.mm is None:
+        return True
+    if parent.ids is not None and child.ids is not None and parent.ids.vm_id == child.ids.vm_id:
+        return False
+    return heritage(parent.mm, child.mm) is None
 
 
 def _kept_until(theirs: m.vma_entry, mine: m.vma_entry) -> int:

@@ -9,6 +9,7 @@ it falls to its new parent as it once did (PR_SET_CHILD_SUBREAPER).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import controls
@@ -17,6 +18,7 @@ from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
+from cr.restore.inheritance import strangers
 
 WALL = 0x40000000
 
@@ -34,32 +36,45 @@ class Family:
         self._spare = max((thread.vtid for task in context.tasks for thread in task.threads), default=1)
 
     def grow(self) -> Iterator[RestoreTask]:
-        """Tasks as they come into being, parents first; the children of each are born when it is asked to go on."""
+        """Tasks as they come into being, parents first; whoever asks builds their memory before asking on.
+
+        Children that share no memory with a task are born before it has any, which is cheaper: the others
+        are copies of it.
+        """
         root = self.context.root
         self.inherited[root.vpid] = 0 if _leads_session(root) else root.entry.sid
         queue = [root]
         while queue:
             task = queue.pop(0)
+            steps = self._steps(task)
+            before = list(takewhile(lambda step: step is None or strangers(task, step), steps))  # noqa: B023
+            self._take(task, before)
             yield task
-            queue += self._bear_children(task)
+            self._take(task, steps[len(before) :])
+            queue += [child for child in steps if child is not None]
             if not queue:
                 queue += self._adopt_orphans()
 
-    def _bear_children(self, task: RestoreTask) -> list[RestoreTask]:
+    def _steps(self, task: RestoreTask) -> list[RestoreTask | None]:
+        """The children in the order of their births; None stands for setsid(2) of the task itself."""
         mine = {task.entry.sid, 0} if not _leads_session(task) else {task.entry.sid}
         former = self.inherited[task.vpid]
         early = [child for child in task.children if child.entry.sid == former and not _leads_session(child)]
         late = [child for child in task.children if child.entry.sid in mine or _leads_session(child)]
         late = [child for child in late if child not in early]
-        for child in early:
-            self._bear(task, child, former)
-        if _leads_session(task):
-            self._call(task.puppet, task.leader.identity, "setsid")
-        for child in late:
-            self._bear(task, child, task.entry.sid)
-        born = early + late
-        self.orphans += [child for child in task.children if child not in born]
-        return born
+        self.orphans += [child for child in task.children if child not in early + late]
+        for children in (early, late):
+            children.sort(key=lambda child: not strangers(task, child))
+        return [*early, *([None] if _leads_session(task) else []), *late]
+
+    def _take(self, task: RestoreTask, steps: list[RestoreTask | None]) -> None:
+        former = self.inherited[task.vpid]
+        for child in steps:
+            if child is None:
+                self._call(task.puppet, task.leader.identity, "setsid")
+            else:
+                early = child.entry.sid == former and not _leads_session(child)
+                self._bear(task, child, former if early else task.entry.sid)
 
     def _bear(self, parent: RestoreTask, child: RestoreTask, session: int) -> None:
         births.bear_child(self.context, parent, child)

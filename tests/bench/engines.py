@@ -50,7 +50,9 @@ class Engine:
         answer = images.parent / "measured"
         command = [PYTHON, "-ISc", _LAUNCH, str(answer), *self.command, *words]
         with (images.parent / "output").open("w+") as output:
-            subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=True, env=_environment()
+            )
             output.seek(0)
             text = output.read()
         seconds, peak, status = json.loads(answer.read_text())
@@ -58,6 +60,11 @@ class Engine:
             log = images / f"{words[0]}.log"
             raise RuntimeError(f"{self.name} {words[0]} failed: {text[-500:]} {_tail(log)}")
         return Run(seconds, peak, text)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but modules are compiled once only, as they are where the engine is installed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _tail(log: Path) -> str:

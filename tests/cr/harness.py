@@ -53,6 +53,7 @@ class Workload:
     directory: Path
     arguments: list[str] = field(default_factory=list)
     prefix: list[str] = field(default_factory=list)
+    stdin: int = subprocess.DEVNULL
     process: subprocess.Popen[bytes] | None = None
     pid: int = 0
     restored: int = 0
@@ -69,7 +70,7 @@ class Workload:
         output = (self.directory / "output").open("wb")
         command = [*self.prefix, PYTHON, str(WORKLOADS / f"{self.name}.py"), str(self.directory), *self.arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=self.directory
+            command, stdin=self.stdin, stdout=output, stderr=output, start_new_session=True, cwd=self.directory
         )
         output.close()
         wait_for(self._is_ready, f"{self.name} to be ready: {self._output()}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cr.dump import preflight
 from cr.dump.freeze import FrozenTree
 from cr.model import CheckpointError
 from tests.cr.harness import PYTHON, Workload, alive, wait_for
@@ -51,6 +52,14 @@ if code.vfork() == 0:
 """
 
 
+LEADERLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(100,)).start()
+print("ready", flush=True)
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
 @contextmanager
 def running(code: str) -> Iterator[int]:
     """A program in a session of its own that has said "ready"; ended with all that it has made."""
@@ -63,6 +72,10 @@ def running(code: str) -> Iterator[int]:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         process.stdout.close()
+
+
+def state(tid: int) -> str:
+    return Path(f"/proc/{tid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def threads(pid: int) -> list[int]:
@@ -78,16 +91,33 @@ def test_a_tree_that_never_stands_still(code: str) -> None:
             held = {thread.tid for task in tree.tasks.values() for thread in task.threads}
             there = {tid for task in tree.tasks.values() if not task.is_zombie for tid in threads(task.pid)}
             assert there <= held
-            assert all(Path(f"/proc/{tid}/stat").read_text().rpartition(")")[2].split()[0] == "t" for tid in there)
+            assert all(state(tid) == "t" for tid in there)
             tree.release()
 
 
 def test_a_vfork_parent_is_refused_and_goes_on() -> None:
     with running(VFORK) as pid:
-        wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "D", "the vfork")
+        wait_for(lambda: state(pid) == "D", "the vfork")
         tree = FrozenTree(pid, time.monotonic() + 0.5)
         with pytest.raises(CheckpointError, match=r"vfork\(2\)"):
             tree.freeze()
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["root", "child"])
+def test_a_process_without_its_main_thread_is_refused_and_goes_on(below: bool) -> None:
+    code = LEADERLESS if not below else f"import os\nif os.fork():\n    os.wait()\n{LEADERLESS}"
+    with running(code) as pid:
+        leader = pid
+        if below:
+            leader = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        wait_for(lambda: state(leader) == "Z", "the main thread to exit")
+        tree = FrozenTree(pid, time.monotonic() + 5)
+        with pytest.raises(CheckpointError, match="main thread"):
+            if not below:
+                preflight.check_root(pid)
+            tree.freeze()
+        assert not any(traced(each) for each in {pid, leader})
+        assert len(threads(leader)) == 2
 
 
 @contextmanager

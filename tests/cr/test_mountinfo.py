@@ -69,6 +69,18 @@ def test_what_is_from_outside_is_refused_with_the_way_out() -> None:
     assert "--external mnt[/etc/hosts]:NAME" in sentence
 
 
+def test_other_filesystems_have_other_ways_out() -> None:
+    disk = line("14 10 7:3 / /disk rw - xfs /dev/loop3 rw")
+    ram = line("15 10 0:70 / /ram rw - ramfs ram rw")
+    found = survey(ROOT, disk, ram)
+    assert "--external dev[7/3]:NAME" in found.obstacles[0]
+    assert "--enable-fs ramfs" in found.obstacles[1]
+    found = survey(ROOT, disk, ram, devices={"7/3": "DISK"}, enabled=frozenset({"ramfs"}))
+    assert not found.obstacles
+    assert kinds(found) == {"/": Kind.ROOT, "/disk": Kind.DEVICE, "/ram": Kind.ENABLED}
+    assert found.found[1][1].mount.source == "dev[DISK]"
+
+
 def test_a_part_of_a_tmpfs_whose_root_is_not_mounted_is_refused() -> None:
     assert "/masked" in survey(ROOT, NULL).obstacles[0]
 

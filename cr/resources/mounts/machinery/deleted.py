@@ -42,11 +42,10 @@ class DeletedParts:
             (os.rmdir if directory else os.unlink)(path)
 
     def _make(self, node: Node) -> None:
-        base = self._base(node)
         parts = node.part.split("/")
         for depth in range(1, len(parts)):
-            self._add(f"{base}/{'/'.join(parts[:depth])}", directory=True)
-        self._add(f"{base}/{node.part}", directory=self._on_directory(node))
+            self._add(node, "/".join(parts[:depth]), directory=True)
+        self._add(node, node.part, directory=self._on_directory(node))
 
     def _base(self, node: Node) -> str:
         fd = self._workshop.source_fds.get(node.source)
@@ -54,8 +53,9 @@ class DeletedParts:
             raise CheckpointError(f"{node} was removed from {node.source.fsname}, which is mounted too late for that")
         return f"/proc/self/fd/{fd}"
 
-    def _add(self, path: str, *, directory: bool) -> None:
+    def _add(self, node: Node, part: str, *, directory: bool) -> None:
         """Something new; what exists by that name is taken as it is, unless it is of the other kind."""
+        path = f"{self._base(node)}/{part}"
         try:
             found = os.lstat(path)
         except FileNotFoundError:
@@ -64,10 +64,12 @@ class DeletedParts:
             else:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             self._made.append((path, directory))
-            self._workshop.context.undo.append(partial(os.rmdir if directory else os.unlink, os.path.realpath(path)))
+            if node.source.path is not None:  # on the host's disk; a filesystem of the container's dies with it
+                undo = partial(os.rmdir if directory else os.unlink, os.path.join(node.source.path, part))
+                self._workshop.context.undo.append(undo)
             return
         if stat.S_ISDIR(found.st_mode) != directory:
-            raise CheckpointError(f"{os.path.realpath(path)} is in the way of a mount that was removed there")
+            raise CheckpointError(f"/{part} in {node.source.path or node.source.fsname} is in the way of {node}")
 
     def _on_directory(self, node: Node) -> bool:
         """A directory can be mounted on a directory only, a file on anything else."""

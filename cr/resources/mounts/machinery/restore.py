@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.mounts import placed
 from cr.contract.restoring import RestoreContext
 from cr.kernel.namespaces import CLONE_NEWNS
 from cr.remote.program import Program
@@ -45,6 +47,17 @@ def restore(ns_id: int, context: RestoreContext) -> None:
     workshop.hands.call("close_range", 1, 0x7FFFFFFF, 0)
     workshop.hands.run()
     _become_root(context)
+    context.before_release.append(partial(_let_go, workshop))
+
+
+def _let_go(workshop: Workshop) -> None:
+    """Mounts of which we hold descriptors are busy: a task that runs again may want to unmount them."""
+    context = workshop.context
+    for mount in placed(context).values():
+        context.drop(mount.fd)
+    placed(context).clear()
+    for fd in {*workshop.copies, *workshop.source_fds.values()}:
+        context.drop(fd)
 
 
 def _namespaces(context: RestoreContext) -> list[int]:

@@ -126,7 +126,7 @@ class Survey:
             why = "it is idmapped" if mount.idmapped else "it comes from outside of the container"
         self.obstacles.append(
             f"{mount} on device {mount.device_name} cannot be dumped: {why}; "
-            f"leave it outside with --external mnt[{mount.mountpoint}]:NAME"
+            f"leave it outside with --external mnt[{mount.mountpoint}]:NAME{_other_way(mount)}"
         )
         return None
 
@@ -138,6 +138,15 @@ class Survey:
             master = found.mount.master
             if master and master not in groups and found.kind not in (Kind.ROOT, Kind.EXTERNAL):
                 self._refuse(found.mount, f"it is slave to a mount outside of the container (master:{master})")
+
+
+def _other_way(mount: Mount) -> str:
+    """What else can be done about a filesystem that is of no known type."""
+    if filesystem(mount.fsname) is not None or not mount.whole:
+        return ""
+    if mount.device >> 20:
+        return f", or have its device mounted with --external dev[{mount.device_name.replace(':', '/')}]:NAME"
+    return f", or have it mounted anew with --enable-fs {mount.fsname}"
 
 
 def is_root(mount: Mount, mounts: list[Mount]) -> bool:

@@ -31,6 +31,8 @@ class Workshop:
     home: Argument = 0
     """the host's root directory, as the workshop has it"""
     yard: Argument = 0
+    copies: list[int] = field(default_factory=list)
+    """ours: detached copies of the host's mounts"""
     source_fds: dict[Source, int] = field(default_factory=dict)
     """ours: the root of each source"""
 
@@ -61,6 +63,7 @@ class Workshop:
         for group in self.plan.groups:
             if group.outside and group.source.path is not None:
                 copies[group] = self.context.keep(_copy(group.source))
+        self.copies += copies.values()
         return copies
 
     def _give(self, copies: dict[Source | Group, int]) -> dict[Source | Group, Argument]:

@@ -1,0 +1,25 @@
+"""Holds what a dump without options refuses."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+
+from lib import DIRECTORY, workload
+
+os.chdir(DIRECTORY)
+with workload() as check:
+    locked = os.open("locked", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(locked, fcntl.LOCK_EX)
+    linked = os.open("linked", os.O_RDWR | os.O_CREAT)
+    os.link("linked", "other-name")
+    os.unlink("linked")
+    large = os.open("large", os.O_RDWR | os.O_CREAT)
+    os.write(large, b"x" * (3 << 20))
+    os.fsync(large)
+    os.unlink("large")
+    if ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(256)) >= 0:
+        (DIRECTORY / "io_uring").touch()
+    check.wait()
+    check.equal(os.pread(large, 1, 0), b"x", "large file")
