@@ -13,7 +13,6 @@ from pathlib import Path
 
 from integration.containers import PATIENCE
 
-
 PROMPT = "frog> "
 """What is typed before the shell shows it may reach whatever ran before."""
 
