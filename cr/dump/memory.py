@@ -83,7 +83,7 @@ class AddressSpaceDump:
             if mapping.start in scratch:
                 continue
             resource = self._describe(mapping, entry)
-            if resource is not None and resource.private_pages:
+            if resource is not None and resource.private_pages and "dp" not in mapping.flags:
                 private.append((mapping.start, mapping.end))
         return entry, private
 
@@ -123,6 +123,8 @@ class AddressSpaceDump:
             status=_status(resource),
         )  # fmt: skip
         entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
+        if "dp" in mapping.flags:
+            entry.flags ^= mman.MAP_PRIVATE | mman.MAP_DROPPABLE
         if "lf" in mapping.flags:
             entry.flags |= mman.MAP_LOCKED | mman.MAP_NONBLOCK  # locked as it is touched, not populated
         if entry.flags & mman.MAP_HUGETLB:

@@ -52,6 +52,7 @@ class Foothold:
         tracee.block_signals()
         flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS | (mman.MAP_FIXED_NOREPLACE if address else 0)
         found = tracee.system_call(instruction, NUMBERS["mmap"], address, size, _PROT_ALL, flags, -1, 0)
+        tracee.store()  # at once: until then the task could not go on without us
         if found < 0:
             raise OSError(-found, f"cannot map {size} bytes of scratch memory in task {tracee.tid}")
         vm.write(tracee.tid, found, CODE)
