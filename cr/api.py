@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from cr import log
 from cr.guard import held
 from cr.model import DumpReport, RestoreReport
 from cr.options import Notify, Options
+from cr.values import replace
 from cr.work import write_dump_stats, write_pidfile, write_restore_stats
 
 

@@ -7,8 +7,9 @@ belongs to and the sentence of the manual.  Names are those of criu(8).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from typing import Any
+
+from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -15,6 +14,7 @@ from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
+from cr.values import dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
@@ -17,6 +16,7 @@ from cr.kernel.pidfd import KCMP_FILE
 from cr.resources.device import is_terminal
 from cr.resources.file_locks import note_locks
 from cr.resources.unsupported import reason
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from images import messages as m

@@ -7,13 +7,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from cr.contract.dumping import DumpTask, DumpThread
 from cr.dump.context import lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
 from cr.remote.tracee import TaskGone, Tracee
+from cr.values import dataclass, field
 
 _WALL = 0x40000000
 

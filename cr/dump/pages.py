@@ -7,10 +7,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from cr.kernel import pagemap, vm
+from cr.values import dataclass, field
 
 CHUNK = 1 << 20  # what is read stays in the core's cache until it is written
 PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get

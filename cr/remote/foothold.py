@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import signal
 import struct
-from dataclasses import dataclass
 
 from cr.kernel import mman, ptrace, vm
 from cr.kernel.numbers import NUMBERS
 from cr.remote.machine import CODE, DONE_OFFSET, RECORD_SIZE, SYSCALL_INSTRUCTION, SYSCALL_OFFSET
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee, wait_stop
+from cr.values import dataclass
 
 FRAME_OFFSET = 0x3000  # struct ucontext; the room below serves as stack for a signal handler
 XSTATE_OFFSET = 0x3400

@@ -7,13 +7,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.contract.mounts import inside, placed
 from cr.kernel.files import open_in_root
 from cr.model import BadImages, CheckpointError
 from cr.resources.remaps import GHOST, remaps
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext

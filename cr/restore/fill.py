@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import vm
@@ -12,6 +11,7 @@ from cr.remote.program import Program, Result
 from cr.restore.chain import Chain
 from cr.restore.inheritance import Heritage, Span, page_work, part
 from cr.restore.likeness import PageFiles
+from cr.values import dataclass, field
 from images.pages import PAGE_SIZE, PageSource
 
 PIECE = 32 << 20  # bytes of one read: the kernel looks for signals in between

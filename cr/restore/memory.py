@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.restoring import RestoreContext, RestoreTask
@@ -18,6 +17,7 @@ from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
 from cr.restore.inheritance import Span, end_of, guards, heritage, mapped
 from cr.restore.memory_check import TASK_SIZE, page_sources
+from cr.values import dataclass, field
 from images.pages import PageSource
 
 if TYPE_CHECKING:
