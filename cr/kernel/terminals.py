@@ -82,11 +82,12 @@ def index_of(master: int) -> int:
 def open_slave(master: int, flags: int) -> int:
     """The slave of a pseudoterminal, by no path; it must be unlocked.
 
-    O_CLOEXEC here would become a flag of the open file, which fdinfo then shows for every copy of it (v6.18).
+    Not opened with O_CLOEXEC: this ioctl keeps that in the flags of the open file, where every other call drops it,
+    and from then on fdinfo shows it for all descriptors of that file.
     """
-    slave: int = fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY)
-    os.set_inheritable(slave, False)
-    return slave
+    fd: int = fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY)
+    os.set_inheritable(fd, False)
+    return fd
 
 
 def settle(fd: int) -> None:

@@ -11,6 +11,7 @@ import struct
 import termios
 
 from cr.kernel import mounts as m
+from cr.kernel import terminals
 from runtime.errors import ContainerError
 from runtime.init.devices import attach_tree
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from oci.types import Process
 
 _TIOCSPTLCK = 0x40045431
-_TIOCGPTPEER = 0x5441
 _TIOCGPTN = 0x80045430
 
 
@@ -33,11 +33,14 @@ def open_pair(root_fd: int) -> tuple[int, int, str]:
     except OSError as err:
         raise ContainerError("process.terminal needs a devpts mount at /dev/pts") from err
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    # O_CLOEXEC here would become a flag of the open file, which fdinfo then shows for every copy of it (v6.18)
-    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
-    os.set_inheritable(slave, False)
+    slave = terminals.open_slave(master, os.O_RDWR)
+    return master, slave, name_of(master)
+
+
+def name_of(master: int) -> str:
+    """The name of a master's slave in its devpts."""
     number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0)))[0]
-    return master, slave, f"/dev/pts/{number}"
+    return f"/dev/pts/{number}"
 
 
 def set_up(root_fd: int, connection: int, process: Process, mount: bool) -> int:
