@@ -11,7 +11,7 @@ import pytest
 from integration.containers import Container, program
 from integration.shell.terminal import PROMPT, Terminal
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @contextmanager
