@@ -89,6 +89,9 @@ def _dispatch(name: str, words: list[str], values: dict[str, Any], reporter: Rep
     except KeyboardInterrupt:
         reporter.fatal(_prefix(name) + "interrupted")
         return 130
+    except Exception as err:  # the last resort: a defect of ours, but nobody shall have to read a traceback
+        reporter.trace(err)
+        reporter.fatal(_prefix(name) + f"unexpected {type(err).__name__}: {err}; see it with --debug, and report it")
     return 255 if name == "exec" else 1
 
 
