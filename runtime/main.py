@@ -9,6 +9,8 @@ from oci.validate import InvalidDocument
 from runtime.context import Context
 from runtime.errors import ContainerError, reason
 from runtime.options import Option, UsageError, Verb, option_lines, parse
+from runtime.own_copy import VERBS as VERBS_FROM_COPY
+from runtime.own_copy import run_from_copy
 from runtime.report import Reporter
 
 TYPE_CHECKING = False
@@ -66,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as err:
         Reporter().fatal(f"cannot open the log file {reason(err)}")
         return 1
+    if argv is None and rest[0] in VERBS_FROM_COPY:
+        run_from_copy()
     return _dispatch(rest[0], rest[1:], values, reporter)
 
 
