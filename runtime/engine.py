@@ -110,7 +110,9 @@ def _log_error(error: BaseException) -> str:
     from cr.model import CheckpointError, Refused
     from images.errors import ImageError
 
-    reasons = error.reasons if isinstance(error, Refused) else [str(error)]
+    reasons = error.reasons if isinstance(error, Refused) else [str(error) or type(error).__name__]
     for text in [*reasons, *(f"  {note}" for note in getattr(error, "__notes__", []))]:
         log.error(text)
+    if not isinstance(error, (CheckpointError, ImageError, OSError, ContainerError)):
+        log.trace(error)
     return "; ".join(reasons) if isinstance(error, (CheckpointError, ImageError)) else ""

@@ -11,7 +11,6 @@ import struct
 import termios
 
 from cr.kernel import mounts as m
-from cr.kernel import terminals
 from runtime.errors import ContainerError
 from runtime.init.devices import attach_tree
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from oci.types import Process
 
 _TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
 _TIOCGPTN = 0x80045430
 
 
@@ -33,7 +33,8 @@ def open_pair(root_fd: int) -> tuple[int, int, str]:
     except OSError as err:
         raise ContainerError("process.terminal needs a devpts mount at /dev/pts") from err
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    slave = terminals.open_slave(master, os.O_RDWR)
+    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)  # O_CLOEXEC would stay in the file's flags
+    os.set_inheritable(slave, False)
     return master, slave, name_of(master)
 
 
