@@ -28,7 +28,11 @@ def set_numbers(context: DumpContext) -> dict[int, int]:
 
 def warm_up(tasks: list[DumpTask]) -> None:
     """Load what a dump of cgroups needs, before anything is frozen, if these tasks will need it."""
-    if not _with_us([tid for task in tasks for tid in proc.threads(task.pid)]):
+    try:
+        needed = not _with_us(task.pid for task in tasks)
+    except (FileNotFoundError, ProcessLookupError):
+        needed = True  # one has ended meanwhile
+    if needed:
         from cgroups.properties import DEFAULTS, rank
         from cr.contract import cgroup_images  # noqa: F401
 
