@@ -44,6 +44,11 @@ def _run(command: str, options: Options) -> int:
     except (CheckpointError, ImageError, OSError) as error:
         _report(command, error)
         return FAILED
+    except Exception as error:  # the last resort: a defect of ours, but nobody shall have to read a traceback
+        log.trace(error)
+        text = f"unexpected {type(error).__name__}: {error}; see where with -v4, and report it"
+        _report(command, CheckpointError(text))
+        return FAILED
     finally:
         log.close_log()
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from cr import log
 from cr.kernel.prctl import set_parent_death_signal
 from cr.model import CheckpointError
 from cr.remote import critical
@@ -101,6 +102,8 @@ def _outcome(work: Callable[[Callable[..., None]], Any], channel: socket.socket)
     try:
         return "result", work(notify)
     except BaseException as error:
+        if not isinstance(error, (CheckpointError, OSError)):
+            log.trace(error)  # it is lost on the way to the parent
         notes = list(getattr(error, "__notes__", []))
         return "error", (_portable(error), notes)
 

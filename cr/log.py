@@ -66,6 +66,16 @@ def debug(text: str) -> None:
     _write(DEBUG, text)
 
 
+def trace(error: BaseException) -> None:
+    """Where an error that nobody expected comes from; for level 4 only."""
+    if _Log.fd < 0 or _Log.level < DEBUG:
+        return
+    import traceback
+
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        debug(line)
+
+
 def to_standard_error() -> bool:
     """Whether the log goes where standard error goes."""
     return _Log.fd >= 0 and os.path.sameopenfile(_Log.fd, 2)

@@ -22,7 +22,7 @@ RECORD_VERSION = 1
 
 
 class Container:
-    """The record of state.json: id, bundle, rootfs, created, pid, start_time, cgroup, config."""
+    """The record of state.json: id, bundle, rootfs, created, pid, start_time, cgroup, config, stdio."""
 
     def __init__(self, store: Store, record: dict[str, Any]) -> None:
         self.store = store
@@ -146,6 +146,7 @@ def new_record(bundle: str, rootfs: str, config: Config, cgroups: dict[str, Any]
         "start_time": 0,
         "ready": False,
         "keyring": True,
+        "stdio": None,  # runtime.frozen.stdio
         "creator": [os.getpid(), own[1] if own else 0],
         "cgroup": cgroups,
         "config": config,

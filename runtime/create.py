@@ -9,6 +9,7 @@ from oci.config import load_config, without_nulls
 from runtime import cgroup, check, launch, limits
 from runtime.container import FIFO, Container, new_record
 from runtime.errors import ContainerError
+from runtime.frozen import stdio
 from runtime.init.container import InitPlan
 from runtime.init.container import main as init_main
 from runtime.init.identity import CapabilitySets
@@ -236,6 +237,7 @@ def _talk(container: Container, manager: Manager, pid: int, channel: Channel) ->
         if message is None or message["kind"] != "ready":
             raise ContainerError("the container's first process ended unexpectedly")
         limits.set_rlimits(pid, process.get("rlimits") or [])
+        container.record["stdio"] = stdio.look(pid)
         container.record["ready"] = True
         container.save()
         channel.go()

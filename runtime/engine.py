@@ -6,6 +6,7 @@ requests, `InProcess` hands them to the engine in this process; a test hands the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -51,7 +52,7 @@ class InProcess:
         import cr
 
         check_supported(request.options)
-        with _engine_errors("checkpoint"):
+        with _engine_errors("checkpoint", request):
             return cr.dump(request.pid, request.directory, notify=notify, **request.options)
 
     def restore(self, request: RestoreRequest, notify: Notify) -> int:
@@ -59,7 +60,7 @@ class InProcess:
         import cr
 
         check_supported(request.options)
-        with _engine_errors("restore"):
+        with _engine_errors("restore", request):
             return cr.restore(request.directory, notify=notify, **request.options).pid
 
 
@@ -75,17 +76,43 @@ def check_supported(options: dict[str, Any]) -> None:
 
 
 class _engine_errors:
-    """Errors of the engine become errors of the container, with the verb that they ended."""
+    """The engine's log is open; its errors become errors of the container, with the verb that they ended."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, request: DumpRequest | RestoreRequest) -> None:
         self.verb = verb
+        self.request = request
 
     def __enter__(self) -> None:
-        return
+        from cr import log
+
+        options = self.request.options
+        directory = os.open(options.get("work_dir") or self.request.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            log.open_log(options.get("log_file", ""), directory, options.get("verbosity", log.WARNING))
+        finally:
+            os.close(directory)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from cr.model import CheckpointError
-        from images.errors import ImageError
+        from cr import log
 
-        if isinstance(error, (CheckpointError, ImageError)):
-            raise ContainerError(f"{self.verb} failed: {error}") from error
+        if error is None:
+            log.close_log()
+            return
+        sentence = _log_error(error)
+        log.close_log()
+        if sentence:
+            raise ContainerError(f"{self.verb} failed: {sentence}") from error
+
+
+def _log_error(error: BaseException) -> str:
+    """Every reason goes into the log, with where it was found; the sentence for the user, if it is the engine's."""
+    from cr import log
+    from cr.model import CheckpointError, Refused
+    from images.errors import ImageError
+
+    reasons = error.reasons if isinstance(error, Refused) else [str(error) or type(error).__name__]
+    for text in [*reasons, *(f"  {note}" for note in getattr(error, "__notes__", []))]:
+        log.error(text)
+    if not isinstance(error, (CheckpointError, ImageError, OSError, ContainerError)):
+        log.trace(error)
+    return "; ".join(reasons) if isinstance(error, (CheckpointError, ImageError)) else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from cr.kernel import prctl
 from cr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, CLONE_PARENT, fork_into, setns, unshare
 from runtime.errors import ContainerError, reason
 from runtime.init import settings
@@ -121,7 +122,12 @@ def _stage(
     joins: list[tuple[int, int]],
     body: Body,
 ) -> None:
-    """The process between: join, make the user and time namespaces, then clone the real one and end."""
+    """The process between: join, make the user and time namespaces, then clone the real one and end.
+
+    Processes of a joined pid namespace must not look at us.  Without privileges our parent could not either,
+    to map ids; but then nobody's namespaces but our own can be joined.
+    """
+    prctl.set_dumpable(os.geteuid() != 0)
     for flag, fd in joins:
         _join(flag, fd, spaces)
         if flag == CLONE_NEWUSER:

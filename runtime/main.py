@@ -9,6 +9,8 @@ from oci.validate import InvalidDocument
 from runtime.context import Context
 from runtime.errors import ContainerError, reason
 from runtime.options import Option, UsageError, Verb, option_lines, parse
+from runtime.own_copy import VERBS as VERBS_FROM_COPY
+from runtime.own_copy import run_from_copy
 from runtime.report import Reporter
 
 TYPE_CHECKING = False
@@ -66,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as err:
         Reporter().fatal(f"cannot open the log file {reason(err)}")
         return 1
+    if argv is None and rest[0] in VERBS_FROM_COPY:
+        run_from_copy()
     return _dispatch(rest[0], rest[1:], values, reporter)
 
 
@@ -89,6 +93,9 @@ def _dispatch(name: str, words: list[str], values: dict[str, Any], reporter: Rep
     except KeyboardInterrupt:
         reporter.fatal(_prefix(name) + "interrupted")
         return 130
+    except Exception as err:  # the last resort: a defect of ours, but nobody shall have to read a traceback
+        reporter.trace(err)
+        reporter.fatal(_prefix(name) + f"unexpected {type(err).__name__}: {err}; see it with --debug, and report it")
     return 255 if name == "exec" else 1
 
 

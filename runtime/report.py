@@ -46,6 +46,15 @@ class Reporter:
         """For --debug only."""
         self.write("debug", message)
 
+    def trace(self, error: BaseException) -> None:
+        """Where an error comes from, line by line; for --debug only."""
+        if not self.debug_on:
+            return
+        import traceback
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self.debug(line)
+
     def fatal(self, message: str) -> None:
         """The last message of a command that failed."""
         self.write("error", message)

@@ -149,6 +149,9 @@ class FileRegistry(Protocol):
     def extra(self, file_id: int) -> m.woodfrog_file_entry:
         """What the format has no field for about a file; to be filled in."""
 
+    def doubtful(self, task: DumpTask) -> list[m.fdinfo_entry]:
+        """Descriptors of which only the task itself knows whether they are closed by execve; each is told once."""
+
     def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
         """(task, fd, id) of every descriptor of a file with this st_dev and st_ino."""
 

@@ -44,11 +44,12 @@ def dump(options: Options) -> DumpReport:
             log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
+    else:
+        context.undo.forget()
+        _finish(tree, context)
     finally:
-        for action in context.at_end:
+        for action in context.at_end:  # the tasks need not wait for it
             action()
-    context.undo.forget()
-    _finish(tree, context)
     return report
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
 from cr.dump import files, memory, preflight
@@ -31,6 +32,7 @@ def scout(context: DumpContext) -> None:
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
+    warm_up(tree)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
 

@@ -80,8 +80,14 @@ def index_of(master: int) -> int:
 
 
 def open_slave(master: int, flags: int) -> int:
-    """The slave of a pseudoterminal, by no path; it must be unlocked."""
-    return fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY | os.O_CLOEXEC)
+    """The slave of a pseudoterminal, by no path; it must be unlocked.
+
+    Not opened with O_CLOEXEC: this ioctl keeps that in the flags of the open file, where every other call drops it,
+    and from then on fdinfo shows it for all descriptors of that file.
+    """
+    fd: int = fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY)
+    os.set_inheritable(fd, False)
+    return fd
 
 
 def settle(fd: int) -> None:

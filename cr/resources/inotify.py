@@ -89,10 +89,7 @@ def _describe(fields: dict[str, str], file: OpenFile, entry: m.inotify_file_entr
         wd=int(fields["wd"], 16),
         f_handle=handle_entry(fields),
     )
-    path = find_path(watch.f_handle, device, inode, file, context)
-    if path is not None:
-        watch.f_handle.path = path
-    else:
+    if not find_path(watch.f_handle, device, inode, file, context):
         note_lost(file, device, inode, context)
 
 

@@ -115,6 +115,8 @@ def _pseudoterminal(entry: m.tty_file_entry, info: m.tty_info_entry, known: Term
         return _own_terminal(entry, info, context)
     master_path = _PTMX if info.id + 1 not in known.infos else _master_path(info, context)
     pair = _pair(info, known, master_path)
+    if info.pty.index in made_with_mounts(context):
+        return _open(entry, context)  # the master is on a mount outside of the container, a slave of it would be too
     return terminals.open_slave(pair.master, entry.flags & _ACCESS | os.O_NONBLOCK)
 
 

@@ -76,6 +76,7 @@ def compose(
             "orphan_pts_master": True,
             "root": container.record["rootfs"],
             "freeze_cgroup": freezer,
+            "evasive_devices": True,
             **options,
             "external": external,
         },
@@ -99,9 +100,16 @@ def freeze(container: Container, engine: Engine, directory: str, options: dict[s
     """Dump the container.  One that was paused and runs on stays paused.  The caller holds the lock."""
     paused = container.status() == "paused"
     manager = container.manager()
-    outside = [*stdio.write(directory, container.pid), *options.get("external", [])]
+    outside = [*_write_stdio(container, directory), *options.get("external", [])]
     cgroups, masked = cgroup.for_mounts(manager), masked_files(container)
     request = compose(container, directory, {**options, "external": outside}, cgroups, masked)
     engine.dump(request, lambda event, pid, fd: None)
     if paused and container.running() and not manager.frozen():
         manager.freeze()
+
+
+def _write_stdio(container: Container, directory: str) -> list[str]:
+    record = container.record["stdio"] or stdio.look(container.pid)
+    if record is None:
+        raise ContainerError(f"cannot look at the descriptors of process {container.pid}; checkpoint as root")
+    return stdio.write(directory, record)

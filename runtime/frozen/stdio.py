@@ -3,6 +3,9 @@
 It lists where 0, 1 and 2 led, as paths or "pipe:[inode]".  On restore a pipe is replaced by the descriptor of
 the same number that the restoring command has.  A file of the host, which no mount of the container shows, is
 named "file[mnt_id:inode]" (both hexadecimal, as criu(8) has it) in a list of our own beside it.
+
+The state keeps both lists from the time when the container was made: its program may redirect its own
+descriptors later, and then the first ones live on elsewhere (a shell parks them above 9).
 """
 
 from __future__ import annotations
@@ -21,8 +24,16 @@ NAME = "descriptors.json"
 OWN_NAME = "woodfrog-stdio.json"
 
 
-def of_process(pid: int) -> list[str]:
-    """Where descriptors 0 to 2 of a process lead; /dev/null for one that is closed."""
+def look(pid: int) -> dict[str, list[str]] | None:
+    """What 0 to 2 of a process are: `paths` and `files`, see above; None where we may not look."""
+    try:
+        return {"paths": _paths(pid), "files": _host_files(pid)}
+    except PermissionError:
+        return None  # without privileges the process is out of our sight before its exec
+
+
+def _paths(pid: int | str) -> list[str]:
+    """Where descriptors 0 to 2 lead; /dev/null for one that is closed."""
     found = []
     for fd in range(3):
         try:
@@ -32,14 +43,26 @@ def of_process(pid: int) -> list[str]:
     return found
 
 
-def host_files(pid: int) -> list[str]:
+def _host_files(pid: int) -> list[str]:
     """For each of 0 to 2: "file[mnt_id:inode]" if it is a regular file of the host, else ""."""
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
         mounts = {int(line.split(" ", 1)[0]) for line in stream}
     return [_host_file(pid, fd, mounts) for fd in range(3)]
 
 
-def _host_file(pid: int, fd: int, mounts: set[int]) -> str:
+def after_restore(directory: str) -> dict[str, list[str]]:
+    """The record of a container that is restored from `directory`: our own descriptors took the outer ones' place."""
+    paths = _read(os.path.join(directory, NAME))
+    inherited = read(directory)
+    ours, files = _paths("self"), [_host_file("self", fd, set()) for fd in range(3)]
+    taken = [bool(name) for name in inherited]
+    return {
+        "paths": [mine if took else old for took, mine, old in zip(taken, ours, paths, strict=False)],
+        "files": [mine if took else "" for took, mine in zip(taken, files, strict=False)],
+    }
+
+
+def _host_file(pid: int | str, fd: int, mounts: set[int]) -> str:
     try:
         info = os.stat(f"/proc/{pid}/fd/{fd}")
         with open(f"/proc/{pid}/fdinfo/{fd}") as stream:
@@ -52,10 +75,10 @@ def _host_file(pid: int, fd: int, mounts: set[int]) -> str:
     return f"file[{mount:x}:{info.st_ino:x}]"
 
 
-def write(directory: str, pid: int) -> list[str]:
-    """Write both lists for a process; the externals that a dump of it needs."""
-    files = host_files(pid)
-    _write(os.path.join(directory, NAME), of_process(pid))
+def write(directory: str, record: dict[str, list[str]]) -> list[str]:
+    """Write both lists; the externals that a dump needs for them."""
+    files = record["files"]
+    _write(os.path.join(directory, NAME), record["paths"])
     if any(files):
         _write(os.path.join(directory, OWN_NAME), files)
     return [name for name in files if name]

@@ -46,6 +46,7 @@ class Thaw:
         check_cgroup(self.manager, self.reporter)
         self.container.store.make()
         try:
+            self.container.record["stdio"] = stdio.after_restore(directory)
             self.container.save()
             make_cgroup(self.manager, self.config)
             root = self._bind_root()
@@ -128,9 +129,9 @@ class Thaw:
     def _send_master(self, fd: int) -> None:
         if self.console < 0:
             raise ContainerError("the container has a terminal: give --console-socket, or do not detach")
-        from runtime.init.console import send_master
+        from runtime.init.console import name_of, send_master
 
-        send_master(self.console, fd, "/dev/pts/0")
+        send_master(self.console, fd, name_of(fd))
 
 
 def compose(

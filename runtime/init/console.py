@@ -33,9 +33,15 @@ def open_pair(root_fd: int) -> tuple[int, int, str]:
     except OSError as err:
         raise ContainerError("process.terminal needs a devpts mount at /dev/pts") from err
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)  # O_CLOEXEC would stay in the file's flags
+    os.set_inheritable(slave, False)
+    return master, slave, name_of(master)
+
+
+def name_of(master: int) -> str:
+    """The name of a master's slave in its devpts."""
     number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0)))[0]
-    return master, slave, f"/dev/pts/{number}"
+    return f"/dev/pts/{number}"
 
 
 def set_up(root_fd: int, connection: int, process: Process, mount: bool) -> int:

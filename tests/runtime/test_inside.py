@@ -506,3 +506,46 @@ def test_calls_that_a_profile_is_too_old_for(bundle: Bundle) -> None:
     )
     bundle.config["process"]["args"] = ["/usr/bin/python3", "-c", script]
     assert bundle.ok("run", bundle.id).split() == ["38", "1"]
+
+
+REACH = """
+import os, sys
+link = os.readlink("/proc/self/exe")
+try:
+    os.open("/proc/self/exe", os.O_RDWR | os.O_TRUNC)
+    print("writable", link)
+except OSError as err:
+    print(os.strerror(err.errno), link)
+"""
+
+
+@pytest.mark.parametrize("shebang", [False, True])
+def test_the_runtimes_own_program_is_out_of_reach(bundle: Bundle, shebang: bool) -> None:
+    """CVE-2019-5736: a container whose program is /proc/self/exe, or a script that is run by it."""
+    (bundle.rootfs / "tmp/reach.py").write_text(REACH)
+    program = bundle.rootfs / "tmp/program"
+    if shebang:
+        program.write_text("#!/proc/self/exe\n" + REACH)
+        program.chmod(0o755)
+    else:
+        program.symlink_to("/proc/self/exe")
+    bundle.config["process"]["args"] = ["/tmp/program", "/tmp/reach.py"]
+    bundle.config["process"]["env"].append("PYTHONHOME=/usr")
+    done = bundle.verb("run", bundle.id)
+    said = done.stdout.strip()
+    assert said.startswith(("Text file busy /memfd:woodfrog", "Operation not permitted /memfd:woodfrog")), done
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    said = bundle.verb("exec", bundle.id, "/tmp/program", "/tmp/reach.py").stdout
+    assert "/memfd:woodfrog" in said
+    assert "writable" not in said
+
+
+def test_no_descriptor_leaks_into_the_container(bundle: Bundle) -> None:
+    bundle.config["process"]["args"] = ["/bin/ls", "/proc/self/fd"]
+    first = bundle.ok("run", bundle.id).split()
+    assert first == ["0", "1", "2", "3"], "3 is the directory that ls reads"
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    assert bundle.ok("exec", bundle.id, "ls", "/proc/self/fd").split() == first
+    assert bundle.ok("exec", bundle.id, "ls", "/proc/1/fd").split() == ["0", "1", "2"]

@@ -101,7 +101,7 @@ def _dump_contents(table: list[Found], task: DumpTask, survey: Survey, context: 
             chosen.setdefault(mount.device, (mount, resource))
     if not chosen:
         return
-    with views(task.pid, [mount for mount, _ in chosen.values()]) as roots:
+    with views(task.pid, [mount for mount, _ in chosen.values()], context.at_end) as roots:
         for mount, resource in chosen.values():
             resource.dump(mount, roots[mount.id], context)
             dumped.add(mount.device)
