@@ -102,7 +102,7 @@ def state_of(pids: list[int]) -> list[list[str]]:
     return [signals(pid) for pid in pids if alive(pid)]
 
 
-@pytest.mark.parametrize("name", ["signals", "filters", "threads"])
+@pytest.mark.parametrize("name", ["signals", "filters", "threads", "coroutine"])
 def test_the_workload_runs_on_whenever_the_holder_is_killed(name: str, tmp_path: Path) -> None:
     preload.preload()
     arguments = ["filters-only"] if name == "filters" else []
