@@ -53,6 +53,7 @@ def views(pid: int, wanted: list[Mount], at_end: list[Callable[[], None]]) -> It
 def _dismiss(child: int, descriptors: list[int]) -> None:
     for fd in descriptors:
         os.close(fd)
+    os.kill(child, signal.SIGKILL)  # a sibling that was forked later may keep our end of its pipe open
     os.waitpid(child, 0)
 
 
