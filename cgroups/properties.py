@@ -150,4 +150,9 @@ def choose(specs: Iterable[ControllerSpec] = (), ignore_default: bool = False) -
 
 def rank(name: str, patterns: Iterable[str]) -> int | None:
     """The place of a file in a list of patterns; None if it is not in it."""
-    return next((place for place, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), None)
+    return next((place for place, pattern in enumerate(patterns) if _matches(name, pattern)), None)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Few patterns have a wildcard, and the compilation of a pattern costs more than all comparisons."""
+    return fnmatchcase(name, pattern) if any(sign in pattern for sign in "*?[") else name == pattern

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from cr.options import Options, Row, rows
+from cr.values import fields
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 COMMANDS = {

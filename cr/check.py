@@ -28,6 +28,45 @@ def _kcmp() -> None:
     syscall("kcmp", NUMBERS["kcmp"], os.getpid(), os.getpid(), 1, 0, 0)
 
 
+def _kcmp_epoll() -> None:
+    import select
+
+    from cr.kernel.events import epoll_slot
+    from cr.kernel.pidfd import KCMP_EPOLL_TFD, kcmp
+
+    read, write = os.pipe()
+    with select.epoll() as epoll:
+        epoll.register(read, select.EPOLLIN)
+        same = kcmp(os.getpid(), os.getpid(), KCMP_EPOLL_TFD, read, epoll_slot(epoll.fileno(), read, 0))
+    os.close(read)
+    os.close(write)
+    if same:
+        raise OSError(errno.ENOSYS, "kcmp does not find the files that epoll watches")
+
+
+def _timerfd() -> None:
+    from cr.kernel.events import timerfd_create, timerfd_set_ticks
+
+    fd = timerfd_create(1, 0)
+    try:
+        timerfd_set_ticks(fd, 1)
+    finally:
+        os.close(fd)
+
+
+def _fdinfo_lock() -> None:
+    import fcntl
+
+    fd = os.memfd_create("woodfrog-check")
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with open(f"/proc/self/fdinfo/{fd}") as info:
+            if "lock:" not in info.read():
+                raise OSError(errno.ENOSYS, "fdinfo does not show locks")
+    finally:
+        os.close(fd)
+
+
 def _clone3_set_tid() -> None:
     from cr.kernel.clone import CLONE_ARGS_SIZE, clone_args
 
@@ -189,6 +228,9 @@ OPTIONAL: dict[str, Probe] = {
     "nftables": _nftables,
     "has_ipt_legacy": _program("iptables-legacy-save", "iptables-save"),
     "newifindex": _newifindex,
+    "kcmp_epoll": _kcmp_epoll,
+    "fdinfo_lock": _fdinfo_lock,
+    "timerfd": _timerfd,
     "userns": _namespace("user"),
     "mnt_id": _mnt_id,
     "move_mount_set_group": _move_mount_set_group,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from cr.values import dataclass, field
 
 
 class CheckpointError(Exception):

@@ -7,8 +7,9 @@ belongs to and the sentence of the manual.  Names are those of criu(8).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from typing import Any
+
+from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
@@ -128,6 +129,9 @@ class Options:
     ghost_limit: int = _row(
         "size", DUMP, "largest deleted file that goes into the images", metavar="SIZE", default=1 << 20
     )
+    ghost_fiemap: bool = _row("flag", DUMP, "accepted for criu's sake: the holes of deleted files are always kept")
+    force_irmap: bool = _row("flag", DUMP, "look for what inotify watches by its name, not by file handles")
+    irmap_scan_path: list[str] = _row("list", DUMP, "look for what inotify watches below PATH first", metavar="PATH")
     tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
     skip_in_flight: bool = _row("flag", DUMP, "drop TCP connections that are not accepted yet")
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cgroups.collect import Selection
     from cgroups.model import CgroupTree
     from cgroups.properties import ControllerSpec
-    from cr.contract.dumping import DumpContext
+    from cr.contract.dumping import DumpContext, DumpTask
     from cr.options import Options
     from images import messages as m
 
@@ -21,12 +21,43 @@ FROZEN_BY_US = "frozen cgroups"
 """Key in `context.shared` of the directories that were thawed before the dump froze them itself."""
 
 
-def cgroup_tree(context: DumpContext) -> CgroupTree:
-    """The sets of all tasks and threads; cgroup.img is written unless all are in the engine's own."""
-    return context.once("cgroup tree", lambda: _collect(context))
+def set_numbers(context: DumpContext) -> dict[int, int]:
+    """tid -> number of its set; cgroup.img is written unless all are in the engine's own."""
+    return context.once("cgroup sets", lambda: _collect(context))
 
 
-def _collect(context: DumpContext) -> CgroupTree:
+def warm_up(tasks: list[DumpTask]) -> None:
+    """Load what a dump of cgroups needs, before anything is frozen, if these tasks will need it."""
+    try:
+        needed = not _with_us(task.pid for task in tasks)
+    except (FileNotFoundError, ProcessLookupError):
+        needed = True  # one has ended meanwhile
+    if needed:
+        from cgroups.properties import DEFAULTS, rank
+        from cr.contract import cgroup_images  # noqa: F401
+
+        for patterns in DEFAULTS.values():
+            rank("", patterns)
+
+
+def _with_us(tids: Iterable[int]) -> bool:
+    """Whether all of them are in the engine's own cgroups, in the same cgroup namespace."""
+    own, namespace = proc.read_bytes("self", "cgroup"), proc.namespace_inode("self", "cgroup")
+    return all(
+        proc.read_bytes(tid, "cgroup") == own and proc.namespace_inode(tid, "cgroup") == namespace for tid in tids
+    )
+
+
+def _collect(context: DumpContext) -> dict[int, int]:
+    tids = [thread.tid for task in context.live_tasks for thread in task.threads]
+    if _with_us(tids):
+        _note_own_set(1, context)
+        return dict.fromkeys(tids, 1)
+    tree = _collect_tree(context)
+    return dict(tree.of_task)
+
+
+def _collect_tree(context: DumpContext) -> CgroupTree:
     from cgroups.collect import collect
     from cr.contract.cgroup_images import to_message
     from cr.contract.cgroup_layout import layout_here
@@ -35,14 +66,16 @@ def _collect(context: DumpContext) -> CgroupTree:
     tree = collect(pids, _selection(context), layout_here(context.options.cgroup_yard), inside=_seen_inside)
     if set(tree.of_task.values()) - {tree.own_set}:
         context.images.write("cgroup", entries=[to_message(tree)])
-    own_set = tree.own_set or 0
+    _note_own_set(tree.own_set or 0, context)
+    return tree
 
+
+def _note_own_set(own_set: int, context: DumpContext) -> None:
     def note(inventory: m.inventory_entry) -> None:
         inventory.root_cg_set = own_set
 
     changes: list[object] = context.once("inventory", list)
     changes.append(note)
-    return tree
 
 
 def _seen_inside(pid: int) -> Mapping[str, str] | None:

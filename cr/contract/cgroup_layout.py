@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from cr.values import replace
 
 if TYPE_CHECKING:
     from cgroups.hierarchies import Hierarchy, Layout

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cr.kernel import pidfd, proc
 from cr.model import DumpReport
 from cr.options import Options
-from cr.remote.foothold import Foothold, Identity
+from cr.remote.foothold import Identity
 from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
+from cr.values import dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ class DumpTask:
     stat: proc.Stat
     parent: DumpTask | None
     threads: list[DumpThread] = field(default_factory=list)
-    foothold: Foothold | None = None
     ids: dict[str, int] = field(default_factory=dict)
     """kernel object ids: vm, files, fs, sighand and namespaces, equal where shared"""
 
@@ -149,6 +148,9 @@ class FileRegistry(Protocol):
 
     def extra(self, file_id: int) -> m.woodfrog_file_entry:
         """What the format has no field for about a file; to be filled in."""
+
+    def doubtful(self, task: DumpTask) -> list[m.fdinfo_entry]:
+        """Descriptors of which only the task itself knows whether they are closed by execve; each is told once."""
 
     def holders(self, dev: int, ino: int) -> list[tuple[DumpTask, int, int]]:
         """(task, fd, id) of every descriptor of a file with this st_dev and st_ino."""

@@ -6,10 +6,10 @@ Images hold the tasks' own view.  /proc, stat(2) and chown(2) speak the host's: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.kernel import proc
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext

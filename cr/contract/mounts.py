@@ -9,12 +9,12 @@ restore  context.open(path, flags, mnt_id=)  the file at a path, seen through it
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.kernel import proc
 from cr.kernel.files import open_in_root
 from cr.kernel.mountinfo import Mount, mountinfo
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, OpenFile

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from cr.kernel.namespaces import FLAGS
 from cr.model import CheckpointError
+from cr.values import dataclass
 
 _INHERIT = re.compile(r"fd\[(\d+)\]:(.+)", re.DOTALL)
 _JOIN = re.compile(r"([a-z]+):([^,]+)(?:,(\d+),(\d+))?")

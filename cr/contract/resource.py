@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import importlib
-import pkgutil
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cache
@@ -146,11 +146,22 @@ def subclasses(base: type[Any]) -> Iterable[type[Any]]:
 
 def _import_all(name: str, *, packages: bool) -> None:
     """Every module of a package, and of the packages right below it; what is deeper is theirs to import."""
-    for module in pkgutil.iter_modules(importlib.import_module(name).__path__, f"{name}."):
-        if not module.ispkg:
-            importlib.import_module(module.name)
+    for module, is_package in _modules(importlib.import_module(name).__path__[0]):
+        if not is_package:
+            importlib.import_module(f"{name}.{module}")
         elif packages:
-            _import_all(module.name, packages=False)
+            _import_all(f"{name}.{module}", packages=False)
+
+
+def _modules(place: str) -> list[tuple[str, bool]]:
+    """(name, is a package) of what stands in a folder; in an archive pkgutil finds it, which costs 10 ms more."""
+    if not os.path.isdir(place):
+        import pkgutil
+
+        return [(module.name, module.ispkg) for module in pkgutil.iter_modules([place])]
+    with os.scandir(place) as entries:
+        found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("_")]
+    return sorted((name.removesuffix(".py"), folder) for name, folder in found if folder or name.endswith(".py"))
 
 
 @cache

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +19,7 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
+from cr.values import dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:

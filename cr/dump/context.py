@@ -22,13 +22,16 @@ _ENDED_BY_ANY_STOP = frozenset(
 
 
 def lead_out(thread: DumpThread) -> None:
-    """Change the context so that the thread notices nothing of the freeze."""
+    """Change the context so that the thread notices nothing of the freeze, not even if we are killed right after."""
     registers = thread.tracee.registers
-    if abort := _abort_address(thread.tid, registers.rip):
+    abort, ended = _abort_address(thread.tid, registers.rip), _ended_by_us(registers, thread.status)
+    if abort:
         registers.rip = abort
-    if _ended_by_us(registers, thread.status):
+    if ended:
         registers.rax = registers.orig_rax
         registers.rip -= 2
+    if abort or ended:
+        ptrace.set_registers(thread.tid, registers)
 
 
 def _abort_address(tid: int, position: int) -> int:

@@ -6,7 +6,6 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
@@ -14,8 +13,10 @@ from cr.contract.resource import FdResource, fd_resources
 from cr.dump.objects import ObjectTable
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
+from cr.resources.device import is_terminal
 from cr.resources.file_locks import note_locks
 from cr.resources.unsupported import reason
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from images import messages as m
@@ -28,19 +29,6 @@ def open_file(task: DumpTask, fd: int) -> OpenFile:
     path = f"/proc/{task.pid}/fd/{fd}"
     text = proc.fdinfo(task.pid, fd)
     return OpenFile(task, fd, os.readlink(path), os.stat(path), parse_fdinfo(text), text)
-
-
-def closes_on_exec(file: OpenFile) -> bool:
-    """FD_CLOEXEC of a descriptor.
-
-    fdinfo says so of every descriptor of a terminal that was opened by TIOCGPTPEER with O_CLOEXEC, which that ioctl
-    keeps in the flags of the open file (other runtimes open a container's terminal like that).  Then stdio is meant
-    to stay open, what is above it is what it was opened as.
-    """
-    if not file.flags & O_CLOEXEC:
-        return False
-    ambiguous = file.fd <= 2 and fcntl.fcntl(file.local, fcntl.F_GETFL) & O_CLOEXEC
-    return not ambiguous
 
 
 def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
@@ -90,6 +78,11 @@ def unsupported(file: OpenFile) -> str:
     return reason(file)
 
 
+def _is_doubtful(file: OpenFile) -> bool:
+    """A slave of a terminal made by ioctl TIOCGPTPEER with O_CLOEXEC shows that for every copy (v6.18)."""
+    return is_terminal(file.stat) and bool(fcntl.fcntl(file.local, fcntl.F_GETFL) & O_CLOEXEC)
+
+
 @dataclass
 class FileTable:
     """All open file descriptions met so far.  Ids are unique over all kinds."""
@@ -103,6 +96,9 @@ class FileTable:
     """(files_id, fd) -> id"""
     _holders: dict[tuple[int, int], list[tuple[DumpTask, int, int]]] = field(default_factory=dict)
     _extras: dict[int, m.woodfrog_file_entry] = field(default_factory=dict)
+    _tables: dict[int, list[m.fdinfo_entry]] = field(default_factory=dict)
+    _doubtful: dict[int, list[m.fdinfo_entry]] = field(default_factory=dict)
+    """both by files_id"""
     _later: list[Callable[[], None]] = field(default_factory=list)
 
     def add(self, file: OpenFile) -> int:
@@ -175,7 +171,7 @@ class FileTable:
         return file.id
 
     def dump_task(self, task: DumpTask) -> None:
-        """fdinfo image of a descriptor table; tables shared by several tasks are written once."""
+        """The fdinfo image of a descriptor table; tables shared by several tasks are written once."""
         from images import messages as m
 
         slots = []
@@ -186,17 +182,25 @@ class FileTable:
             self._holders.setdefault((file.stat.st_dev, file.stat.st_ino), []).append((task, fd, file_id))
             if "lock" in file.info:
                 note_locks(file, self.context)
-            cloexec = int(closes_on_exec(file))
-            file.close()
             if file_id in self.entries:
                 resource = self.entries[file_id][0]
-                slots.append(m.fdinfo_entry(id=file_id, flags=cloexec, type=m.fd_types.Name(resource.type), fd=fd))
-        self.context.images.write("fdinfo", task.ids["files_id"], entries=slots)
+                cloexec = 1 if file.flags & O_CLOEXEC else 0
+                slot = m.fdinfo_entry(id=file_id, flags=cloexec, type=m.fd_types.Name(resource.type), fd=fd)
+                slots.append(slot)
+                if cloexec and _is_doubtful(file):
+                    self._doubtful.setdefault(task.ids["files_id"], []).append(slot)
+            file.close()
+        self._tables[task.ids["files_id"]] = slots
+
+    def doubtful(self, task: DumpTask) -> list[m.fdinfo_entry]:
+        return self._doubtful.pop(task.ids["files_id"], [])
 
     def write(self) -> None:
         """files.img, and the images of the kinds of files that have some of their own."""
         from images import messages as m
 
+        for files_id, slots in self._tables.items():
+            self.context.images.write("fdinfo", files_id, entries=slots)
         for resource in {resource for resource, _ in self.entries.values()}:
             resource.finish_dump(self.context)
         with self.context.images.writer("files") as image:

@@ -15,10 +15,10 @@ from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
 from cr.dump.scout import scout
-from cr.model import CheckpointError, DumpReport, Refused
+from cr.model import DumpReport, Refused
 from cr.options import Options
 from cr.remote.critical import critical
-from cr.remote.foothold import PROGRAM_OFFSET, find_system_call
+from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
 from cr.resources import network_lock
 from images.directory import ImageDirectory
@@ -44,11 +44,12 @@ def dump(options: Options) -> DumpReport:
             log.warning(f"could not be taken back: {problem}")
         images.discard()
         raise
+    else:
+        context.undo.forget()
+        _finish(tree, context)
     finally:
-        for action in context.at_end:
+        for action in context.at_end:  # the tasks need not wait for it
             action()
-    context.undo.forget()
-    _finish(tree, context)
     return report
 
 
@@ -59,11 +60,8 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.report.freezing_time = (frozen - began) // 1000
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
-    try:
-        network_lock.lock(context)
-        _collect(context)
-    finally:
-        _leave(context)
+    network_lock.lock(context)
+    _collect(context)
     context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
 
 
@@ -92,32 +90,6 @@ def _collect(context: DumpContext) -> None:
     _commit(context, inventory_ids)
 
 
-def _leave(context: DumpContext) -> None:
-    """Take our scratch memory out of every task and put the contexts back."""
-    for task in context.live_tasks:
-        if task.foothold is None:
-            continue
-        instruction = _syscall_instruction(task)
-        with critical():
-            try:
-                task.foothold.remove(task.leader.tracee, instruction)
-                task.leader.tracee.store()
-            except ProcessLookupError:
-                log.warning(f"{task} was killed while it was frozen")
-            task.foothold = None
-
-
-def _syscall_instruction(task: DumpTask) -> int:
-    """Where the task has a `syscall` instruction: in the vDSO, else in its program text."""
-    mappings = sorted(task.mappings, key=lambda mapping: mapping.path != "[vdso]")
-    for mapping in mappings:
-        if "x" in mapping.perms and "r" in mapping.perms and mapping.path != "[vsyscall]":
-            found = find_system_call(task.pid, mapping.start, mapping.end)
-            if found is not None:
-                return found
-    raise CheckpointError(f"{task} has no system call instruction in its memory to act by")
-
-
 def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
@@ -141,15 +113,14 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
 def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
     room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
     size = (room + 0xFFF) & ~0xFFF
-    instruction = _syscall_instruction(task)
-    with critical():
-        task.foothold = scratch.make(task, instruction, size)
-    for thread, _, program in asked:
-        if program.calls:
-            with critical():
-                task.foothold.lay_way_home(thread.tracee)
-                task.foothold.run(thread.tracee, identity(thread), program)
-                thread.tracee.store()  # the next program's way home takes the place of this one's
+    with critical(), scratch.foothold(task, size) as foothold:
+        for thread, _, program in asked:
+            if program.calls:
+                foothold.lay_way_home(thread.tracee)
+                try:
+                    foothold.run(thread.tracee, identity(thread), program)
+                finally:
+                    thread.tracee.store()  # the next program's way home takes the place of this one's
 
 
 def _write_core(thread: DumpThread, resources: list[object], context: DumpContext) -> None:

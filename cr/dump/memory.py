@@ -78,17 +78,11 @@ class AddressSpaceDump:
     def _layout(self) -> tuple[m.mm_entry, list[Span]]:
         entry = self._borders()
         private: list[Span] = []
-        scratch = {task.foothold.address for task in self.context.live_tasks if task.foothold and self._shares(task)}
         for mapping in self.task.mappings:
-            if mapping.start in scratch:
-                continue
             resource = self._describe(mapping, entry)
-            if resource is not None and resource.private_pages:
+            if resource is not None and resource.private_pages and "dp" not in mapping.flags:
                 private.append((mapping.start, mapping.end))
         return entry, private
-
-    def _shares(self, other: DumpTask) -> bool:
-        return other.ids["vm_id"] == self.task.ids["vm_id"]
 
     def _borders(self) -> m.mm_entry:
         from images import messages as m
@@ -123,6 +117,8 @@ class AddressSpaceDump:
             status=_status(resource),
         )  # fmt: skip
         entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
+        if "dp" in mapping.flags:
+            entry.flags ^= mman.MAP_PRIVATE | mman.MAP_DROPPABLE
         if "lf" in mapping.flags:
             entry.flags |= mman.MAP_LOCKED | mman.MAP_NONBLOCK  # locked as it is touched, not populated
         if entry.flags & mman.MAP_HUGETLB:

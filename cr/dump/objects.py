@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from cr.contract.dumping import DumpTask
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM, kcmp
+from cr.values import dataclass, field
 
 
 @dataclass

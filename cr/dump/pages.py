@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from cr.kernel import pagemap, vm
+from cr.values import dataclass, field
 
 CHUNK = 1 << 20  # what is read stays in the core's cache until it is written
+PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get
 WORKERS = 2  # one reads while the other writes: writes to one file wait for each other
 PARALLEL_FROM = 16 << 20
 MOST_WAITING = 32  # jobs, each with two open files
@@ -178,7 +179,7 @@ class Copier:
         read = time.monotonic_ns()
         position = 0
         while position < size:
-            position += os.pwrite(output, view[position:size], offset + position)
+            position += os.pwrite(output, view[position : min(size, position + PIECE)], offset + position)
         self.reading += read - began
         self.writing += time.monotonic_ns() - read
 

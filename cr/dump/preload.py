@@ -7,7 +7,6 @@ from functools import cache
 
 @cache
 def preload() -> None:
-    import cr.contract.cgroup_images  # noqa: F401
     from cr.contract.resource import discover
     from images import messages as m
     from images import pages, text  # noqa: F401

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
 from cr.dump import files, memory, preflight
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
+from cr.remote import gadgets
 from cr.resources import file_locks
 
 
@@ -30,6 +32,7 @@ def scout(context: DumpContext) -> None:
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
+    warm_up(tree)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
 
@@ -53,6 +56,7 @@ def tasks(root: int) -> Iterator[DumpTask]:
 def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: dict[str, int]) -> Iterator[str]:
     for fd in files.descriptors(task.pid):
         yield from _file_obstacles(task, fd, context)
+    gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
         yield from memory.obstacles(mapping, task)
     for resource in namespace_resources():

@@ -7,9 +7,12 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cr import log
 from cr.contract.dumping import DumpTask
 from cr.model import CheckpointError
-from cr.remote.foothold import Foothold
+from cr.remote import gadgets
+from cr.remote.call_site import CallSite
+from cr.remote.foothold import Foothold, find_system_call
 
 _LIMITS = {
     "RLIMIT_AS": resource.RLIMIT_AS,
@@ -18,16 +21,67 @@ _LIMITS = {
 }
 
 
-def make(task: DumpTask, instruction: int, size: int) -> Foothold:
-    """Map `size` bytes; `instruction` is where the task has a `syscall` instruction."""
+@contextmanager
+def foothold(task: DumpTask, size: int) -> Iterator[Foothold]:
+    """`size` bytes of scratch memory, there as long as the block lasts; use inside of `critical`.
+
+    Keep it short: whoever kills us there leaves the mapping behind.
+    """
+    site = call_site(task)
+    made = make(task, site, size)
     try:
-        return Foothold.make(task.leader.tracee, instruction, size=size)
+        yield made
+    finally:
+        _remove(made, task, site)
+
+
+def _remove(made: Foothold, task: DumpTask, site: CallSite) -> None:
+    try:
+        made.remove(task.leader.tracee, site)
+    except ProcessLookupError:
+        log.warning(f"{task} was killed while it was frozen")
+    except OSError as error:
+        log.warning(f"{error}; {task} runs on with it")
+
+
+def call_site(task: DumpTask) -> CallSite:
+    """How the main thread makes a single call; where it can be, such that the thread finds home without us."""
+    code = gadgets.find(task.pid, task.mappings)
+    stack = next(((each.start, each.end) for each in task.mappings if each.path == "[stack]"), (0, 0))
+    if code and not _has_shadow_stack(task) and gadgets.are_there(task.pid, code):
+        site = CallSite(code.call, code.restorer, stack)
+        if site.has_room(task.leader.tracee):
+            return site
+    log.debug(f"{task} has no code, or no room on its stack, to find home by if we are killed at the wrong moment")
+    return CallSite(_syscall_instruction(task))
+
+
+def _has_shadow_stack(task: DumpTask) -> bool:
+    """A return must go where the call came from then (VmFlags "ss")."""
+    return any("ss" in mapping.flags for mapping in task.mappings)
+
+
+def _syscall_instruction(task: DumpTask) -> int:
+    """Where the task has a `syscall` instruction: in the vDSO, else in its program text."""
+    mappings = sorted(task.mappings, key=lambda mapping: mapping.path != "[vdso]")
+    for mapping in mappings:
+        if "x" in mapping.perms and "r" in mapping.perms and mapping.path != "[vsyscall]":
+            found = find_system_call(task.pid, mapping.start, mapping.end)
+            if found is not None:
+                return found
+    raise CheckpointError(f"{task} has no system call instruction in its memory to act by")
+
+
+def make(task: DumpTask, site: CallSite, size: int) -> Foothold:
+    """Map `size` bytes."""
+    try:
+        return Foothold.make(task.leader.tracee, site, size=size)
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.EAGAIN):
             raise
     with _raised(task):
         try:
-            return Foothold.make(task.leader.tracee, instruction, size=size)
+            return Foothold.make(task.leader.tracee, site, size=size)
         except OSError as error:
             raise CheckpointError(
                 f"{task} has no room for {size} bytes of scratch memory: raise its limits "

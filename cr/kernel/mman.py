@@ -4,6 +4,7 @@ from __future__ import annotations
 
 MAP_SHARED = 0x01
 MAP_PRIVATE = 0x02
+MAP_DROPPABLE = 0x08  # instead of MAP_PRIVATE: the kernel may drop its contents (since 6.11)
 MAP_FIXED = 0x10
 MAP_ANONYMOUS = 0x20
 MAP_GROWSDOWN = 0x100

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from cr.kernel import mounts as sys
 from cr.kernel.proc import read_bytes
+from cr.values import dataclass
 
 DELETED = "//deleted"
 

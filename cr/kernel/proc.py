@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from cr.values import dataclass
 
 
 def read_text(pid: int | str, name: str) -> str:

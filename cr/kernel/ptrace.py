@@ -8,9 +8,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from dataclasses import dataclass
 
 from cr.kernel.libc import syscall
+from cr.values import dataclass
 
 CONT = 7
 SINGLESTEP = 9

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 from cr.kernel.libc import syscall
+from cr.values import dataclass
 
 IPC_CREAT, IPC_EXCL, IPC_NOWAIT = 0o1000, 0o2000, 0o4000
 IPC_RMID, IPC_SET = 0, 1

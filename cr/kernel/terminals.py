@@ -6,7 +6,8 @@ import fcntl
 import os
 import select
 import struct
-from dataclasses import dataclass, replace
+
+from cr.values import dataclass, replace
 
 TCGETS, TCSETS = 0x5401, 0x5402
 TIOCEXCL, TIOCSCTTY, TIOCSPGRP, TIOCGWINSZ, TIOCSWINSZ = 0x540C, 0x540E, 0x5410, 0x5413, 0x5414

@@ -54,6 +54,9 @@ SYSCALL_OFFSET = 0x59
 DONE_OFFSET = 0x70
 """Where in CODE the label `done` stands: a task that stops behind it has finished its program."""
 
+RETURN_OFFSET = len(CODE) - 8
+"""Where in CODE the return to the interrupted context begins."""
+
 # What a puppet runs before it is given anything to do: pause(2), again and again.
 IDLE = bytes.fromhex("b8220000000f05ebf7")
 IDLE_SYSCALL_OFFSET = 5

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, field
 
 from cr.kernel.numbers import NUMBERS
 from cr.remote.machine import MAY_FAIL, RECORD_SIZE
+from cr.values import dataclass, field
 
 _RECORD = struct.Struct("<II6QQ")
 _WORD = (1 << 64) - 1

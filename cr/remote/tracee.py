@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass, field
 
 from cr.kernel import ptrace
+from cr.values import dataclass, field
 
 WALL = 0x40000000
 STOP_SIGNALS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
@@ -92,9 +92,9 @@ class Tracee:
         self.sigmask = ptrace.get_sigmask(self.tid)
 
     def store(self) -> None:
-        """Put the remembered context back."""
-        ptrace.set_registers(self.tid, self.registers)
+        """Put the remembered context back; the mask first, while foreign code still finds home by itself."""
         ptrace.set_sigmask(self.tid, self.sigmask)
+        ptrace.set_registers(self.tid, self.registers)
 
     def options(self, options: int) -> None:
         ptrace.ptrace(ptrace.SETOPTIONS, self.tid, 0, options)
@@ -110,10 +110,11 @@ class Tracee:
             os.kill(self.tid, signo)
         ptrace.ptrace(ptrace.DETACH, self.tid)
 
-    def system_call(self, instruction: int, number: int, *arguments: int) -> int:
+    def system_call(self, instruction: int, number: int, *arguments: int, stack: int = 0) -> int:
         """Run one system call with the `syscall` instruction at address `instruction`; its raw result.
 
-        Changes no byte of the task; the registers are put back by `store`.
+        `stack` is the stack pointer for it, where not the thread's own.  Changes no byte of the task;
+        registers and signal mask are put back by `store`.
         """
         registers = self.registers.copy()
         words = [*arguments, 0, 0, 0, 0, 0, 0]
@@ -121,8 +122,10 @@ class Tracee:
             setattr(registers, name, word & ((1 << 64) - 1))
         registers.rax = number
         registers.rip = instruction
+        registers.rsp = stack or registers.rsp
         registers.orig_rax = (1 << 64) - 1
         ptrace.set_registers(self.tid, registers)
+        self.block_signals()  # from here on the thread finds home, where it can at all
         for _ in ("entry", "exit"):
             self.resume(ptrace.SYSCALL)
             self._expect_syscall_stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cr.contract.cgroup_dump import cgroup_tree
+from cr.contract.cgroup_dump import set_numbers
 from cr.contract.cgroup_restore import cgroup_layout, move_task, set_of
 from cr.contract.resource import Stage, ThreadResource
 
@@ -22,10 +22,10 @@ class CgroupMembership(ThreadResource):
     order = -100
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
-        tree = cgroup_tree(context)
-        core.thread_core.cg_set = tree.of_task[thread.tid]
+        number = set_numbers(context)[thread.tid]
+        core.thread_core.cg_set = number
         if thread.is_leader:
-            core.tc.cg_set = tree.of_task[thread.tid]
+            core.tc.cg_set = number
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:

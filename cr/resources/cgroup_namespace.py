@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cr.contract.cgroup_dump import cgroup_tree
+from cr.contract.cgroup_dump import set_numbers
 from cr.contract.cgroup_restore import move_task
 from cr.contract.resource import NamespaceResource
 from cr.kernel.namespaces import CLONE_NEWCGROUP
@@ -32,11 +32,11 @@ class CgroupNamespace(NamespaceResource):
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
-        cgroup_tree(context)
+        set_numbers(context)
 
     @classmethod
     def dump_shared(cls, context: DumpContext) -> None:
-        cgroup_tree(context)
+        set_numbers(context)
 
     @classmethod
     def shared_image(cls, context: RestoreContext) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import FdResource
@@ -13,6 +12,7 @@ from cr.kernel.events import epoll_add, epoll_slot
 from cr.kernel.pidfd import KCMP_EPOLL_TFD, kcmp
 from cr.model import BadImages
 from cr.resources.anonymous_inode import common, finish
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, OpenFile

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
-FAN_CLOEXEC = 0x1
 FAN_MARK_ADD, FAN_MARK_MOUNT, FAN_MARK_IGNORED_MASK = 0x1, 0x10, 0x20
 INODE, MOUNT = 1, 2
 """mark_type"""
@@ -61,7 +60,8 @@ class Fanotify(FdResource):
 
     @classmethod
     def make(cls, entry: m.fanotify_file_entry, context: RestoreContext) -> int:
-        fd = fanotify_init(entry.faflags | FAN_CLOEXEC, entry.evflags)
+        fd = fanotify_init(entry.faflags, entry.evflags)
+        os.set_inheritable(fd, False)
         context.at_end.append(lambda: _mark_all(fd, entry, context))
         return finish(fd, entry, context)
 
@@ -82,11 +82,8 @@ def _describe(fields: dict[str, str], file: OpenFile, entry: m.fanotify_file_ent
         return
     mark.ie.i_ino = int(fields["ino"], 16)
     mark.ie.f_handle.CopyFrom(handle_entry(fields))
-    path = find_path(mark.ie.f_handle, mark.s_dev, mark.ie.i_ino, file, context)
-    if path is None:
+    if not find_path(mark.ie.f_handle, mark.s_dev, mark.ie.i_ino, file, context):
         note_lost(file, mark.s_dev, mark.ie.i_ino, context)
-    else:
-        mark.ie.f_handle.path = path
 
 
 def _describe_mount(mnt_id: int, mark: m.fanotify_mark_entry, file: OpenFile, context: DumpContext) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited, take
@@ -14,6 +13,7 @@ from cr.kernel import files
 from cr.model import BadImages
 from cr.resources.pipe_content import contents, dump_content, fill, write_contents
 from cr.resources.regular_file import RegularFile, open_entry
+from cr.values import replace
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile

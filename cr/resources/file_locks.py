@@ -6,11 +6,11 @@ import fcntl
 import os
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import ProcessResource, Stage
 from cr.model import CheckpointError
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread, OpenFile

@@ -21,6 +21,10 @@ def root_path(file: OpenFile, context: DumpContext) -> str:
     task = task_seeing(file.mnt_id, context)
     if task is None:
         task = file.task if file.task.pid != os.getpid() else context.root  # else it was on its way between tasks
+    return _path_of(task, context)
+
+
+def _path_of(task: DumpTask, context: DumpContext) -> str:
     return context.once(("path of mount namespace", task.pid), lambda: _root_path(task))
 
 
@@ -44,8 +48,15 @@ def _identity(path: str) -> tuple[int, int, str]:
 
 def tree_root(file: OpenFile, context: DumpContext) -> int:
     """A descriptor of that root, open until the dump is over."""
-    path = root_path(file, context) or "/"
+    return _open_root(root_path(file, context) or "/", context)
 
+
+def task_root(task: DumpTask, context: DumpContext) -> int:
+    """The same for the mount namespace of a task."""
+    return _open_root(_path_of(task, context) or "/", context)
+
+
+def _open_root(path: str, context: DumpContext) -> int:
     def open_root() -> int:
         fd = os.open(path, _DIRECTORY)
         context.at_end.append(partial(os.close, fd))
@@ -63,10 +74,12 @@ def leads_to(name: str, file: OpenFile, context: DumpContext) -> bool:
     return (found.st_dev, found.st_ino) == (file.stat.st_dev, file.stat.st_ino)
 
 
-def parent_directory(name: str, file: OpenFile, context: DumpContext) -> int:
-    """A descriptor of the directory that `name` is in; the caller closes it."""
-    directory = os.path.dirname(name).lstrip("/") or "."
-    return os.open(directory, _DIRECTORY, dir_fd=tree_root(file, context))
+def existing_directory(path: str, file: OpenFile, context: DumpContext) -> int:
+    """A descriptor of a directory of the file's mount namespace, which the caller closes; -1 where there is none."""
+    try:
+        return os.open(path.lstrip("/") or ".", _DIRECTORY, dir_fd=tree_root(file, context))
+    except FileNotFoundError:
+        return -1
 
 
 def leads_to_inode(name: str, inode: int, root: int) -> bool:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cr.contract.idmaps import gids, uids
 from cr.contract.shmem import populated
 from cr.kernel import files
 from cr.resources.remaps import GHOST, add_remap
@@ -46,7 +47,7 @@ def too_large(file: OpenFile, context: DumpContext) -> str | None:
 def _write(file: OpenFile, context: DumpContext) -> int:
     numbers: list[int] = context.once("ghost numbers", list)
     numbers.append(len(numbers) + 1)
-    entry = _describe(file)
+    entry = _describe(file, context)
     with context.images.writer("ghost-file", numbers[-1]) as image:
         if not stat.S_ISREG(file.stat.st_mode):
             image.add(entry)
@@ -59,12 +60,16 @@ def _write(file: OpenFile, context: DumpContext) -> int:
     return numbers[-1]
 
 
-def _describe(file: OpenFile) -> m.ghost_file_entry:
+def _describe(file: OpenFile, context: DumpContext) -> m.ghost_file_entry:
     from images import messages as m
 
     status = file.stat
     entry = m.ghost_file_entry(
-        uid=status.st_uid, gid=status.st_gid, mode=status.st_mode, dev=kernel_device(status.st_dev), ino=status.st_ino
+        uid=uids(context).inside(status.st_uid),
+        gid=gids(context).inside(status.st_gid),
+        mode=status.st_mode,
+        dev=kernel_device(status.st_dev),
+        ino=status.st_ino,
     )
     for field, nanoseconds in ((entry.atim, status.st_atime_ns), (entry.mtim, status.st_mtime_ns)):
         field.tv_sec, field.tv_usec = divmod(nanoseconds // 1000, 1_000_000)

@@ -7,13 +7,15 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cr.contract.idmaps import gids, uids
 from cr.contract.mounts import inside, placed
 from cr.kernel.files import open_in_root
+from cr.kernel.ids import making_files_as
 from cr.model import BadImages, CheckpointError
 from cr.resources.remaps import GHOST, remaps
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
@@ -67,7 +69,9 @@ def _make(number: int, context: RestoreContext) -> Ghost:
     contents = context.images.reader("ghost-file", number)
     entry, payload = next(contents)
     ghost = Ghost(entry, {})
+    owner = uids(context).outside(entry.uid), gids(context).outside(entry.gid)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(making_files_as(uids(context).outside(0), gids(context).outside(0)))
         first = b""
         for path, mnt_id in sorted(_names(number, context)):
             place = _Place(mnt_id, context)
@@ -79,7 +83,7 @@ def _make(number: int, context: RestoreContext) -> Ghost:
                 _create(entry, leaf, directory)
             stack.callback(_remove, leaf, directory)
             if not first:
-                _fill(entry, payload, contents, leaf, directory)
+                _fill(entry, owner, payload, contents, leaf, directory)
                 first = f"/proc/self/fd/{directory}/".encode() + leaf
             ghost.by_name[path, mnt_id] = context.keep(place.look(os.path.join(os.path.dirname(path), leaf)))
     return ghost
@@ -163,6 +167,7 @@ def _remove(leaf: bytes, directory: int) -> None:
 
 def _fill(
     entry: m.ghost_file_entry,
+    owner: tuple[int, int],
     payload: Payload,
     rest: Iterator[tuple[m.ghost_chunk_entry, Payload]],
     leaf: bytes,
@@ -174,7 +179,7 @@ def _fill(
             _write_content(fd, entry, payload, rest)
         finally:
             os.close(fd)
-    os.chown(leaf, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
+    os.chown(leaf, *owner, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISLNK(entry.mode):
         os.chmod(leaf, stat.S_IMODE(entry.mode), dir_fd=directory)
     if entry.HasField("mtim"):

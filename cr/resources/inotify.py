@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr import log
@@ -12,6 +11,7 @@ from cr.kernel.events import inotify_add_watch, inotify_init, inotify_set_next_w
 from cr.model import CheckpointError
 from cr.resources.anonymous_inode import common, finish
 from cr.resources.file_handle import find_path, handle_entry, open_handle
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -89,10 +89,7 @@ def _describe(fields: dict[str, str], file: OpenFile, entry: m.inotify_file_entr
         wd=int(fields["wd"], 16),
         f_handle=handle_entry(fields),
     )
-    path = find_path(watch.f_handle, device, inode, file, context)
-    if path is not None:
-        watch.f_handle.path = path
-    else:
+    if not find_path(watch.f_handle, device, inode, file, context):
         note_lost(file, device, inode, context)
 
 

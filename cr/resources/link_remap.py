@@ -12,7 +12,7 @@ from cr.contract.mounts import image_mount_id
 from cr.kernel.files import link_file
 from cr.kernel.ids import making_files_as
 from cr.model import BadImages
-from cr.resources.file_name import parent_directory, root_path
+from cr.resources.file_name import existing_directory, root_path
 from cr.resources.remaps import LINKED, add_remap
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ def _link(name: str, file: OpenFile, context: DumpContext) -> int:
 
     remap_id = context.files.new_id()
     leaf = f"link_remap.{remap_id}"
-    beside = os.path.join(os.path.dirname(name), leaf)
+    place = os.path.dirname(name)
     try:
-        directory = parent_directory(name, file, context)
+        while (directory := existing_directory(place, file, context)) < 0:
+            place = os.path.dirname(place)
         context.at_end.append(lambda: os.close(directory))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(leaf, dir_fd=directory)  # of a dump whose images were thrown away
@@ -54,8 +55,10 @@ def _link(name: str, file: OpenFile, context: DumpContext) -> int:
     except OSError as error:
         context.refuse(f"{file} was deleted, and {leaf} cannot be linked beside its old name: {error.strerror}")
         return 0
-    context.undo.append(partial(os.unlink, root_path(file, context) + beside))
-    entry = m.reg_file_entry(id=remap_id, flags=0, pos=0, name=beside, mnt_id=image_mount_id(file, context))
+    context.undo.append(partial(os.unlink, os.path.join(root_path(file, context) + place, leaf)))
+    entry = m.reg_file_entry(
+        id=remap_id, flags=0, pos=0, name=os.path.join(place, leaf), mnt_id=image_mount_id(file, context)
+    )
     entry.fown.CopyFrom(m.fown_entry(uid=0, euid=0, signum=0, pid_type=0, pid=0))
     context.files.add_record(RegularFile, entry)
     return remap_id
@@ -75,6 +78,8 @@ def _open(remap_id: int, name: bytes, context: RestoreContext) -> int:
     link = path_of(entry.reg, context)
     directory = context.keep(context.open(os.path.dirname(link), os.O_PATH | os.O_DIRECTORY, mnt_id=entry.reg.mnt_id))
     leaf, old = os.path.basename(link), os.path.basename(name)
+    if os.path.dirname(link) != os.path.dirname(name):  # its own directory was gone already
+        old = leaf
     context.once(("link remap", remap_id), lambda: _remove_when_done(leaf, directory, context))
     try:
         with making_files_as(uids(context).outside(0), gids(context).outside(0)):

@@ -6,6 +6,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from cr.contract.idmaps import gids, uids
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.contract.shmem import dump_shmem, restore_shmem
@@ -92,10 +93,15 @@ def _dump_inode(file: OpenFile, context: DumpContext) -> m.memfd_inode_entry:
     try:
         status = os.fstat(fd)
         inode = m.memfd_inode_entry(
-            name=file.link.removeprefix(PREFIX).removesuffix(SUFFIX), uid=status.st_uid, gid=status.st_gid,
-            size=status.st_size, shmid=status.st_ino, seals=fcntl.fcntl(fd, fcntl.F_GET_SEALS),
-            inode_id=len(_inodes(context)) + 1, mode=status.st_mode,
-        )  # fmt: skip
+            name=file.link.removeprefix(PREFIX).removesuffix(SUFFIX),
+            uid=uids(context).inside(status.st_uid),
+            gid=gids(context).inside(status.st_gid),
+            size=status.st_size,
+            shmid=status.st_ino,
+            seals=fcntl.fcntl(fd, fcntl.F_GET_SEALS),
+            inode_id=len(_inodes(context)) + 1,
+            mode=status.st_mode,
+        )
         kind, block_size = files.filesystem(fd)
         if kind == files.HUGETLBFS_MAGIC:
             inode.hugetlb_flag = os.MFD_HUGETLB | (block_size.bit_length() - 1) << _HUGE_SHIFT
@@ -115,7 +121,7 @@ def _make_inode(inode_id: int, context: RestoreContext) -> int:
     fd = context.keep(os.memfd_create(inode.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | inode.hugetlb_flag))
     os.ftruncate(fd, inode.size)
     restore_shmem(context, inode.shmid, fd)
-    os.fchown(fd, inode.uid, inode.gid)
+    os.fchown(fd, uids(context).outside(inode.uid), gids(context).outside(inode.gid))
     if inode.HasField("mode"):
         os.fchmod(fd, inode.mode & 0o7777)
     if inode.seals & F_SEAL_WRITE:  # no mapping may write to it: seal it before there are any

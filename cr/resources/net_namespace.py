@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from cr.contract.outside import external_key
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWNET
+from cr.values import replace
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -48,7 +47,7 @@ def lock(context: DumpContext) -> None:
     told = partial(context.options.notification, "network-unlock")
     context.at_end.append(lambda: None if keep and context.succeeded else told())
     records = []
-    run_id = str(uuid.uuid4())
+    run_id = _run_id()
     for each, connections in _locks(context):
         kept = keep and connections
         each.kept_as = criu_table(run_id)
@@ -61,6 +60,12 @@ def lock(context: DumpContext) -> None:
     in_nftables = any(record.method == "nftables" for record in records)
     changes: list[object] = context.once("inventory", list)
     changes.append(partial(_tell_others, run_id=run_id, locked=in_nftables))
+
+
+def _run_id() -> str:
+    """A random UUID in its usual form; the module of that name costs 5 ms."""
+    digits = os.urandom(16).hex()
+    return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
 
 
 def criu_table(run_id: str) -> str:
@@ -208,7 +213,7 @@ def _locked_by_criu(context: RestoreContext) -> bool:
 
 
 def release(context: RestoreContext) -> None:
-    """The tasks run: their peers may speak to them, by the lock of this restore and by that of the dump."""
+    """All is complete: peers may speak to the tasks, by the lock of this restore and by that of the dump."""
     _run(context.once("network locks", list[Callable[[], None]]))
 
 

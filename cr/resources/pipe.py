@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited, take
@@ -12,6 +11,7 @@ from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.kernel import files
 from cr.resources.pipe_content import dump_content, fill, write_contents
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile

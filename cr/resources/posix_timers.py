@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import ProcessResource, Stage, ThreadResource
 from cr.kernel import controls, proc
 from cr.model import CheckpointError
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread

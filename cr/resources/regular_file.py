@@ -87,7 +87,7 @@ class RegularFile(FdResource):
         fd = open_entry(entry, context)
         try:
             _check(fd, entry)
-            _seek(fd, entry)
+            _seek(fd, entry, context)
             restore_owner(fd, entry.fown, context)
         except BaseException:
             os.close(fd)
@@ -188,14 +188,17 @@ def _open_path(path: bytes, flags: int, mnt_id: int, context: RestoreContext) ->
         return fd
 
 
-def _seek(fd: int, entry: m.reg_file_entry) -> None:
+def _seek(fd: int, entry: m.reg_file_entry, context: RestoreContext) -> None:
     if not entry.pos or entry.flags & os.O_PATH:
         return
     if stat.S_ISCHR(os.fstat(fd).st_mode):
         with contextlib.suppress(OSError):  # not every device has positions
             os.lseek(fd, entry.pos, os.SEEK_SET)
-    else:
+        return
+    try:
         os.lseek(fd, entry.pos, os.SEEK_SET)
+    except FileNotFoundError:  # of a descriptor's fdinfo, which the task does not have yet
+        context.at_end.append(lambda: _seek(fd, entry, context))
 
 
 def _check(fd: int, entry: m.reg_file_entry) -> None:

@@ -7,13 +7,13 @@ so they can be installed while it still has the right to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import Stage, ThreadResource
 from cr.kernel import controls, ptrace
 from cr.model import BadImages
 from cr.remote.puppet import OPTIONS
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread

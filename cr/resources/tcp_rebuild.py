@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cr.kernel import tcp
@@ -27,6 +26,7 @@ from cr.kernel.sockets import (
     lent,
 )
 from cr.model import CheckpointError
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from images import messages as m

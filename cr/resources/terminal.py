@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cr.contract.external import external
@@ -15,6 +14,7 @@ from cr.resources.file_name import DELETED
 from cr.resources.regular_file import RegularFile, describe
 from cr.resources.terminal_build import build
 from cr.resources.terminal_data import copy_input, copy_output
+from cr.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
@@ -13,6 +12,7 @@ from cr.contract.socket_options import restore_status
 from cr.kernel import terminals
 from cr.model import BadImages, CheckpointError
 from cr.resources.terminal_data import put_input, put_output
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext

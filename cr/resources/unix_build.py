@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
@@ -17,6 +16,7 @@ from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, l
 from cr.model import BadImages, CheckpointError
 from cr.resources.unix_names import bind, is_abstract
 from cr.resources.unix_queue import Packet, read_queues, send
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext

@@ -8,11 +8,11 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.kernel.sockets import RCV_SHUTDOWN, SO_PASSPIDFD, SO_PEEK_OFF, get_optional, lent
 from cr.model import CheckpointError
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile

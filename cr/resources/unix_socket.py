@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.external import external
@@ -18,6 +17,7 @@ from cr.kernel.sockets import ESTABLISHED, LISTEN, unread_by_peer
 from cr.resources.unix_build import UnixFamily
 from cr.resources.unix_names import describe_name
 from cr.resources.unix_queue import Packet, read_queue, write_queues
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile

@@ -15,7 +15,6 @@ REASONS = {
     "anon_inode:[userfaultfd]": "a userfaultfd, whose pending page faults cannot be handed over: close it",
     "anon_inode:[perf_event]": "a performance counter (perf_event_open): stop profiling",
     "anon_inode:bpf-prog": "a loaded BPF program, which the kernel does not give back: unload it",
-    "anon_inode:bpf-map": "a BPF map: close it, fill a new one afterwards",
     "anon_inode:bpf_link": "an attached BPF program (bpf_link): detach it",
     "anon_inode:bpf_iter": "a BPF iterator: close it",
     "anon_inode:bpf-token": "a BPF token: close it",

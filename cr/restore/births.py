@@ -10,6 +10,7 @@ import time
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import clone, proc
 from cr.model import CheckpointError
+from cr.remote.call_site import CallSite
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.program import Program, ProgramError
 from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
@@ -46,7 +47,7 @@ def sow(context: RestoreContext, channel: Channel) -> Tracee:
     seed = spawn_seed(channel.theirs.fileno(), sibling=context.options.restore_sibling)
     try:
         address = scratch_address(context)
-        context.foothold = Foothold.make(seed, SEED_INSTRUCTION, address=address, size=SCRATCH_SIZE)
+        context.foothold = Foothold.make(seed, CallSite(SEED_INSTRUCTION), address=address, size=SCRATCH_SIZE)
         program = Program()
         program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0, note="what our own parent left open")
         raise_soft_limits(program)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from cr.remote.program import Program
+from cr.values import dataclass, field
 
 USUAL = 1024
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import vm
@@ -12,9 +11,11 @@ from cr.remote.program import Program, Result
 from cr.restore.chain import Chain
 from cr.restore.inheritance import Heritage, Span, page_work, part
 from cr.restore.likeness import PageFiles
+from cr.values import dataclass, field
 from images.pages import PAGE_SIZE, PageSource
 
 PIECE = 32 << 20  # bytes of one read: the kernel looks for signals in between
+RESIDENT = 4 << 20  # bytes of a pages image that are mapped into this process's memory at a time
 SHARED_FROM = 32 << 20  # bytes from which on two cores are worth while
 OUTSIDE = 0.45  # the part that is copied from outside, a little slower than the reads inside
 
@@ -46,7 +47,7 @@ class Filling:
         return work
 
     def plan(self, chain: Chain, sources: list[PageSource]) -> Plan:
-        pieces = list(_cut(sources))
+        pieces = list(_cut(sources, PIECE))
         total = sum(piece.nr_pages for piece in pieces) * PAGE_SIZE
         inside, outside = _share(pieces, total * OUTSIDE if total >= SHARED_FROM else 0)
         plan = Plan(chain.programs, outside)
@@ -74,7 +75,7 @@ class Filling:
         if last.calls:
             foothold.start(leader.puppet, leader.identity, last)
         try:
-            for source in plan.outside:
+            for source in _cut(plan.outside, RESIDENT):
                 self._copy(source)
         finally:
             if last.calls:
@@ -92,13 +93,13 @@ class Filling:
         self.files.forget(source)
 
 
-def _cut(sources: list[PageSource]) -> Iterator[PageSource]:
-    """No source larger than PIECE."""
+def _cut(sources: list[PageSource], size: int) -> Iterator[PageSource]:
+    """No source larger than `size` bytes."""
     for source in sources:
         start, end = source.vaddr, source.vaddr + source.nr_pages * PAGE_SIZE
-        while end - start > PIECE:
-            yield part(source, start, start + PIECE)
-            start += PIECE
+        while end - start > size:
+            yield part(source, start, start + size)
+            start += size
         yield source if start == source.vaddr else part(source, start, end)
 
 

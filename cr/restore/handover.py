@@ -5,10 +5,10 @@ from __future__ import annotations
 import array
 import os
 import socket
-from dataclasses import dataclass
 
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.remote.program import Program
+from cr.values import dataclass
 
 MAX_PER_MESSAGE = 250  # the kernel's SCM_MAX_FD is 253
 O_CLOEXEC = os.O_CLOEXEC

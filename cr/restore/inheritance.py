@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr.contract.vma import vma_resource
 from cr.kernel import mman
+from cr.values import dataclass
 from images.kinds import VmaStatus
 from images.pages import PAGE_SIZE, PageSource
 

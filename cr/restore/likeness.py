@@ -5,10 +5,10 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from cr.kernel import vm
 from cr.restore.inheritance import Span
+from cr.values import dataclass, field
 from images.pages import PAGE_SIZE, PageSource
 
 BLOCK = 256 * PAGE_SIZE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.restoring import RestoreContext, RestoreTask
@@ -18,6 +17,7 @@ from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
 from cr.restore.inheritance import Span, end_of, guards, heritage, mapped
 from cr.restore.memory_check import TASK_SIZE, page_sources
+from cr.values import dataclass, field
 from images.pages import PageSource
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SCRATCH_SIZE = 1 << 20
 LOWEST = 0x10000
 SEED_RANGE = (0x400000, 0x401000)
-_MMAP_FLAGS = 0x23 | mman.MAP_GROWSDOWN | mman.MAP_NORESERVE | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT
+_MMAP_FLAGS = 0x2B | mman.MAP_GROWSDOWN | mman.MAP_NORESERVE | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT
 _ADVICE_BITS = range(1, 26)
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from cr.contract.restoring import RestoreTask
 from cr.kernel import mman, proc
 from cr.model import CheckpointError
+from cr.remote.call_site import CallSite
 from cr.remote.foothold import Foothold, find_system_call
 from cr.restore.inheritance import Span, kernel_made, mapped
 
@@ -37,7 +38,7 @@ def check(made: list[Span], task: str) -> None:
 
 def leave(task: RestoreTask, foothold: Foothold) -> None:
     """Take the scratch memory out of a finished task, by a `syscall` instruction of its own."""
-    foothold.remove(task.puppet, _instruction(task))
+    foothold.remove(task.puppet, CallSite(_instruction(task)))
 
 
 def _instruction(task: RestoreTask) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from integration.containers import WORK, Container, program, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent
 SCRIPT = f"""

@@ -11,7 +11,7 @@ import pytest
 
 from integration.containers import WORK, Container, program, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SCRIPT = Path(__file__).with_name("server.js")
 COUNTERS = ("ticks", "worker", "hashes", "echoes", "kept")

@@ -11,7 +11,7 @@ import pytest
 
 from integration.containers import WORK, Container, program, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SCRIPT = """
 cd /work
@@ -54,7 +54,6 @@ def prepare(container: Container, initdb: str) -> None:
 
 
 @pytest.mark.parametrize("host", [WORK, "127.0.0.1"], ids=["unix", "tcp"])
-@pytest.mark.timeout(300)
 def test_an_open_transaction_is_committed_later(tmp_path: Path, host: str) -> None:
     places = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
     initdb = program("initdb", "postgresql", *places)

@@ -14,7 +14,7 @@ import pytest
 from integration.containers import WORK, Container, wait_for
 from integration.trees import Tree
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 WORKLOAD = Path(__file__).with_name("workload.py")
 PYTHON = "/usr/bin/python3"

@@ -12,7 +12,7 @@ import pytest
 from integration.containers import WORK, Container, program, run, wait_for
 from integration.trees import Tree
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 KEYS = 100_000
 SCRIPT = Path(__file__).with_name("server.sh")

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from integration.containers import PATIENCE
 
+PROMPT = "frog> "
+"""What is typed before the shell shows it may reach whatever ran before."""
+
 
 class Terminal:
     """Takes masters at a console socket at `path`, types into the newest and reads from it."""
@@ -64,9 +67,9 @@ class Terminal:
         return seen
 
     def command(self, line: str) -> str:
-        """Type a command line; what it prints."""
+        """Type a command line at the prompt; what it prints."""
         self.marks += 1
         # the marks are quoted in what is typed, so the terminal's echo of it is not taken for the shell's answer
         self.type(f"echo begin'-'{self.marks}; {line}; echo end'-'{self.marks}\n")
-        seen = self.read_until(f"end-{self.marks}")
+        seen = self.read_until(f"end-{self.marks}\r\n{PROMPT}")
         return seen.partition(f"begin-{self.marks}")[2].partition(f"end-{self.marks}")[0].strip()

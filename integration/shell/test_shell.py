@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from integration.containers import Container, program
-from integration.shell.terminal import Terminal
+from integration.shell.terminal import PROMPT, Terminal
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @contextmanager
@@ -19,11 +19,12 @@ def shell(tmp_path: Path) -> Iterator[tuple[Container, Terminal]]:
     bash = program("bash", "bash")
     with Container(tmp_path / "c", "shell", [bash, "--norc", "--noprofile", "-i"]) as container:
         container.config["process"]["terminal"] = True
-        container.config["process"]["env"] += ["PS1=", "TERM=dumb"]
+        container.config["process"]["env"] += [f"PS1={PROMPT}", "TERM=dumb"]
         with Terminal(container.place / "console") as terminal:
             container.start(console=str(terminal.path))
             terminal.take()
             terminal.resize(33, 111)
+            terminal.read_until(PROMPT)
             yield container, terminal
 
 
@@ -63,11 +64,13 @@ def test_with_a_program_in_the_foreground(tmp_path: Path) -> None:
             terminal.type(f"line {number}\n")
             terminal.read_until(f"line {number}\r\nline {number}\r\n")
         terminal.type("\x1a")  # Ctrl-Z: the job control of the shell still works
-        terminal.read_until("Stopped")
+        assert "Stopped" in terminal.read_until(PROMPT)
         cycle(container, terminal, 3)
         assert "Stopped" in terminal.command("jobs")
         terminal.type("fg\n")
+        terminal.read_until("exec cat'\r\n")
         terminal.type("awake\n")
         terminal.read_until("awake\r\nawake\r\n")
         terminal.type("\x03")  # Ctrl-C
+        terminal.read_until(PROMPT)
         assert terminal.command("echo $answer") == "42"

@@ -25,9 +25,11 @@ def main() -> int:
     print(describe(place))
     print(f"medians of {options.runs} runs, one more before them to warm up\n")
     table: list[list[str]] = []
-    for case in chosen:
-        table += rows(case.title, _measure(case, engines(options.criu), options.runs, place))
-    show(table)
+    try:
+        for case in chosen:
+            table += rows(case.title, _measure(case, engines(options.criu), options.runs, place))
+    finally:
+        show(table)  # what there is, should a case fail or be interrupted
     return 0
 
 

@@ -32,7 +32,7 @@ LIMITS: dict[str, object] = {
 def needs(*controllers: str) -> None:
     for controller in controllers:
         if cgroups.layout().holding(controller) is None:
-            pytest.skip(f"this host has no cgroup controller {controller}")
+            pytest.skip(f"this kernel lacks the cgroup controller {controller}")
 
 
 def test_limits_are_written_and_read_back(manager: cgroups.Manager) -> None:

@@ -124,7 +124,7 @@ def test_a_process_without_its_main_thread_is_refused_and_goes_on(below: bool) -
 def freezer_group() -> Iterator[Path]:
     base = Path("/sys/fs/cgroup/freezer")
     if not base.is_dir():
-        pytest.skip("no freezer hierarchy of cgroup v1 here")
+        pytest.skip("this kernel lacks a freezer hierarchy of cgroup v1")
     group = base / f"woodfrog-test-{os.getpid()}"
     group.mkdir()
     try:

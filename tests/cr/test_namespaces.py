@@ -104,7 +104,7 @@ def test_a_container_with_a_user_namespace(tmp_path: Path) -> None:
         workload.cycle()
 
 
-@pytest.mark.skipif(shutil.which("ip") is None, reason="needs iproute2")
+@pytest.mark.skipif(shutil.which("ip") is None, reason="this machine lacks iproute2")
 def test_network(tmp_path: Path) -> None:
     with Workload("network", tmp_path, prefix=unshare("net")) as workload:
         workload.cycle()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cr.kernel import proc
+from cr.remote.call_site import CallSite
 from cr.remote.foothold import Foothold, Identity, find_system_call
 from cr.remote.machine import MAY_FAIL, RECORD_SIZE
 from cr.remote.program import Program, ProgramError
@@ -80,7 +81,7 @@ def instruction(pid: int) -> int:
 @pytest.mark.root
 def test_a_program_runs_and_leaves_no_trace(tracee: Tracee) -> None:
     before = Path(f"/proc/{tracee.tid}/maps").read_text()
-    where = instruction(tracee.tid)
+    where = CallSite(instruction(tracee.tid))
     foothold = Foothold.make(tracee, where)
     program = Program()
     own = program.call("getpid")
@@ -97,7 +98,7 @@ def test_a_program_runs_and_leaves_no_trace(tracee: Tracee) -> None:
 
 @pytest.mark.root
 def test_a_failing_call_ends_the_program_and_is_named(tracee: Tracee) -> None:
-    foothold = Foothold.make(tracee, instruction(tracee.tid))
+    foothold = Foothold.make(tracee, CallSite(instruction(tracee.tid)))
     program = Program()
     program.call("close", 999, may_fail=True)
     program.call("openat", -100, program.cstr("/no/such/file"), 0)
@@ -118,7 +119,7 @@ def test_a_tracer_that_is_killed_does_no_harm() -> None:
             tracee = Tracee.seize(process.pid)
             tracee.interrupt()
             tracee.settle()
-            foothold = Foothold.make(tracee, instruction(process.pid))
+            foothold = Foothold.make(tracee, CallSite(instruction(process.pid)))
             foothold.lay_way_home(tracee)
             program = Program()
             for _ in range(1000):

@@ -129,7 +129,8 @@ def test_an_interruption_waits_for_the_end_of_a_critical_block() -> None:
 
 def test_pids_that_cannot_be_dumped(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
-    from dataclasses import replace
+
+    from cr.values import replace
 
     with pytest.raises(CheckpointError, match="ancestor"):
         preflight.check_root(os.getpid())

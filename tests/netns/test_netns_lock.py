@@ -123,7 +123,7 @@ def test_iptables_locks_too(fd: int, pairs: list[Pair], until: Until) -> None:
     try:
         iptables.run(fd, "iptables-save", ["-t", "filter"])
     except NetnsError as err:
-        pytest.skip(str(err))
+        pytest.skip(f"this kernel lacks what is tested: {err}")
     with lock.lock(fd, Method.IPTABLES) as held:
         assert not pairs[0].passes()
         assert held.record.ipv6 is not pairs[1].passes()

@@ -221,7 +221,7 @@ def test_nftables_rules_come_back(namespace: Make, until: Until) -> None:
     try:
         firewall.nft_command(old, RULES)
     except NetnsError as err:
-        pytest.skip(str(err))
+        pytest.skip(f"this kernel lacks what is tested: {err}")
     saved = firewall.dump(old)
     assert saved.nftables is not None and "tcp dport 22 accept" in saved.nftables
     firewall.restore(new, saved)
@@ -251,7 +251,7 @@ def test_tracked_connections_come_back(namespace: Make, shell: Shell) -> None:
                 fd, "table inet t { chain c { type filter hook input priority 0; ct state new accept; }; }"
             )
         except NetnsError as err:
-            pytest.skip(str(err))
+            pytest.skip(f"this kernel lacks what is tested: {err}")
 
     def talk() -> int:
         with socket.socket() as server, socket.socket() as client:
@@ -302,7 +302,7 @@ def test_it_works_inside_a_user_namespace() -> None:
 def test_the_streams_are_those_of_criu(shell: Shell, tmp_path: Path, namespace: Make, until: Until) -> None:
     criu = os.environ.get("WOODFROG_TEST_CRIU")
     if not criu or not shutil.which(criu):
-        pytest.skip("WOODFROG_TEST_CRIU does not name a criu to compare with")
+        pytest.skip("needs WOODFROG_TEST_CRIU, a criu to compare with")
     script = (
         CROWDED.replace("ip tuntap add dev tap7 mode tap user 5", ":")
         + "echo; exec sleep 300 </dev/null >/dev/null 2>&1"

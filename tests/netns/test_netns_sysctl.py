@@ -64,7 +64,7 @@ def test_only_real_rules_count() -> None:
 def test_the_places_of_the_image_are_settings_of_the_kernel(order: tuple[str, ...], family: str) -> None:
     base = Path(f"/proc/sys/net/{family}/conf/lo")
     if not base.is_dir():
-        pytest.skip(f"this host has no {family}")
+        pytest.skip(f"this kernel lacks {family}")
     assert len(set(order)) == len(order) == {"ipv4": 30, "ipv6": 42}[family]
     assert [name for name in order if not (base / name).exists()] == []
 

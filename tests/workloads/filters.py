@@ -1,4 +1,7 @@
-"""Seccomp: a chain of filters in two threads, one more in one of them, strict mode in a child."""
+"""Seccomp: a chain of filters in two threads, one more in one of them, strict mode in a child.
+
+With the argument "filters-only", there is no such child.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import errno
 import mmap
 import os
 import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -52,7 +56,8 @@ with workload() as check:
     prepared, go = threading.Event(), threading.Event()
     in_thread: dict[str, int] = {}
     reading, writing = os.pipe()
-    child = os.fork()
+    strict = "filters-only" not in sys.argv
+    child = os.fork() if strict else -1
     if child == 0:
         run(strict_code(reading))
 
@@ -67,7 +72,7 @@ with workload() as check:
     thread = threading.Thread(target=other)
     thread.start()
     prepared.wait()
-    while mode_of(child) != "1":
+    while strict and mode_of(child) != "1":
         time.sleep(0.001)
 
     check.wait()
@@ -77,7 +82,10 @@ with workload() as check:
     go.set()
     thread.join()
     check.equal(in_thread, {"first": errno.EDOM, "second": errno.EXDEV}, "filters of the thread")
-    check.equal(mode_of(child), "1", "the child's seccomp mode")
-    os.write(writing, b"x")
-    check.equal(os.waitpid(child, 0), (child, 5 << 8), "the child in strict mode")
+    if strict:
+        check.equal(mode_of(child), "1", "the child's seccomp mode")
+        os.write(writing, b"x")
+        check.equal(os.waitpid(child, 0), (child, 5 << 8), "the child in strict mode")
+    while len(os.listdir("/proc/self/task")) > 1:  # joined is not yet gone
+        time.sleep(0.001)
     check.equal(install(SYNC, errno.EDOM, flags=1), 0, "TSYNC when all threads have the same chain again")

@@ -11,7 +11,7 @@ import tty
 
 from lib import workload
 
-TIOCGPTN, TIOCGSID = 0x80045430, 0x5429
+TIOCGPTN, TIOCGSID, TIOCGPTPEER = 0x80045430, 0x5429, 0x5441
 
 
 def number(fd: int, request: int) -> int:
@@ -46,8 +46,13 @@ with workload() as check:
     lost_master, lost_slave = pty.openpty()
     os.close(lost_master)
 
+    closed = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    kept = os.dup(closed)
+    os.set_inheritable(kept, True)
+
     check.wait()
 
+    check.equal((os.get_inheritable(closed), os.get_inheritable(kept)), (False, True), "what execve leaves open")
     check.equal(number(master, TIOCGPTN), index, "number of the pseudoterminal")
     size = struct.unpack("4H", fcntl.ioctl(slave, termios.TIOCGWINSZ, bytes(8)))
     check.equal(size[:2], (33, 77), "window size")

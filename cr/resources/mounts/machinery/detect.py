@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cr.kernel.mountinfo import Mount
 from cr.resources.mounts.machinery.external import MountOptions, below
+from cr.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 from cr.contract.restoring import RestoreContext
 from cr.kernel import mounts as sys
 from cr.kernel.pidfd import pidfd_getfd, pidfd_open
 from cr.model import CheckpointError
 from cr.remote.program import Argument, Data, Program, ProgramError, Result
+from cr.values import dataclass, field
 
 INSIDE = sys.RESOLVE_BENEATH | sys.RESOLVE_NO_SYMLINKS | sys.RESOLVE_NO_XDEV
 """No path of an image leads anywhere else than into its own mount."""

@@ -8,11 +8,11 @@ Node     one mount: which part of which source, where in which other mount
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
 from cr.resources.mounts.machinery.external import below
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from images import messages as m

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import AUTO, UNSUPPORTED, FilesystemResource
@@ -13,6 +12,7 @@ from cr.kernel.mountinfo import Mount, mountinfo
 from cr.resources.mounts.machinery.external import DEVICE, MountOptions
 from cr.resources.mounts.machinery.survey import Found, Kind, Survey
 from cr.resources.mounts.machinery.view import views
+from cr.values import replace
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
@@ -101,7 +101,7 @@ def _dump_contents(table: list[Found], task: DumpTask, survey: Survey, context: 
             chosen.setdefault(mount.device, (mount, resource))
     if not chosen:
         return
-    with views(task.pid, [mount for mount, _ in chosen.values()]) as roots:
+    with views(task.pid, [mount for mount, _ in chosen.values()], context.at_end) as roots:
         for mount, resource in chosen.values():
             resource.dump(mount, roots[mount.id], context)
             dumped.add(mount.device)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 from cr.contract.filesystem import FilesystemResource, filesystem
 from cr.kernel.mountinfo import Mount
 from cr.resources.mounts.machinery.detect import Match, find_match
 from cr.resources.mounts.machinery.external import AUTODETECTED, MountOptions, below
+from cr.values import dataclass, field, replace
 
 
 class Kind(enum.Enum):

@@ -10,8 +10,9 @@ import contextlib
 import os
 import pickle
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from cr.kernel import mounts as sys
 from cr.kernel import proc
@@ -26,8 +27,11 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def views(pid: int, wanted: list[Mount]) -> Iterator[dict[int, int]]:
-    """Mount id -> descriptor of the root of that mount's filesystem, for mounts of task `pid`'s namespace."""
+def views(pid: int, wanted: list[Mount], at_end: list[Callable[[], None]]) -> Iterator[dict[int, int]]:
+    """Mount id -> descriptor of the root of that mount's filesystem, for mounts of task `pid`'s namespace.
+
+    The child and its copies of mounts take their time to go: they are waited for when the dump is over.
+    """
     results, answer = os.pipe()
     questions, done = os.pipe()
     child = os.fork()
@@ -43,10 +47,13 @@ def views(pid: int, wanted: list[Mount]) -> Iterator[dict[int, int]]:
             found = _fetch(child, numbers)
         yield found
     finally:
-        os.close(done)
-        os.waitpid(child, 0)
-        for fd in found.values():
-            os.close(fd)
+        at_end.append(partial(_dismiss, child, [done, *found.values()]))
+
+
+def _dismiss(child: int, descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
+    os.waitpid(child, 0)
 
 
 def _parse(answer: bytes) -> dict[int, int]:

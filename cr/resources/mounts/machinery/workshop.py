@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 
 from cr.contract.restoring import RestoreContext
 from cr.kernel import mounts as sys
@@ -17,6 +16,7 @@ from cr.model import CheckpointError
 from cr.remote.program import Argument
 from cr.resources.mounts.machinery.hands import Hands
 from cr.resources.mounts.machinery.nodes import Group, MountPlan, Source
+from cr.values import dataclass, field
 
 
 @dataclass
