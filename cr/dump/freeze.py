@@ -12,6 +12,7 @@ from cr.contract.dumping import DumpTask, DumpThread
 from cr.dump.context import lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
+from cr.remote.critical import critical
 from cr.remote.tracee import TaskGone, Tracee
 from cr.values import dataclass, field
 
@@ -116,14 +117,19 @@ class FrozenTree:
         from cgroups.errors import CgroupError
 
         left = max(1.0, min(self.deadline - time.monotonic(), 3600))
+        frozen = False
         try:
-            self._refreeze = freezer.freeze(self.freezer, left)
-            try:
-                yield
-            finally:
-                freezer.thaw(self.freezer, left)
-        except CgroupError as error:
-            raise CheckpointError(f"--freeze-cgroup: {error}") from error
+            with critical():  # an interruption between the freezing and our knowing of it would leave it frozen
+                self._refreeze = freezer.freeze(self.freezer, left)
+                frozen = True
+            yield
+            freezer.thaw(self.freezer, left)
+        except BaseException as error:
+            if frozen:
+                freezer.thaw(self.freezer, left)  # twice does no harm
+            if isinstance(error, CgroupError):
+                raise CheckpointError(f"--freeze-cgroup: {error}") from error
+            raise
 
     def _freeze_again(self) -> None:
         if self._refreeze:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.runtime.bundle import Bundle, environment, wait_for
 
-COUNT = "i=0; while :; do i=$((i+1)); echo $i >> /tmp/count; sleep 0.01; done"
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >> /tmp/count; sleep 0.03; done"
 
 
 def counting(bundle: Bundle, before: str = "", script: str = COUNT) -> None:
@@ -43,7 +43,14 @@ def images(bundle: Bundle) -> str:
 
 
 def checkpoint(bundle: Bundle, *options: str) -> None:
-    bundle.ok("checkpoint", "--image-path", images(bundle), *options, bundle.id)
+    """A shell that is in the middle of starting a program (vfork) is refused for that moment."""
+    words = ("checkpoint", "--image-path", images(bundle), *options, bundle.id)
+    done = wait_for(lambda: _unless_in_vfork(bundle.verb(*words)), "the checkpoint")
+    assert done.returncode == 0, done.stderr
+
+
+def _unless_in_vfork(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str] | None:
+    return None if "waits in vfork(2)" in done.stderr else done
 
 
 def restore(bundle: Bundle, *options: str) -> None:

@@ -93,7 +93,7 @@ def test_restores_that_lack_something(bundle: Bundle, tmp_path: Path) -> None:
     hosts, files = tmp_path / "hosts", Path(images(bundle))
     hosts.write_text("a file of the host")
     bundle.config["mounts"].append({"destination": "/etc/hosts", "source": str(hosts), "options": ["bind"]})
-    counting(bundle, "exec 5< /tmp/count; ", "while :; do i=$((i+1)); echo $i >> /tmp/count; sleep 0.01; done")
+    counting(bundle, "exec 5< /tmp/count; ", "while :; do i=$((i+1)); echo $i >> /tmp/count; sleep 0.03; done")
     (bundle.rootfs / "tmp/count").touch()
     start(bundle)
     checkpoint(bundle)
@@ -179,7 +179,9 @@ def test_a_checkpoint_that_is_killed_leaves_the_container_running(bundle: Bundle
     counting(bundle)
     start(bundle)
     words = ("checkpoint", "--leave-running", "--image-path", images(bundle), bundle.id)
-    length = timed(bundle, *words)
+    began = time.monotonic()
+    bundle.verb(*words)
+    length = time.monotonic() - began
     for moment in range(MOMENTS):
         killed_after(bundle, length * (moment + 0.5) / MOMENTS, *words)
         goes_on(bundle)

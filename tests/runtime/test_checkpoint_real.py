@@ -101,7 +101,7 @@ def test_bundle_elsewhere(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_standard_output_is_a_file(bundle: Bundle) -> None:
-    counting(bundle, script="while :; do i=$((i+1)); echo line $i; echo $i >> /tmp/count; sleep 0.01; done")
+    counting(bundle, script="while :; do i=$((i+1)); echo line $i; echo $i >> /tmp/count; sleep 0.03; done")
     start(bundle)
     cycle(bundle, times=2)
     last = int(bundle.output().splitlines()[-1].split()[1])
@@ -213,7 +213,7 @@ def test_mounts(bundle: Bundle, tmp_path: Path) -> None:
         {"destination": "/cache", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "nosuid"]},
     ]
     loop = "while :; do i=$((i+1)); echo $i >&3; read kept < /cache/kept; read f < /etc/file; "
-    loop += 'echo "$kept,$f" >> /tmp/seen; echo $i >> /tmp/count; sleep 0.01; done'
+    loop += 'echo "$kept,$f" >> /tmp/seen; echo $i >> /tmp/count; sleep 0.03; done'
     counting(bundle, "echo content > /cache/kept; exec 3> /bound/log; ", loop)
     start(bundle)
     cycle(bundle, times=2)
@@ -226,7 +226,7 @@ def test_mounts(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_read_only_root(bundle: Bundle) -> None:
-    counting(bundle, script="while :; do i=$((i+1)); echo $i; sleep 0.01; done")
+    counting(bundle, script="while :; do i=$((i+1)); echo $i; sleep 0.03; done")
     bundle.config["root"]["readonly"] = True
     bundle.detached("run", "-d", bundle.id)
     checkpoint(bundle)
