@@ -6,6 +6,7 @@ from cr import log
 from cr.guard import held
 from cr.model import DumpReport, RestoreReport
 from cr.options import Notify, Options
+from cr.progress import Progress
 from cr.values import replace
 from cr.work import write_dump_stats, write_pidfile, write_restore_stats
 
@@ -20,7 +21,7 @@ def dump_tree(options: Options) -> DumpReport:
     def work(tell: Notify) -> DumpReport:
         return flow.dump(replace(options, notify=tell))
 
-    report = held(work, notify)
+    report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
     write_dump_stats(options, report)
     log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -19,13 +20,29 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in ("-V", "--version"):
         return _version()
-    namespace = parse(words)
+    try:
+        namespace = _with_configuration(words)
+    except CheckpointError as error:
+        print(f"woodfrog-criu: {error}", file=sys.stderr)
+        return FAILED
     options = options_of(namespace)
     if namespace.command == "check":
         from cr.check import check
 
         return check(namespace.feature)
     return _run(namespace.command, options)
+
+
+def _with_configuration(words: list[str]) -> argparse.Namespace:
+    """The command line, behind the options of the configuration files."""
+    from cr.configuration import gather
+
+    namespace = parse(words)
+    found = gather(namespace.config, defaults=not namespace.no_default_config, environment=os.environ)
+    if not found:
+        return namespace
+    place = 1 if words[0] == namespace.command else 0
+    return parse([*words[:place], *found, *words[place:]])
 
 
 def _version() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
@@ -20,6 +21,7 @@ from typing import Any, NoReturn, TypeVar
 from cr import log
 from cr.kernel.prctl import set_parent_death_signal
 from cr.model import CheckpointError
+from cr.progress import Progress
 from cr.remote import critical
 
 T = TypeVar("T")
@@ -59,7 +61,9 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def held(work: Callable[[Callable[..., None]], T], notify: Callable[..., None] | None) -> T:
+def held(
+    work: Callable[[Callable[..., None]], T], notify: Callable[..., None] | None, progress: Progress | None = None
+) -> T:
     """Run `work(notify)` in a child and give its result or raise its exception.
 
     `work` gets a function that calls our `notify` here, in the parent, and waits for it.
@@ -72,9 +76,11 @@ def held(work: Callable[[Callable[..., None]], T], notify: Callable[..., None] |
         _serve(work, theirs, parent)
     theirs.close()
     try:
-        return _follow(ours, child, notify)  # type: ignore[no-any-return]
+        return _follow(ours, child, notify, progress)  # type: ignore[no-any-return]
     finally:
         ours.close()
+        if progress is not None:
+            progress.close()
 
 
 def _serve(work: Callable[[Callable[..., None]], Any], channel: socket.socket, parent: int) -> NoReturn:
@@ -116,13 +122,13 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-def _follow(channel: socket.socket, child: int, notify: Callable[..., None] | None) -> Any:
+def _follow(channel: socket.socket, child: int, notify: Callable[..., None] | None, progress: Progress | None) -> Any:
     previous = {number: signal.getsignal(number) for number in _FORWARDED}
     for number in _FORWARDED:
         if previous[number] is not signal.SIG_IGN:
             signal.signal(number, lambda signo, _frame: os.kill(child, signo))
     try:
-        kind, content = _converse(channel, notify)
+        kind, content = _converse(channel, notify, progress)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -136,8 +142,10 @@ def _follow(channel: socket.socket, child: int, notify: Callable[..., None] | No
     return content
 
 
-def _converse(channel: socket.socket, notify: Callable[..., None] | None) -> tuple[str, Any]:
+def _converse(channel: socket.socket, notify: Callable[..., None] | None, progress: Progress | None) -> tuple[str, Any]:
     while True:
+        while progress is not None and not select.select([channel], [], [], progress.interval)[0]:
+            progress.tick()
         message = _receive(channel)
         if message is None:
             return "error", (CheckpointError("the process that did the work was killed; the tasks run on"), [])

@@ -106,6 +106,7 @@ class _engine_errors:
 
 def _log_error(error: BaseException) -> str:
     """Every reason goes into the log, with where it was found; the sentence for the user, if it is the engine's."""
+    from cgroups import CgroupError
     from cr import log
     from cr.model import CheckpointError, Refused
     from images.errors import ImageError
@@ -113,6 +114,6 @@ def _log_error(error: BaseException) -> str:
     reasons = error.reasons if isinstance(error, Refused) else [str(error) or type(error).__name__]
     for text in [*reasons, *(f"  {note}" for note in getattr(error, "__notes__", []))]:
         log.error(text)
-    if not isinstance(error, (CheckpointError, ImageError, OSError, ContainerError)):
+    if not isinstance(error, (CheckpointError, ImageError, CgroupError, OSError, ContainerError)):
         log.trace(error)
-    return "; ".join(reasons) if isinstance(error, (CheckpointError, ImageError)) else ""
+    return "; ".join(reasons) if isinstance(error, (CheckpointError, ImageError, CgroupError)) else ""

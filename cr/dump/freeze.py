@@ -26,6 +26,10 @@ def _reaped(tid: int) -> bool:
         return True
 
 
+class WaitsInVfork(CheckpointError):
+    """A task that cannot be stopped before its child has called exec or ended."""
+
+
 @dataclass
 class FrozenTree:
     """The tasks of a tree, parents before children, every thread seized and standing still."""
@@ -40,7 +44,20 @@ class FrozenTree:
     _refreeze: bool = False
 
     def freeze(self) -> None:
-        """Seize until nothing new appears; on failure everything seized so far is let go."""
+        """Seize until nothing new appears; on failure everything seized so far is let go.
+
+        A task that waits in vfork(2) cannot be stopped; such waits are short as a rule, so it is tried again.
+        """
+        while True:
+            try:
+                return self._freeze_once()
+            except WaitsInVfork:
+                if time.monotonic() > self.deadline:
+                    raise
+                self.tasks.clear()
+                time.sleep(0.005)
+
+    def _freeze_once(self) -> None:
         self.level = len(proc.ns_ids(proc.status(self.root_pid), "NSpid")) - 1
         try:
             if self.freezer:
@@ -198,7 +215,7 @@ class FrozenTree:
                 thread.tracee.tid = 0
                 task.threads.remove(thread)
             except TimeoutError:
-                raise CheckpointError(_why_no_stop(thread)) from None
+                raise _why_no_stop(thread) from None
 
     def _look_again(self, task: DumpTask) -> None:
         """What was seen before the task stood still may have changed until then."""
@@ -271,12 +288,14 @@ def _why_not(task: DumpTask, tid: int) -> str:
     return f"{task} may not be traced by us: run as root with CAP_SYS_PTRACE"
 
 
-def _why_no_stop(thread: DumpThread) -> str:
+def _why_no_stop(thread: DumpThread) -> CheckpointError:
     state = proc.stat(thread.tid).state
     where = proc.read_text(thread.tid, "wchan")
     if where in ("kernel_clone", "wait_for_vfork_done", "wait_for_completion_state"):
         children = ", ".join(map(str, proc.children(thread.task.pid)))
-        return f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
-    return (
+        return WaitsInVfork(
+            f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
+        )
+    return CheckpointError(
         f"{thread.task} does not stop: its thread {thread.tid} is in state {state}, waiting in {where}; try again later"
     )

@@ -213,7 +213,7 @@ def _locked_by_criu(context: RestoreContext) -> bool:
 
 
 def release(context: RestoreContext) -> None:
-    """The tasks run: their peers may speak to them, by the lock of this restore and by that of the dump."""
+    """All is complete: peers may speak to the tasks, by the lock of this restore and by that of the dump."""
     _run(context.once("network locks", list[Callable[[], None]]))
 
 

@@ -145,6 +145,7 @@ class Builder:
         context.undo.forget()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
+        network_lock.release(context)  # what a task sends into a locked network is sent again only after seconds
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
@@ -154,7 +155,6 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
-        network_lock.release(context)
         self._close()
 
     def abandon(self) -> None:

@@ -44,6 +44,9 @@ class Thaw:
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
         check_cgroup(self.manager, self.reporter)
+        if options.get("manage_cgroups") == "strict":
+            self._check_strict()
+            options = {**options, "manage_cgroups": "full"}  # what the engine will find there is of our own making
         self.container.store.make()
         try:
             self.container.record["stdio"] = stdio.after_restore(directory)
@@ -58,6 +61,11 @@ class Thaw:
             undo(self.container, self.manager, err)
             raise
         return pid
+
+    def _check_strict(self) -> None:
+        if self.manager.exists():
+            place = next(iter(self.manager.paths().values()))
+            raise ContainerError(f"cgroup {place} is there already; remove it, or use a mode of cgroups but strict")
 
     # -- what the engine gets --
 

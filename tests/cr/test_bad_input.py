@@ -26,6 +26,11 @@ def engine(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
+def heeds_interrupts() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, which the engine respects."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     """It failed with an exit status (no signal, no traceback), in words that contain these."""
     assert result.returncode == 1, result
@@ -153,7 +158,7 @@ def test_a_dump_that_is_ended_harms_nobody(signo: signal.Signals, tmp_path: Path
         workload.images.mkdir()
         for delay in (0.05, 0.09, 0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.17, 0.2):
             command = [*ENGINE, "dump", "-t", str(workload.pid), "-D", str(workload.images), "--leave-running"]
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=heeds_interrupts)
             try:
                 process.wait(delay)
             except subprocess.TimeoutExpired:
@@ -253,7 +258,8 @@ def test_a_file_that_is_gone(tmp_path: Path, images: Path) -> None:
 def test_a_restore_that_is_ended_leaves_nothing(signo: signal.Signals, dumped: Path) -> None:
     pid = root_pid(dumped)
     for delay in (0.05, 0.08, 0.09, 0.1, 0.11, 0.12, 0.13, 0.14, 0.15):
-        process = subprocess.Popen([*ENGINE, "restore", "-D", str(dumped)], stderr=subprocess.DEVNULL)
+        command = [*ENGINE, "restore", "-D", str(dumped)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=heeds_interrupts)
         try:
             process.wait(delay)
         except subprocess.TimeoutExpired:

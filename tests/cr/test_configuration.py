@@ -1,0 +1,54 @@
+"""Options come from configuration files, the command line wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cr.arguments import options
+from cr.cli import _with_configuration, main
+from cr.configuration import gather, words
+from cr.model import CheckpointError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "c.conf"
+    path.write_text('# a comment\ntcp-established\n\nwork-dir "/a b"   # blanks\nghost-limit 2M\nexternal mnt[/x]:y\n')
+    return path
+
+
+def test_lines_become_options(file: Path) -> None:
+    assert list(words(str(file))) == [
+        "--tcp-established",
+        "--work-dir=/a b",
+        "--ghost-limit=2M",
+        "--external=mnt[/x]:y",
+    ]
+
+
+def test_the_command_line_wins(file: Path) -> None:
+    line = ["dump", "-t", "7", "--config", str(file), "--no-tcp-established", "--ghost-limit", "1K", "--external", "a"]
+    found = options(_with_configuration([*line, "--no-default-config"]))
+    assert (found.tcp_established, found.ghost_limit, found.work_dir) == (False, 1024, "/a b")
+    assert found.external == ["mnt[/x]:y", "a"]
+
+
+def test_order_of_the_files(tmp_path: Path, file: Path) -> None:
+    home = tmp_path / ".criu"
+    home.mkdir()
+    (home / "default.conf").write_text("log-file first\n")
+    (tmp_path / "env.conf").write_text("log-file second\n")
+    environment = {"HOME": str(tmp_path), "CRIU_CONFIG_FILE": str(tmp_path / "env.conf")}
+    found = gather(str(file), defaults=True, environment=environment)
+    assert found[:3] == ["--log-file=first", "--log-file=second", "--tcp-established"]
+    assert gather(None, defaults=False, environment={"HOME": str(tmp_path)}) == []
+
+
+def test_a_missing_or_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dump", "--config", str(tmp_path / "none")]) == 1
+    assert "none cannot be read" in capsys.readouterr().err
+    (tmp_path / "bad").write_text('log-file "open\n')
+    with pytest.raises(CheckpointError, match="bad, line 1"):
+        list(words(str(tmp_path / "bad")))
