@@ -2,7 +2,7 @@
 
 The child holds the frozen tasks.  When its parent dies, however suddenly, the child gets a signal and lets
 the tasks go; when the child itself is killed, the kernel detaches the tasks, and a syscall program under way
-finds home by itself (see cr.remote.foothold).
+finds home by itself (see cr.remote.foothold and cr.remote.call_site; LIMITS.md has the exceptions).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class CallSite:
         return result
 
     def has_room(self, tracee: Tracee) -> bool:
-        """Whether the way home fits on the stack; a fresh CallSite may look for another way otherwise."""
+        """Whether the way home fits on the stack; ask before `call` where there is a `restorer`."""
         return _place(tracee, self.stack, len(ptrace.get_xstate(tracee.tid)) + 4) is not None
 
 
