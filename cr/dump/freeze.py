@@ -7,12 +7,14 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from cr.contract.dumping import DumpTask, DumpThread
 from cr.dump.context import lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
 from cr.remote.critical import critical
+from cr.remote.janitor import Undo
 from cr.remote.tracee import TaskGone, Tracee
 from cr.values import dataclass, field
 
@@ -43,6 +45,8 @@ class FrozenTree:
     """depth of the root's pid namespace: index of its ids in NSpid and the like"""
     tasks: dict[int, DumpTask] = field(default_factory=dict)
     _refreeze: bool = False
+    _safety: Undo = field(default_factory=Undo)
+    """gives the cgroup its former state even if we are killed"""
 
     def freeze(self) -> None:
         """Seize until nothing new appears; on failure everything seized so far is let go.
@@ -119,6 +123,7 @@ class FrozenTree:
         left = max(1.0, min(self.deadline - time.monotonic(), 3600))
         frozen = False
         try:
+            self._safety.append(partial(_as_it_was, self.freezer, freezer.wanted_frozen(self.freezer)))
             with critical():  # an interruption between the freezing and our knowing of it would leave it frozen
                 self._refreeze = freezer.freeze(self.freezer, left)
                 frozen = True
@@ -137,6 +142,7 @@ class FrozenTree:
 
             freezer.freeze(self.freezer)
             self._refreeze = False
+        self._safety.forget()
 
     def _spread(self, *, settle: bool) -> None:
         """From the root to all descendants, again and again until there is no new one."""
@@ -250,6 +256,12 @@ def _listed(task: DumpTask, leader_ended: bool, stopped: bool) -> set[int]:
     """
     threads = set(proc.threads(task.pid)) - ({task.pid} if leader_ended else set())
     return threads if stopped else {tid for tid in threads if not _is_held_by_stop(tid)}
+
+
+def _as_it_was(path: str, frozen: bool) -> None:
+    from cgroups import freezer
+
+    (freezer.freeze if frozen else freezer.thaw)(path)
 
 
 def _is_held_by_stop(tid: int) -> bool:

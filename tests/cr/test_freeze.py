@@ -193,3 +193,20 @@ def test_an_engine_killed_at_any_moment_leaves_no_trace(name: str, tmp_path: Pat
             assert alive(work.pid)
             assert mappings(work.pid) == before, f"attempt {attempt}"
         work.check()
+
+
+@pytest.mark.parametrize("frozen_before", [False, True])
+def test_a_cgroup_is_what_it_was_when_the_dump_is_killed(frozen_before: bool, tmp_path: Path) -> None:
+    word = "FROZEN" if frozen_before else "THAWED"
+    with freezer_group() as group, Workload("threads", tmp_path) as work:
+        (group / "cgroup.procs").write_text(str(work.pid))
+        (group / "freezer.state").write_text(word)
+        killed = os.fork()
+        if killed == 0:
+            tree = FrozenTree(work.pid, time.monotonic() + 5, str(group))
+            with tree._cgroup_frozen():
+                (group / "freezer.state").write_text("THAWED" if frozen_before else "FROZEN")
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(killed, 0)
+        wait_for(lambda: (group / "freezer.state").read_text().strip() == word, f"the cgroup to be {word}")
+        (group / "freezer.state").write_text("THAWED")
