@@ -8,7 +8,7 @@ from cr.model import DumpReport, RestoreReport
 from cr.options import Notify, Options
 from cr.progress import Progress
 from cr.values import replace
-from cr.work import write_dump_stats, write_pidfile, write_restore_stats
+from cr.work import tell_status, write_dump_stats, write_pidfile, write_restore_stats
 
 
 def dump_tree(options: Options) -> DumpReport:
@@ -23,6 +23,7 @@ def dump_tree(options: Options) -> DumpReport:
 
     report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
     write_dump_stats(options, report)
+    tell_status(options)
     log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report
 

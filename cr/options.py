@@ -152,6 +152,13 @@ class Options:
     )
     freeze_cgroup: str = _row("text", DUMP, "freeze with the cgroup freezer at PATH", metavar="PATH", default="")
     action_script: list[str] = _row("list", BOTH, "run SCRIPT at every notification point", metavar="SCRIPT")
+    status_fd: int = _row(
+        "number",
+        DUMP,
+        "write a zero byte to this descriptor of ours, and close it, once the images are complete",
+        metavar="FD",
+        default=-1,
+    )
     timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)
     display_stats: bool = _row("flag", BOTH, "print the statistics at the end")
     veth_pair: list[str] = _row(

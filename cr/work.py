@@ -68,3 +68,10 @@ def _write(options: Options, kind: str, entry: object) -> None:
             directory.write(kind, entries=[entry])  # type: ignore[list-item]
     finally:
         os.close(fd)
+
+
+def tell_status(options: Options) -> None:
+    """`--status-fd`: whoever waits at the other end goes on."""
+    if options.status_fd >= 0:
+        os.write(options.status_fd, b"\0")
+        os.close(options.status_fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,13 @@ def test_leave_running_leaves_it_running(tmp_path: Path) -> None:
         assert report.tasks == 2
         assert alive(workload.pid)
         workload.check()
+
+
+def test_status_fd_says_that_the_images_are_complete(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    with Workload("threads", tmp_path) as workload:
+        workload.dump(leave_running=True, status_fd=write)
+        assert (workload.images / "inventory.img").exists()
+        assert os.read(read, 2) == b"\0"
+        assert os.read(read, 2) == b"", "it is closed"
+    os.close(read)
