@@ -9,11 +9,11 @@ interrupted context.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from cr.kernel import ptrace, vm
 from cr.remote.signal_frame import UCONTEXT_SIZE, XSTATE_ALIGN, signal_xstate, ucontext
 from cr.remote.tracee import Tracee
+from cr.values import dataclass
 
 RED_ZONE = 128
 """what x86-64 code may use below its stack pointer (System V ABI)"""

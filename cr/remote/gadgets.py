@@ -9,9 +9,9 @@ import mmap
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from cr.kernel import proc, vm
+from cr.values import dataclass
 
 _PLAIN = b"\x0f\x05\xc3"  # syscall; ret
 _WRAPPER = re.compile(rb"\x0f\x05\x48\x3d[\x00\x01]\xf0\xff\xff[\x73\x77].\xc3", re.DOTALL)
