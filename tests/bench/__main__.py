@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ def main() -> int:
     if os.geteuid():
         print("not root: dumps and restores need it", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # on the way out the programs measured are ended
     place = Path(options.directory or tempfile.gettempdir())
     chosen = [case for case in CASES if not options.case or case.name in options.case]
     print(describe(place))
