@@ -173,6 +173,22 @@ class Options:
         metavar="METHOD",
         default="",
     )
+    pre_dump_mode: str = _row(
+        "text",
+        DUMP,
+        "accepted for compatibility (splice or read): memory is always read by process_vm_readv(2)",
+        metavar="MODE",
+        default="",
+    )
+    libdir: str = _row(
+        "text",
+        ALL,
+        "accepted for compatibility: plug-ins are found as Python entry points",
+        short="-L",
+        metavar="DIR",
+        default="",
+    )
+    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     dry_run: bool = _row("flag", RESTORE, "print the steps of the restore and do nothing")
     notify: Notify | None = None
