@@ -13,6 +13,8 @@ from cr.values import fields
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 COMMANDS = {
     "dump": "checkpoint a process tree",
+    "pre-dump": "write the memory of a tree that runs on, and track what it writes from then on",
+    "dedup": "free the pages of earlier snapshots that the one in --images-dir has replaced",
     "restore": "restore a process tree from its images",
     "check": "say whether this kernel has what we need",
 }

@@ -203,6 +203,20 @@ def _newifindex() -> None:
         os.close(own)
 
 
+def _mem_dirty_track() -> None:
+    from cr.kernel import pagemap, userfaultfd
+
+    try:
+        fd = syscall("userfaultfd", NUMBERS["userfaultfd"], os.O_CLOEXEC | userfaultfd.USER_MODE_ONLY)
+        try:
+            userfaultfd.shake_hands(fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        if not pagemap.has_soft_dirty():
+            raise
+
+
 NEEDED: dict[str, Probe] = {
     "ptrace_seize": _ptrace_seize,
     "clone3_set_tid": _clone3_set_tid,
@@ -235,6 +249,7 @@ OPTIONAL: dict[str, Probe] = {
     "mnt_id": _mnt_id,
     "move_mount_set_group": _move_mount_set_group,
     "uffd": _userfaultfd,
+    "mem_dirty_track": _mem_dirty_track,
     "move_mount": lambda: _call(
         "move_mount", -1, None, -1, None, 0, expected=(errno.EBADF, errno.EFAULT, errno.ENOENT)
     ),

@@ -91,7 +91,7 @@ def _report(command: str, error: BaseException) -> None:
         log.error(reason)
         for text in getattr(error, "__notes__", []):
             log.error(f"  {text}")
-    verb = {"dump": "Dumping", "restore": "Restoring"}[command]
+    verb = {"dump": "Dumping", "pre-dump": "Pre-dumping", "dedup": "Deduplicating", "restore": "Restoring"}[command]
     log.error(f"{verb} FAILED.")
     if not log.to_standard_error():
         for reason in reasons:
@@ -107,6 +107,25 @@ def _dump(options: Options) -> int:
     report = dump_tree(options)
     if options.display_stats:
         show_dump(report)
+    return 0
+
+
+def _pre_dump(options: Options) -> int:
+    from cr.api import pre_dump_tree
+    from cr.stats import show_dump
+
+    if not options.tree:
+        raise CheckpointError("pre-dump needs the pid of the tree's root: use -t PID")
+    report = pre_dump_tree(options)
+    if options.display_stats:
+        show_dump(report)
+    return 0
+
+
+def _dedup(options: Options) -> int:
+    from cr.dedup import dedup_tree
+
+    dedup_tree(options.images_dir)
     return 0
 
 
@@ -129,7 +148,7 @@ def _restore(options: Options) -> int:
     return os.waitstatus_to_exitcode(status) & 0xFF
 
 
-_COMMANDS = {"dump": _dump, "restore": _restore}
+_COMMANDS = {"dump": _dump, "pre-dump": _pre_dump, "dedup": _dedup, "restore": _restore}
 
 
 if __name__ == "__main__":

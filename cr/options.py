@@ -12,6 +12,7 @@ from typing import Any
 from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump"})
+MEMORY = DUMP | {"pre-dump"}
 RESTORE = frozenset({"restore"})
 BOTH = DUMP | RESTORE
 ALL = BOTH | {"check"}
@@ -179,6 +180,17 @@ class Options:
         "accepted for compatibility (splice or read): memory is always read by process_vm_readv(2)",
         metavar="MODE",
         default="",
+    )
+    prev_images_dir: str = _row(
+        "text",
+        MEMORY,
+        "write only what changed since the snapshot in DIR (relative to --images-dir)",
+        metavar="DIR",
+        default="",
+    )
+    track_mem: bool = _row("flag", MEMORY, "keep track of what the tasks write from now on, for the next dump")
+    auto_dedup: bool = _row(
+        "flag", BOTH | MEMORY, "free pages of images: those that a dump replaces, those that are restored"
     )
     libdir: str = _row(
         "text",

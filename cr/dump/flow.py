@@ -7,7 +7,7 @@ import time
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import scratch
+from cr.dump import scratch, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump, finish_pages
@@ -36,6 +36,7 @@ def dump(options: Options) -> DumpReport:
     options.notification("pre-dump")
     try:
         _dump_frozen(tree, context)
+        tracking.begin(context).keep()
         options.notification("post-dump")
         context.succeeded = True
     except BaseException:
@@ -71,6 +72,7 @@ def _collect(context: DumpContext) -> None:
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
+        tracking.begin(context).recognise(task)
     context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
     for task in context.live_tasks:
@@ -87,6 +89,7 @@ def _collect(context: DumpContext) -> None:
     _write_tree(context)
     if context.obstacles:
         raise Refused(context.obstacles)
+    tracking.begin(context).hand_over(context.run_id)
     _commit(context, inventory_ids)
 
 
@@ -185,6 +188,8 @@ def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
 
 
 def _finish(tree: FrozenTree, context: DumpContext) -> None:
+    if not context.options.track_mem and (context.options.leave_running or context.options.leave_stopped):
+        tracking.begin(context).end()
     if context.options.leave_running:
         tree.release()
     elif context.options.leave_stopped:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
-from cr.dump.pages import Copier, PrivatePages, Span, find
+from cr.dump import tracking
+from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
 from cr.resources import aio_ring
+from cr.values import dataclass, field
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -65,23 +67,22 @@ class AddressSpaceDump:
     def record(self) -> None:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
-        pages = find(self.task.pid, private)
+        pages = private.find(self.task, self.context)
         vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
         pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
-        self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
+        self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
         self.context.images.write("mm", self.task.vpid, entries=[entry])
         if not self.context.obstacles:
-            self._write_pages(pages)
+            write_pages(pages, self.task, self.context)
+            if tracking.goes_on(self.context.options):
+                tracking.begin(self.context).arm(self.task, private.anonymous)
 
-    def _layout(self) -> tuple[m.mm_entry, list[Span]]:
-        entry = self._borders()
-        private: list[Span] = []
+    def _layout(self) -> tuple[m.mm_entry, Private]:
+        entry, private = self._borders(), Private()
         for mapping in self.task.mappings:
-            resource = self._describe(mapping, entry)
-            if resource is not None and resource.private_pages and "dp" not in mapping.flags:
-                private.append((mapping.start, mapping.end))
+            private.add(mapping, self._describe(mapping, entry))
         return entry, private
 
     def _borders(self) -> m.mm_entry:
@@ -131,35 +132,82 @@ class AddressSpaceDump:
             mm.aios.append(aio_ring.describe(entry))
         return resource
 
-    def _write_pages(self, pages: PrivatePages) -> None:
-        """The pages image; tasks that share an address space (CLONE_VM) share it too."""
-        key = ("pages of", self.task.ids["vm_id"])
-        if key in self.context.shared:
-            self._refer(pages, self.context.once(key, int))
+
+@dataclass
+class Private:
+    """The spans of an address space whose pages are its own."""
+
+    anonymous: list[Span] = field(default_factory=list)
+    """the only ones that are tracked: in others, a page that was dropped (madvise(2) MADV_DONTNEED, or reclaimed by
+    the kernel) leaves a mark (PTE markers, include/linux/swapops.h) that looks like an unwritten page in swap"""
+    files: list[Span] = field(default_factory=list)
+    """mappings of files, of huge pages, and others that may hold pages which are not the task's own"""
+
+    def add(self, mapping: proc.Mapping, resource: type[VmaResource] | None) -> None:
+        """One more mapping, in ascending order."""
+        if resource is None or not resource.private_pages or "dp" in mapping.flags:
             return
-        from images.pages import PagesWriter
+        span = mapping.start, mapping.end
+        plain = resource.status == VmaStatus.ANON_PRIVATE and "ht" not in mapping.flags
+        (self.anonymous if plain else self.files).append(span)
 
-        pages_id = self.context.once(key, lambda: next_pages_id(self.context))
-        copier = self.context.once("copier", Copier)
-        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
-        try:
-            for start, end in pages.runs:
-                writer.present(start, (end - start) // vm.PAGE_SIZE)
-        except BaseException as error:
-            writer.__exit__(type(error), error, None)
-            raise
-        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
-        self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
+    @property
+    def size(self) -> int:
+        """Bytes of address space."""
+        return sum(end - start for start, end in (*self.anonymous, *self.files))
 
-    def _refer(self, pages: PrivatePages, pages_id: int) -> None:
-        from images import messages as m
-        from images.kinds import PageFlag
+    def find(self, task: DumpTask, context: DumpContext) -> PrivatePages:
+        """The pages; those that the parent snapshot has apart from the others."""
+        track = tracking.begin(context)
+        pages = find(task.pid, self.anonymous, self.files, track.written_since(task))
+        if pages.unchanged and track.parent is not None:
+            known = track.parent.pages(task.vpid)
+            pages.runs = sorted([*pages.runs, *clip(pages.unchanged, gaps(known))])
+            pages.unchanged = list(clip(pages.unchanged, known))
+        return pages
 
-        with self.context.images.writer("pagemap", self.task.vpid) as image:
-            image.add(m.pagemap_head(pages_id=pages_id))
-            for start, end in pages.runs:
-                count = (end - start) // vm.PAGE_SIZE
-                image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=count))
+
+def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext) -> None:
+    """The pages image; tasks that share an address space (CLONE_VM) share it too."""
+    key = ("pages of", task.ids["vm_id"])
+    if key in context.shared:
+        _refer(pages, task, context)
+        return
+    from images.pages import PagesWriter
+
+    pages_id = context.once(key, lambda: next_pages_id(context))
+    copier = context.once("copier", Copier)
+    writer = PagesWriter(context.images, "pagemap", task.vpid, pages_id)
+    try:
+        for start, end, own in _in_order(pages):
+            (writer.present if own else writer.in_parent)(start, (end - start) // vm.PAGE_SIZE)
+    except BaseException as error:
+        writer.__exit__(type(error), error, None)
+        raise
+    copier.submit(task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+    context.report.pages_written += _count(pages.runs)
+    context.report.pages_skipped_parent += _count(pages.unchanged)
+
+
+def _in_order(pages: PrivatePages) -> list[tuple[int, int, bool]]:
+    """(start, end, whether it is written here) of all pages."""
+    return sorted([*((*run, True) for run in pages.runs), *((*run, False) for run in pages.unchanged)])
+
+
+def _count(runs: list[Span]) -> int:
+    return sum(end - start for start, end in runs) // vm.PAGE_SIZE
+
+
+def _refer(pages: PrivatePages, task: DumpTask, context: DumpContext) -> None:
+    from images import messages as m
+    from images.kinds import PageFlag
+
+    pages_id = context.once(("pages of", task.ids["vm_id"]), int)
+    with context.images.writer("pagemap", task.vpid) as image:
+        image.add(m.pagemap_head(pages_id=pages_id))
+        for start, end, own in _in_order(pages):
+            flags = PageFlag.PRESENT if own else PageFlag.PARENT
+            image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=flags, nr_pages=_count([(start, end)])))
 
 
 def finish_pages(context: DumpContext) -> None:

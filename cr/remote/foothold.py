@@ -69,7 +69,8 @@ class Foothold:
         self.start(tracee, who, program)
         self.finish(tracee, program)
 
-    def start(self, tracee: Tracee, who: Identity, program: Program) -> None:
+    def start(self, tracee: Tracee, who: Identity, program: Program, request: int = ptrace.CONT) -> None:
+        """Set it going; `request` SYSCALL lets it stop at each call."""
         base = self.address + PROGRAM_OFFSET
         if program.size > self.size - PROGRAM_OFFSET:
             raise MemoryError(f"a program of {program.size} bytes is too large for {self.size} bytes of scratch")
@@ -85,7 +86,7 @@ class Foothold:
         registers.r14, registers.r15, registers.rbp = who.tgid, who.tid, who.notify
         registers.rip = self.address
         ptrace.set_registers(tracee.tid, registers)
-        tracee.resume()
+        tracee.resume(request)
 
     def finish(self, tracee: Tracee, program: Program) -> None:
         """Wait for the program's end; its results are in the program afterwards."""

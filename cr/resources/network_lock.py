@@ -47,7 +47,7 @@ def lock(context: DumpContext) -> None:
     told = partial(context.options.notification, "network-unlock")
     context.at_end.append(lambda: None if keep and context.succeeded else told())
     records = []
-    run_id = _run_id()
+    run_id = context.run_id
     for each, connections in _locks(context):
         kept = keep and connections
         each.kept_as = criu_table(run_id)
@@ -60,12 +60,6 @@ def lock(context: DumpContext) -> None:
     in_nftables = any(record.method == "nftables" for record in records)
     changes: list[object] = context.once("inventory", list)
     changes.append(partial(_tell_others, run_id=run_id, locked=in_nftables))
-
-
-def _run_id() -> str:
-    """A random UUID in its usual form; the module of that name costs 5 ms."""
-    digits = os.urandom(16).hex()
-    return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
 
 
 def criu_table(run_id: str) -> str:
