@@ -8,6 +8,8 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 PAGE_IS_WPALLOWED = 1 << 0
 PAGE_IS_WRITTEN = 1 << 1
@@ -43,9 +45,17 @@ def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of:
             if error.errno == errno.EINTR:
                 continue
             raise
-        found += struct.iter_unpack("<3Q", buffer.raw[: 24 * count])
+        _append(found, struct.iter_unpack("<3Q", buffer.raw[: 24 * count]))
         start = struct.unpack_from("<Q", argument, 32)[0]
     return found
+
+
+def _append(found: list[Run], more: Iterable[Any]) -> None:
+    """Where the buffer was full, the kernel (v6.18) may tell of its last run once more."""
+    end = found[-1][1] if found else 0
+    for run in more:
+        if run[1] > end:
+            found.append((max(run[0], end), run[1], run[2]))
 
 
 def scan_with_guards(

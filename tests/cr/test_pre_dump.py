@@ -227,3 +227,21 @@ def test_a_child_of_criu_restores_the_chain(tmp_path: Path) -> None:
         assert done.returncode == 0, (work.images / "restore.log").read_text()[-2000:]
         work.restored = int((tmp_path / "restored").read_text())
         work.check()
+
+
+def test_a_scan_with_more_runs_than_the_buffer_holds() -> None:
+    """Every run is told once, however the kernel cuts the walk."""
+    import mmap
+
+    from cr.kernel import pagemap, vm
+
+    count = 3 * 2048 + 7
+    with mmap.mmap(-1, 2 * count * vm.PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        start = vm.address_of(memory)
+        for index in range(count):
+            memory[2 * index * vm.PAGE_SIZE] = 1
+        fd = os.open("/proc/self/pagemap", os.O_RDONLY)
+        runs = pagemap.scan(fd, start, start + len(memory), any_of=pagemap.PAGE_IS_PRESENT)
+        os.close(fd)
+    assert [run[0] - start for run in runs] == [2 * index * vm.PAGE_SIZE for index in range(count)]
