@@ -79,6 +79,13 @@ class Options:
     )
     pidfile: str = _row("text", BOTH, "write the pid of the root task to FILE", metavar="FILE", default="")
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
+    snapshot: str = _row(
+        "text",
+        DUMP,
+        "with --leave-running, write memory from copy-on-write copies while the tasks run on: auto, always or never",
+        metavar="WHEN",
+        default="auto",
+    )
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
     restore_sibling: bool = _row("flag", RESTORE, "make the root task a sibling of the engine (with -d)", short="-S")

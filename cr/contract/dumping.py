@@ -164,10 +164,16 @@ class DumpContext:
     images: ImageDirectory
     report: DumpReport
     tasks: list[DumpTask] = field(default_factory=list)
+    scouted: list[DumpTask] = field(default_factory=list)
+    """the tasks as they were seen before the freeze"""
+    frozen_since: int = 0
+    """nanoseconds of time.monotonic_ns()"""
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
+    at_release: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done as soon as the tasks run again, or are gone"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
     succeeded: bool = False

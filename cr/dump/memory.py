@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
-from cr.dump import tracking
+from cr.dump import snapshot, tracking
 from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
 from cr.resources import aio_ring
@@ -65,9 +65,25 @@ class AddressSpaceDump:
         self._thp_disabled = program.call("prctl", mman.PR_GET_THP_DISABLE, 0, 0, 0, 0, may_fail=True)
 
     def record(self) -> None:
-        """Write mm-PID and the pages; what cannot be dumped is refused."""
+        """Write mm-PID and the pages; what cannot be dumped is refused.
+
+        Where there is a copy of the memory, that happens when the tasks run again.
+        """
         entry, private = self._layout()
-        pages = private.find(self.task, self.context)
+        track, copies = tracking.begin(self.context), snapshot.begin(self.context)
+        copy = copies.of(self.task)
+        pages = private.find(self.task, self.context) if copy is None or track.concerns(self.task) else None
+        if tracking.goes_on(self.context.options):
+            track.arm(self.task, private.anonymous)
+        if copy is None:
+            self._write(entry, private, pages, self.task.pid)
+        else:
+            copies.later(partial(self._write, entry, private, pages, copy.pid))
+
+    def _write(self, entry: m.mm_entry, private: Private, pages: PrivatePages | None, source: int) -> None:
+        """`source` is the process whose memory is read."""
+        if pages is None:
+            pages = private.find(self.task, self.context, source)
         vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
         pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
         self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
@@ -75,9 +91,7 @@ class AddressSpaceDump:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
         self.context.images.write("mm", self.task.vpid, entries=[entry])
         if not self.context.obstacles:
-            write_pages(pages, self.task, self.context)
-            if tracking.goes_on(self.context.options):
-                tracking.begin(self.context).arm(self.task, private.anonymous)
+            write_pages(pages, self.task, self.context, source)
 
     def _layout(self) -> tuple[m.mm_entry, Private]:
         entry, private = self._borders(), Private()
@@ -156,9 +170,11 @@ class Private:
         """Bytes of address space."""
         return sum(end - start for start, end in (*self.anonymous, *self.files))
 
-    def find(self, task: DumpTask, context: DumpContext) -> PrivatePages:
-        """The pages; those that the parent snapshot has apart from the others."""
+    def find(self, task: DumpTask, context: DumpContext, source: int = 0) -> PrivatePages:
+        """The pages (of process `source`, or of the task); those that the parent snapshot has apart from the others."""
         track = tracking.begin(context)
+        if source:
+            return find(source, self.anonymous, self.files)
         pages = find(task.pid, self.anonymous, self.files, track.written_since(task))
         if pages.unchanged and track.parent is not None:
             known = track.parent.pages(task.vpid)
@@ -167,8 +183,11 @@ class Private:
         return pages
 
 
-def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext) -> None:
-    """The pages image; tasks that share an address space (CLONE_VM) share it too."""
+def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, source: int = 0) -> None:
+    """The pages image, read from process `source` (by default the task).
+
+    Tasks that share an address space (CLONE_VM) share it too.
+    """
     key = ("pages of", task.ids["vm_id"])
     if key in context.shared:
         _refer(pages, task, context)
@@ -184,7 +203,7 @@ def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext) -> No
     except BaseException as error:
         writer.__exit__(type(error), error, None)
         raise
-    copier.submit(task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+    copier.submit(source or task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
     context.report.pages_written += _count(pages.runs)
     context.report.pages_skipped_parent += _count(pages.unchanged)
 

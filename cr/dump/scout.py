@@ -38,6 +38,7 @@ def scout(context: DumpContext) -> None:
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
     track.report(tree)
+    context.scouted = tree
 
 
 def tasks(root: int) -> Iterator[DumpTask]:

@@ -59,6 +59,10 @@ class Tracking:
             found is not None and bool(found.run_id) and self.parent is not None and found.run_id == self.parent.run_id
         )
 
+    def concerns(self, task: DumpTask) -> bool:
+        """Whether it matters what the task itself has written: its copies are not tracked."""
+        return goes_on(self.context.options) or self.knows(task)
+
     def report(self, tasks: list[DumpTask]) -> None:
         """Link to the parent where it is of use, and say where it is not."""
         if self.parent is None:

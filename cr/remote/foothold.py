@@ -7,12 +7,13 @@ ends by itself and returns to the interrupted context by the signal frame that s
 
 from __future__ import annotations
 
+import os
 import signal
 
 from cr.kernel import mman, ptrace, vm
 from cr.kernel.numbers import NUMBERS
 from cr.remote.call_site import CallSite
-from cr.remote.machine import CODE, DONE_OFFSET, RECORD_SIZE, RETURN_OFFSET, SYSCALL_INSTRUCTION, SYSCALL_OFFSET
+from cr.remote.machine import CODE, DONE_OFFSET, FORK, RECORD_SIZE, RETURN_OFFSET, SYSCALL_INSTRUCTION, SYSCALL_OFFSET
 from cr.remote.program import Program
 from cr.remote.signal_frame import signal_xstate, ucontext
 from cr.remote.tracee import Tracee, wait_stop
@@ -87,6 +88,24 @@ class Foothold:
         registers.rip = self.address
         ptrace.set_registers(tracee.tid, registers)
         tracee.resume(request)
+
+    def fork(self, tracee: Tracee, flags: int, options: int) -> int:
+        """clone(2) with a copy of the address space: the new process' tid as we see it; it is traced and stands still.
+
+        Lay the way home before; the registers are to be stored afterwards.  `options` are the tracee's own.  The new
+        process has inherited them, with O_TRACECLONE: it ends by itself if we end before it gets better ones.
+        """
+        address = self.address + PROGRAM_OFFSET
+        vm.write(tracee.tid, address, FORK)
+        tracee.options(options | ptrace.O_TRACECLONE)
+        try:
+            stack = self.address + FRAME_OFFSET
+            result = tracee.system_call(address, NUMBERS["clone"], flags, 0, 0, 0, 0, stack=stack)
+        finally:
+            tracee.options(options)
+        if result < 0:
+            raise OSError(-result, f"task {tracee.tid} cannot be forked: {os.strerror(-result)}")
+        return tracee.born.pop()
 
     def finish(self, tracee: Tracee, program: Program) -> None:
         """Wait for the program's end; its results are in the program afterwards."""

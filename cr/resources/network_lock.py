@@ -45,13 +45,13 @@ def lock(context: DumpContext) -> None:
     context.options.notification("network-lock")
     keep = not context.options.leave_running and not context.options.leave_stopped
     told = partial(context.options.notification, "network-unlock")
-    context.at_end.append(lambda: None if keep and context.succeeded else told())
+    context.at_release.append(lambda: None if keep and context.succeeded else told())
     records = []
     run_id = context.run_id
     for each, connections in _locks(context):
         kept = keep and connections
         each.kept_as = criu_table(run_id)
-        context.at_end.append(partial(_unlock_unless_kept, each, kept, context))
+        context.at_release.append(partial(_unlock_unless_kept, each, kept, context))
         if kept:
             context.at_kill.append(partial(_keep, each))
             records.append(_message(each.kept_record))

@@ -54,7 +54,7 @@ class Fault:
         return result
 
 
-def dump_and_die(work: Workload, at: int) -> str:
+def dump_and_die(work: Workload, at: int, **options: str) -> str:
     """Dump in a child that is killed at that point: which one it was, "" where there is none so late."""
     record = work.directory / "fault"
     record.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def dump_and_die(work: Workload, at: int) -> str:
         code = 1
         try:
             Fault(at, record).install()
-            dump(work)
+            dump(work, **options)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -74,16 +74,21 @@ def dump_and_die(work: Workload, at: int) -> str:
     return record.read_text() if status else ""
 
 
-def dump(work: Workload) -> None:
-    flow.dump(Options(tree=work.pid, images_dir=str(work.images), leave_running=True))
+def dump(work: Workload, **options: str) -> None:
+    flow.dump(Options(tree=work.pid, images_dir=str(work.images), leave_running=True, **options))  # type: ignore[arg-type]
 
 
 def tree(pid: int) -> list[int]:
+    return [each for each in offspring(pid) if alive(each)]
+
+
+def offspring(pid: int) -> list[int]:
+    """With zombies."""
     found = [pid]
     for each in found:
         for tid in os.listdir(f"/proc/{each}/task"):
             found += map(int, Path(f"/proc/{each}/task/{tid}/children").read_text().split())
-    return [each for each in found if alive(each)]
+    return found
 
 
 def signals(pid: int) -> list[str]:
@@ -102,8 +107,9 @@ def state_of(pids: list[int]) -> list[list[str]]:
     return [signals(pid) for pid in pids if alive(pid)]
 
 
+@pytest.mark.parametrize("snapshot", ["never", "always"])
 @pytest.mark.parametrize("name", ["signals", "filters", "threads", "coroutine"])
-def test_the_workload_runs_on_whenever_the_holder_is_killed(name: str, tmp_path: Path) -> None:
+def test_the_workload_runs_on_whenever_the_holder_is_killed(name: str, snapshot: str, tmp_path: Path) -> None:
     preload.preload()
     arguments = ["filters-only"] if name == "filters" else []
     with Workload(name, tmp_path, arguments) as work:
@@ -113,7 +119,8 @@ def test_the_workload_runs_on_whenever_the_holder_is_killed(name: str, tmp_path:
         wait_for(lambda: call.read_text().startswith("128 "), "the workload to sit in sigwait, which changes its mask")
         before, mapped = state_of(pids), mappings(work.pid)
         at = 0
-        while point := dump_and_die(work, at := at + 1):
+        while point := dump_and_die(work, at := at + 1, snapshot=snapshot):
+            wait_for(lambda: tree(work.pid) == offspring(work.pid), f"copies to be gone after point {at}, {point}")
             wait_for(lambda: not any(traced(pid) for pid in pids if alive(pid)), "the tasks to be let go")
             assert tree(work.pid) == pids, f"{name} died of a kill at point {at}, {point}"
             wait_for(lambda: state_of(pids) == before, f"the signal masks after point {at}, {point}")
