@@ -21,6 +21,7 @@ from cr.remote.tracee import Tracee
 T = TypeVar("T")
 _WALL = 0x40000000
 _PATIENCE = 5.0
+_LATE = 0.5  # seconds
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,11 +53,15 @@ def reap_left(pid: int, start_time: int, since: int) -> None:
 
     A copy sends no signal at its end, and was made within a second of `since` (see `now`).
     """
-    copies = [child for child in _children(pid, start_time) if _is_copy(child, since)]
-    inside = [proc.ns_ids(proc.status(child), "NSpid")[-1] for child in copies]
-    _until(lambda: all(_is_zombie(child) for child in copies) or None, time.monotonic() + _PATIENCE)
-    if copies:
-        reap(pid, start_time, inside)
+    until = time.monotonic() + _LATE
+    while time.monotonic() < until:  # the task may just be on its way into the fork
+        copies = [child for child in _children(pid, start_time) if _is_copy(child, since)]
+        if copies and all(_is_zombie(child) for child in copies):
+            reap(pid, start_time, [proc.ns_ids(proc.status(child), "NSpid")[-1] for child in copies])
+            return
+        if copies:
+            until = max(until, time.monotonic() + _LATE)
+        time.sleep(0.005)
 
 
 def _children(pid: int, start_time: int) -> Iterator[int]:
