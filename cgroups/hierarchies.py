@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import os
 import posixpath
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cgroups.errors import CgroupError, from_os
+from values import dataclass
 
 Kind = Literal["v1", "v2", "hybrid"]
 

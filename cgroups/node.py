@@ -6,11 +6,11 @@ import errno
 import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cgroups.errors import from_os
+from values import dataclass
 
 
 @dataclass(frozen=True)

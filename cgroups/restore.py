@@ -16,21 +16,21 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from cgroups import properties as props
 from cgroups.controllers import cpuset
+from cgroups.delegation import enable_controllers
 from cgroups.errors import CgroupError, from_os
 from cgroups.hierarchies import Hierarchy, Layout
 from cgroups.hierarchies import layout as this_layout
-from cgroups.manager import enable_controllers
 from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupProperty, CgroupSet, CgroupTree
 from cgroups.node import Node
 from cgroups.roots import Roots, common_root, replant
 from cgroups.undo import UndoStep, undo
 from cgroups.writing import set_perms, write_property
+from values import dataclass, field
 
 
 class Mode(Enum):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cgroups.errors import CgroupError
 from cgroups.node import write_file
 from cgroups.removal import remove_tree
+from values import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 from cr import log
 from cr.arguments import options as options_of
 from cr.arguments import parse
+from cr.command import run
 from cr.model import CheckpointError
 from cr.options import Options
 
@@ -132,5 +134,10 @@ def _restore(options: Options) -> int:
 _COMMANDS = {"dump": _dump, "restore": _restore}
 
 
+def command() -> NoReturn:
+    """The console script."""
+    run(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

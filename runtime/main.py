@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from cr.command import run
 from oci.validate import InvalidDocument
 from runtime.context import Context
 from runtime.errors import ContainerError, reason
@@ -16,7 +17,7 @@ from runtime.report import Reporter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 VERSION = "0.1.0"
 
@@ -133,5 +134,10 @@ def general_help() -> str:
     return "\n".join([*lines, "", *option_lines(GLOBAL, "GLOBAL OPTIONS:")]) + "\n"
 
 
+def command() -> NoReturn:
+    """The console script."""
+    run(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

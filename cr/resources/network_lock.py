@@ -249,11 +249,14 @@ def _of_image(entry: m.inet_sk_entry) -> Connection:
 
 def _kept(context: RestoreContext) -> Iterator[Callable[[], None]]:
     """What removes the locks that the dump has left in the namespaces that this restore knows."""
+    records = _records(context)
+    if not records:
+        return
     from netns.lock import LockRecord, remove
 
     ours = proc.namespace_inode("self", "net")
     theirs = os.fstat(context.network_fd).st_ino if context.network_fd >= 0 else ours
-    for entry in _records(context):
+    for entry in records:
         record = LockRecord(entry.method, entry.table, entry.netns_inode, entry.ipv6)
         if entry.netns_inode in (theirs, 0) and theirs != ours:
             yield partial(remove, record, context.keep(os.dup(context.network_fd)))
