@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgroups import freezer, killer, oom
@@ -191,7 +191,7 @@ class Manager:
     def _thaw_quietly(self) -> None:
         """A dead task leaves a frozen v1 cgroup only once it is thawed."""
         hierarchy = self.layout.holding("freezer")
-        if hierarchy is not None and Path(self.directory(hierarchy)).is_dir():
+        if hierarchy is not None and os.path.isdir(self.directory(hierarchy)):
             for directory in subtree(self.directory(hierarchy)):
                 write_file(posixpath.join(directory, "freezer.state"), "THAWED")
 
@@ -211,7 +211,7 @@ def _make(path: str, hierarchy: Hierarchy, made: list[str]) -> None:
             enable_controllers(current)
         current = posixpath.join(current, part)
         try:
-            Path(current).mkdir(mode=0o755)
+            os.mkdir(current, 0o755)
         except FileExistsError:
             continue
         except OSError as err:

@@ -14,7 +14,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr import log
@@ -104,11 +103,9 @@ def _remember(record: LockRecord, pid: int | str, undo: Undo) -> None:
 
 
 def _message(record: object) -> m.woodfrog_network_lock:
-    from dataclasses import asdict
-
     from images import messages as m
 
-    return m.woodfrog_network_lock(**asdict(record))  # type: ignore[call-overload]
+    return m.woodfrog_network_lock(**vars(record))
 
 
 def _method(name: str) -> Method:
@@ -166,9 +163,9 @@ def _connections(tasks: list[DumpTask], network_fd: int) -> Iterator[Connection]
 
 
 def _socket_inodes(task: DumpTask) -> Iterator[int]:
-    directory = Path(f"/proc/{task.pid}/fd")
+    directory = f"/proc/{task.pid}/fd"
     for name in os.listdir(directory):
-        link = os.readlink(directory / name)
+        link = os.readlink(f"{directory}/{name}")
         if link.startswith("socket:["):
             yield int(link[8:-1])
 
