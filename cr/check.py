@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from cr.kernel.libc import syscall
 from cr.kernel.numbers import NUMBERS
+from cr.options import Options
 
 Probe = Callable[[], None]
 
@@ -240,6 +241,11 @@ OPTIONAL: dict[str, Probe] = {
     ),
 }
 """Category 2: needed by trees that use them."""
+
+
+def run(options: Options) -> int:
+    """The command."""
+    return check(options.feature)
 
 
 def check(features: list[str]) -> int:

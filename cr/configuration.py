@@ -32,7 +32,7 @@ def words(path: str) -> Iterator[str]:
             yield f"--{parts[0]}" if len(parts) == 1 else f"--{parts[0]}={' '.join(parts[1:])}"
 
 
-def gather(explicit: str | None, *, defaults: bool, environment: Mapping[str, str]) -> list[str]:
+def gather(explicit: str, *, defaults: bool, environment: Mapping[str, str]) -> list[str]:
     """The words of all files that apply; a default file that does not exist is none."""
     files: list[str] = []
     if defaults:

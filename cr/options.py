@@ -15,6 +15,8 @@ DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
 BOTH = DUMP | RESTORE
 ALL = BOTH | {"check"}
+EVERY = frozenset({"*"})
+"""The set of commands of a row that each command takes."""
 
 Notify = Callable[[str, int, int | None], None]
 """(event, pid or 0, descriptor or None): called at each notification point; raises to abort."""
@@ -30,6 +32,10 @@ class Row:
     metavar: str
     commands: frozenset[str]
     help: str
+
+    def of(self, command: str) -> bool:
+        """Whether the command makes use of it."""
+        return command in self.commands or "*" in self.commands
 
     @property
     def flag(self) -> str:
@@ -191,6 +197,14 @@ class Options:
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     dry_run: bool = _row("flag", RESTORE, "print the steps of the restore and do nothing")
+    feature: list[str] = _row(
+        "list", frozenset({"check"}), "check for this feature only; list shows the names", metavar="NAME"
+    )
+    config: str = _row("text", EVERY, "read options from FILE too", metavar="FILE", default="")
+    no_default_config: bool = _row("flag", EVERY, "do not read the default configuration files")
+    help: bool = _row("flag", EVERY, "print this, and exit", short="-h")
+    version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
+    operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cr.arguments import options
-from cr.cli import _with_configuration, main
+from cr.cli import main, understand
 from cr.configuration import gather, words
 from cr.model import CheckpointError
 
@@ -30,7 +29,7 @@ def test_lines_become_options(file: Path) -> None:
 
 def test_the_command_line_wins(file: Path) -> None:
     line = ["dump", "-t", "7", "--config", str(file), "--no-tcp-established", "--ghost-limit", "1K", "--external", "a"]
-    found = options(_with_configuration([*line, "--no-default-config"]))
+    _, found = understand([*line, "--no-default-config"])
     assert (found.tcp_established, found.ghost_limit, found.work_dir) == (False, 1024, "/a b")
     assert found.external == ["mnt[/x]:y", "a"]
 
@@ -43,7 +42,7 @@ def test_order_of_the_files(tmp_path: Path, file: Path) -> None:
     environment = {"HOME": str(tmp_path), "CRIU_CONFIG_FILE": str(tmp_path / "env.conf")}
     found = gather(str(file), defaults=True, environment=environment)
     assert found[:3] == ["--log-file=first", "--log-file=second", "--tcp-established"]
-    assert gather(None, defaults=False, environment={"HOME": str(tmp_path)}) == []
+    assert gather("", defaults=False, environment={"HOME": str(tmp_path)}) == []
 
 
 def test_a_missing_or_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
