@@ -13,8 +13,9 @@ from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
+CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
-ALL = BOTH | {"check"}
+ALL = BOTH | CHECK
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
 
@@ -197,9 +198,10 @@ class Options:
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     dry_run: bool = _row("flag", RESTORE, "print the steps of the restore and do nothing")
-    feature: list[str] = _row(
-        "list", frozenset({"check"}), "check for this feature only; list shows the names", metavar="NAME"
-    )
+    feature: list[str] = _row("list", CHECK, "check for this feature only; list shows the names", metavar="NAME")
+    extra: bool = _row("flag", CHECK, "check also what only some trees need (category 2)")
+    experimental: bool = _row("flag", CHECK, "check also experimental features (category 3)")
+    all: bool = _row("flag", CHECK, "check all categories")
     config: str = _row("text", EVERY, "read options from FILE too", metavar="FILE", default="")
     no_default_config: bool = _row("flag", EVERY, "do not read the default configuration files")
     help: bool = _row("flag", EVERY, "print this, and exit", short="-h")
