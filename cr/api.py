@@ -13,9 +13,11 @@ from cr.work import tell_status, write_dump_stats, write_pidfile, write_restore_
 
 def dump_tree(options: Options) -> DumpReport:
     """Dump in a child of ours (see cr.guard), then write the statistics."""
+    from cr.contract.outside import Outside
     from cr.dump import flow, preload
 
     preload.preload()
+    Outside.of(options)  # what is wrong with the options is said before anything is touched
     notify = with_scripts(options, options.notify)
 
     def work(tell: Notify) -> DumpReport:
@@ -30,8 +32,10 @@ def dump_tree(options: Options) -> DumpReport:
 
 def restore_tree(options: Options) -> RestoreReport:
     """Restore; the new root task is our child."""
+    from cr.contract.outside import Outside
     from cr.restore import flow
 
+    Outside.of(options)
     report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
