@@ -7,17 +7,17 @@ from cr.guard import held
 from cr.model import DumpReport, RestoreReport
 from cr.options import Notify, Options
 from cr.progress import Progress
+from cr.scripts import with_scripts
 from cr.values import replace
 from cr.work import tell_status, write_dump_stats, write_pidfile, write_restore_stats
 
 
 def dump_tree(options: Options) -> DumpReport:
     """Dump in a child of ours (see cr.guard), then write the statistics."""
-    from cr.contract.outside import Outside
     from cr.dump import flow, preload
 
+    _check("dump", options)
     preload.preload()
-    Outside.of(options)  # what is wrong with the options is said before anything is touched
     notify = with_scripts(options, options.notify)
 
     def work(tell: Notify) -> DumpReport:
@@ -32,10 +32,9 @@ def dump_tree(options: Options) -> DumpReport:
 
 def restore_tree(options: Options) -> RestoreReport:
     """Restore; the new root task is our child."""
-    from cr.contract.outside import Outside
     from cr.restore import flow
 
-    Outside.of(options)
+    _check("restore", options)
     report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
@@ -43,15 +42,10 @@ def restore_tree(options: Options) -> RestoreReport:
     return report
 
 
-def with_scripts(options: Options, notify: Notify | None) -> Notify | None:
-    """The notification function that also runs the action scripts."""
-    if not options.action_script:
-        return notify
-    from cr.scripts import run_scripts
+def _check(command: str, options: Options) -> None:
+    """What is wrong with the options is said before anything is touched."""
+    from cr.contract.outside import Outside
+    from cr.contradictions import check
 
-    def both(event: str, pid: int = 0, fd: int | None = None) -> None:
-        run_scripts(options, event, pid)
-        if notify is not None:
-            notify(event, pid, fd)
-
-    return both
+    check(command, options)
+    Outside.of(options)

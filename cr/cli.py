@@ -8,6 +8,7 @@ import sys
 from cr import log
 from cr.arguments import apply, read
 from cr.commands import Command
+from cr.contradictions import check
 from cr.model import CheckpointError
 from cr.options import Options
 
@@ -40,6 +41,8 @@ def understand(words: list[str]) -> tuple[Command | None, Options]:
         found = gather(alone.config, defaults=not alone.no_default_config, environment=os.environ)
         apply(read(found, line.command).settings, options)
     apply(line.settings, options)
+    if line.operands and line.command is not None and not line.command.operands:
+        raise CheckpointError(f"{line.command.name} does not know what to do with {line.operands[0]!r}")
     options.operands = line.operands
     return line.command, options
 
@@ -63,6 +66,8 @@ def run(command: Command, options: Options) -> int:
     from images.errors import ImageError
 
     try:
+        _close(options)
+        check(command.name, options)
         if command.logs:
             _open_log(options)
         return command.load()(options)
@@ -78,6 +83,15 @@ def run(command: Command, options: Options) -> int:
         log.close_log()
 
 
+def _close(options: Options) -> None:
+    """--close: descriptors that whoever started us left open."""
+    for text in options.close:
+        try:
+            os.close(int(text))
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"--close {text}: that is no open descriptor") from error
+
+
 def _open_log(options: Options) -> None:
     directory = options.work_dir or options.images_dir
     try:
@@ -85,7 +99,7 @@ def _open_log(options: Options) -> None:
     except OSError as error:
         raise CheckpointError(f"the directory {directory} cannot be used: {error.strerror}; make it first") from error
     try:
-        log.open_log(options.log_file, fd, options.verbosity)
+        log.open_log(options.log_file, fd, options.verbosity, per_task=options.log_pid)
     finally:
         os.close(fd)
 
@@ -100,7 +114,7 @@ def _report(command: Command, error: BaseException) -> None:
         for text in getattr(error, "__notes__", []):
             log.error(f"  {text}")
     log.error(f"{command.doing} FAILED.")
-    if not log.to_standard_error():
+    if not log.to_standard_error():  # there may be no log yet
         for reason in reasons:
             print(f"woodfrog-criu: {reason}", file=sys.stderr)
 
