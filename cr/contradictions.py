@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from cr.model import CheckpointError
@@ -63,6 +64,11 @@ RULES = (
 
 def check(command: str, options: Options) -> None:
     """CheckpointError with the first thing that is wrong."""
+    if options.status_fd >= 0:
+        try:
+            os.fstat(options.status_fd)
+        except OSError as error:
+            raise CheckpointError(f"--status-fd {options.status_fd}: that is no open descriptor") from error
     for sentence in _found(command, options):
         raise CheckpointError(sentence)
 
