@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import NoReturn
 
 from cr import log
-from cr.arguments import options as options_of
-from cr.arguments import parse
-from cr.command import run
+from cr.arguments import apply, read
+from cr.commands import Command
+from cr.contradictions import check
+from cr.entry import run
 from cr.model import CheckpointError
 from cr.options import Options
 
@@ -20,31 +20,33 @@ FAILED = 1
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status says how it went, the log (or standard error) why."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words and words[0] in ("-V", "--version"):
-        return _version()
     try:
-        namespace = _with_configuration(words)
+        command, options = understand(words)
+        if options.version:
+            return _version()
+        if options.help or command is None:
+            return _help(command, wanted=options.help)
     except CheckpointError as error:
         print(f"woodfrog-criu: {error}", file=sys.stderr)
         return FAILED
-    options = options_of(namespace)
-    if namespace.command == "check":
-        from cr.check import check
-
-        return check(namespace.feature)
-    return _run(namespace.command, options)
+    return run(command, options)
 
 
-def _with_configuration(words: list[str]) -> argparse.Namespace:
-    """The command line, behind the options of the configuration files."""
+def understand(words: list[str]) -> tuple[Command | None, Options]:
+    """Command and options of a command line and of the configuration files that apply; the command line wins."""
     from cr.configuration import gather
 
-    namespace = parse(words)
-    found = gather(namespace.config, defaults=not namespace.no_default_config, environment=os.environ)
-    if not found:
-        return namespace
-    place = 1 if words[0] == namespace.command else 0
-    return parse([*words[:place], *found, *words[place:]])
+    line = read(words)
+    alone = apply(line.settings, Options())
+    options, wanted = Options(), not (alone.help or alone.version)
+    if wanted:
+        found = gather(alone.config, defaults=not alone.no_default_config, environment=os.environ)
+        apply(read(found, line.command).settings, options)
+    apply(line.settings, options)
+    if line.operands and line.command is not None and not line.command.operands:
+        raise CheckpointError(f"{line.command.name} does not know what to do with {line.operands[0]!r}")
+    options.operands = line.operands
+    return line.command, options
 
 
 def _version() -> int:
@@ -54,12 +56,23 @@ def _version() -> int:
     return 0
 
 
-def _run(command: str, options: Options) -> int:
+def _help(command: Command | None, *, wanted: bool) -> int:
+    from cr.help import of_command, overview
+
+    print(of_command(command) if command else overview(), end="", file=sys.stdout if wanted else sys.stderr)
+    return 0 if wanted else FAILED
+
+
+def run(command: Command, options: Options) -> int:
+    """Run a command with the log open; every failure ends in one sentence a reason and status 1."""
     from images.errors import ImageError
 
     try:
-        _open_log(options)
-        return _COMMANDS[command](options)
+        _close(options)
+        check(command.name, options)
+        if command.logs:
+            _open_log(options)
+        return command.load()(options)
     except (CheckpointError, ImageError, OSError) as error:
         _report(command, error)
         return FAILED
@@ -72,6 +85,15 @@ def _run(command: str, options: Options) -> int:
         log.close_log()
 
 
+def _close(options: Options) -> None:
+    """--close: descriptors that whoever started us left open."""
+    for text in options.close:
+        try:
+            os.close(int(text))
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"--close {text}: that is no open descriptor") from error
+
+
 def _open_log(options: Options) -> None:
     directory = options.work_dir or options.images_dir
     try:
@@ -79,12 +101,12 @@ def _open_log(options: Options) -> None:
     except OSError as error:
         raise CheckpointError(f"the directory {directory} cannot be used: {error.strerror}; make it first") from error
     try:
-        log.open_log(options.log_file, fd, options.verbosity)
+        log.open_log(options.log_file, fd, options.verbosity, per_task=options.log_pid)
     finally:
         os.close(fd)
 
 
-def _report(command: str, error: BaseException) -> None:
+def _report(command: Command, error: BaseException) -> None:
     """One sentence a reason, in the log; and on standard error, where the log is a file."""
     from cr.model import Refused
 
@@ -93,45 +115,10 @@ def _report(command: str, error: BaseException) -> None:
         log.error(reason)
         for text in getattr(error, "__notes__", []):
             log.error(f"  {text}")
-    verb = {"dump": "Dumping", "restore": "Restoring"}[command]
-    log.error(f"{verb} FAILED.")
-    if not log.to_standard_error():
+    log.error(f"{command.doing} FAILED.")
+    if not log.to_standard_error():  # there may be no log yet
         for reason in reasons:
             print(f"woodfrog-criu: {reason}", file=sys.stderr)
-
-
-def _dump(options: Options) -> int:
-    from cr.api import dump_tree
-    from cr.stats import show_dump
-
-    if not options.tree:
-        raise CheckpointError("dump needs the pid of the tree's root: use -t PID")
-    report = dump_tree(options)
-    if options.display_stats:
-        show_dump(report)
-    return 0
-
-
-def _restore(options: Options) -> int:
-    from cr.api import restore_tree
-    from cr.guard import interruptible
-    from cr.stats import show_restore
-
-    with interruptible():
-        report = restore_tree(options)
-    for step in report.steps:
-        print(step)
-    if options.dry_run:
-        return 0
-    if options.display_stats:
-        show_restore(report)
-    if options.restore_detached:
-        return 0
-    _, status = os.waitpid(report.pid, 0)
-    return os.waitstatus_to_exitcode(status) & 0xFF
-
-
-_COMMANDS = {"dump": _dump, "restore": _restore}
 
 
 def command() -> NoReturn:

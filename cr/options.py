@@ -13,8 +13,11 @@ from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
+CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
-ALL = BOTH | {"check"}
+ALL = BOTH | CHECK
+EVERY = frozenset({"*"})
+"""The set of commands of a row that each command takes."""
 
 Notify = Callable[[str, int, int | None], None]
 """(event, pid or 0, descriptor or None): called at each notification point; raises to abort."""
@@ -30,6 +33,12 @@ class Row:
     metavar: str
     commands: frozenset[str]
     help: str
+    choices: tuple[str, ...] = ()
+    """the values that are allowed besides none, where not every text is"""
+
+    def of(self, command: str) -> bool:
+        """Whether the command makes use of it."""
+        return command in self.commands or "*" in self.commands
 
     @property
     def flag(self) -> str:
@@ -44,8 +53,9 @@ def _row(
     short: str = "",
     metavar: str = "",
     default: object = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
-    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help}
+    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help, "choices": choices}
     if kind == "list":
         return field(default_factory=list, metadata=meta)
     return field(default=False if kind == "flag" else default, metadata=meta)
@@ -68,6 +78,7 @@ class Options:
         default="",
     )
     log_file: str = _row("text", ALL, "write log messages to FILE", short="-o", metavar="FILE", default="")
+    log_pid: bool = _row("flag", BOTH, "write what concerns one task to FILE.PID, with --log-file FILE")
     verbosity: int = _row(
         "verbosity",
         ALL,
@@ -80,6 +91,9 @@ class Options:
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
+    exec_cmd: bool = _row(
+        "flag", RESTORE, "become the command that stands behind --, as the parent of the root task, after the restore"
+    )
     restore_sibling: bool = _row("flag", RESTORE, "make the root task a sibling of the engine (with -d)", short="-S")
     shell_job: bool = _row("flag", BOTH, "allow a task whose session or terminal is outside of the tree", short="-j")
     root: str = _row(
@@ -135,7 +149,13 @@ class Options:
     tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
     skip_in_flight: bool = _row("flag", DUMP, "drop TCP connections that are not accepted yet")
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
-    manage_cgroups: str | None = _row("optional", BOTH, "none, props, soft, full, strict or ignore", metavar="MODE")
+    manage_cgroups: str | None = _row(
+        "optional",
+        BOTH,
+        "what is restored of cgroups: none, props, soft (new ones with their properties), full, strict or ignore",
+        metavar="MODE",
+        choices=("none", "props", "soft", "full", "strict", "ignore", "default"),
+    )
     cgroup_root: list[str] = _row(
         "list", BOTH, "[CONTROLLER:]/PATH: the cgroup under which cgroups are restored", metavar="ROOT"
     )
@@ -168,10 +188,11 @@ class Options:
     join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
     network_lock: str = _row(
         "text",
-        DUMP,
+        BOTH,
         "how the network is held while frozen: nftables, iptables or skip",
         metavar="METHOD",
         default="",
+        choices=("nftables", "iptables", "skip"),
     )
     pre_dump_mode: str = _row(
         "text",
@@ -179,6 +200,7 @@ class Options:
         "accepted for compatibility (splice or read): memory is always read by process_vm_readv(2)",
         metavar="MODE",
         default="",
+        choices=("splice", "read"),
     )
     libdir: str = _row(
         "text",
@@ -190,7 +212,18 @@ class Options:
     )
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
+    close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
+    stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")
     dry_run: bool = _row("flag", RESTORE, "print the steps of the restore and do nothing")
+    feature: list[str] = _row("list", CHECK, "check for this feature only; list shows the names", metavar="NAME")
+    extra: bool = _row("flag", CHECK, "check also what only some trees need (category 2)")
+    experimental: bool = _row("flag", CHECK, "check also experimental features (category 3)")
+    all: bool = _row("flag", CHECK, "check all categories")
+    config: str = _row("text", EVERY, "read options from FILE too", metavar="FILE", default="")
+    no_default_config: bool = _row("flag", EVERY, "do not read the default configuration files")
+    help: bool = _row("flag", EVERY, "print this, and exit", short="-h")
+    version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
+    operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:

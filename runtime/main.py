@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cr.command import run
+from cr.entry import run
 from oci.validate import InvalidDocument
 from runtime.context import Context
 from runtime.errors import ContainerError, reason

@@ -79,7 +79,7 @@ def _collect(context: DumpContext) -> None:
             table.dump_task(task)
     table.settle()
     for task in context.tasks:
-        with note(f"while dumping {task}"):
+        with note(f"while dumping {task}"), log.about(task.pid):
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
@@ -94,6 +94,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
         return
+    log.debug(f"dumping {task} with {len(task.threads)} threads and {len(task.mappings)} mappings")
     space = AddressSpaceDump(task, context)
     asked: list[tuple[DumpThread, list[object], Program]] = []
     for thread in task.threads:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract.network import inside
-from cr.contract.outside import external_key
+from cr.contract.outside import outside
 from cr.kernel import proc, sock_diag
 from cr.kernel.sockets import CLOSE, LISTEN
 
@@ -123,7 +123,7 @@ def _locks(context: DumpContext) -> Iterator[tuple[Lock, bool]]:
         fd = os.open(f"/proc/{tasks[0].pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             found = list(_connections(tasks, fd)) if _keeps_connections(context) else []
-            shared = inode == own or external_key(context.options.external, "net", inode) is not None
+            shared = inode == own or outside(context).namespace("net", inode) is not None
             if found or (not shared and _has_links(tasks[0])):
                 from netns.lock import lock as lock_network
 
