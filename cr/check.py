@@ -258,6 +258,12 @@ def check(features: list[str]) -> int:
     return _all(NEEDED)
 
 
+def has(feature: str) -> bool:
+    """Whether a feature is known and there."""
+    probe = {**NEEDED, **OPTIONAL}.get(feature)
+    return probe is not None and not _try(probe)
+
+
 def _one(name: str) -> int:
     probe = {**NEEDED, **OPTIONAL}.get(name)
     if probe is None:

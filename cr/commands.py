@@ -36,5 +36,6 @@ COMMANDS: dict[str, Command] = {
         Command("dump", "checkpoint a process tree", "cr.verbs.dump:run", "Dumping"),
         Command("restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring"),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
+        Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
     )
 }

@@ -23,6 +23,7 @@ VERSION = "0.1.0"
 VERBS: dict[str, str] = {
     "checkpoint": "checkpoint a running container",
     "create": "create a container",
+    "criu-shim": "write a program named criu, which is woodfrog-criu, into a directory",
     "delete": "delete any resources held by the container",
     "events": "display container events such as OOM notifications, cpu, memory, and IO usage statistics",
     "exec": "execute new process inside the container",
@@ -103,7 +104,7 @@ def load_verb(name: str) -> tuple[Verb, Callable[[Context, dict[str, Any], list[
     """The declaration and the function of a verb."""
     from importlib import import_module
 
-    module = import_module(f"runtime.verbs.{name}")
+    module = import_module(f"runtime.verbs.{name.replace('-', '_')}")
     return module.VERB, module.run
 
 
