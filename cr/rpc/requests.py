@@ -37,7 +37,7 @@ def options_of(opts: m.criu_opts, client: Client, base: Options) -> Options:
     """What the message asks for on top of `base`; BadRequest where it cannot be."""
     options = replace(base, **{row.name: list(getattr(base, row.name)) for row in rows() if row.kind == "list"})
     _merge(opts, client, options)
-    if opts.config_file:
+    if os.path.exists(opts.config_file):  # runc names one without looking whether it is there
         apply(read(words(opts.config_file)).settings, options)
     return options
 

@@ -112,6 +112,7 @@ def test_files_of_options_come_before_the_fields_and_after_them(client: Client, 
     assert ask(client, base, log_file="asked").log_file == "asked"
     options = ask(client, base, log_file="asked", shell_job=True, config_file=str(file))
     assert (options.log_file, options.shell_job, options.tcp_established) == (f"{tmp_path}/late.log", False, True)
+    assert ask(client, base, config_file=str(tmp_path / "missing")) == ask(client, base)
 
 
 def test_what_cannot_be_done_is_refused(client: Client) -> None:
