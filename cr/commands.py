@@ -46,5 +46,6 @@ COMMANDS: dict[str, Command] = {
             "restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring", "-- COMMAND ..."
         ),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
+        Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
     )
 }

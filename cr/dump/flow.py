@@ -61,6 +61,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     network_lock.lock(context)
+    context.options.notification("query-ext-files")
     _collect(context)
     context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
 
