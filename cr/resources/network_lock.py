@@ -4,7 +4,8 @@
     hold(context)      restore, before the first socket is made
     release(context)   restore, when the tasks run again
 
-A namespace of the tasks' own is locked as a whole, in a shared one only the tasks' connections are.
+A namespace of the tasks' own is locked as a whole, in a shared one only the tasks' connections are.  With
+--tcp-established a lock stays when the tasks are gone: what they listened at must not refuse anybody.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def lock(context: DumpContext) -> None:
     context.at_end.append(lambda: None if keep and context.succeeded else told())
     records = []
     run_id = _run_id()
-    for each, connections in _locks(context):
-        kept = keep and connections
+    for each, lasts in _locks(context):
+        kept = keep and lasts
         each.kept_as = criu_table(run_id)
         context.at_end.append(partial(_unlock_unless_kept, each, kept, context))
         if kept:
@@ -118,22 +119,23 @@ def _method(name: str) -> Method:
 
 
 def _locks(context: DumpContext) -> Iterator[tuple[Lock, bool]]:
-    """(lock, whether there are connections to keep) of each network namespace of the tree."""
+    """(lock, whether it is to stay until the restore) of each network namespace of the tree."""
     if context.options.network_lock == "skip":
         return
+    keeps = _keeps_connections(context)
     own = proc.namespace_inode("self", "net")
     for inode, tasks in _by_network(context).items():
         fd = os.open(f"/proc/{tasks[0].pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            found = list(_connections(tasks, fd)) if _keeps_connections(context) else []
+            found = list(_connections(tasks, fd)) if keeps else []
             shared = inode == own or external_key(context.options.external, "net", inode) is not None
-            if found or (not shared and _has_links(tasks[0])):
+            if found or (not shared and (keeps or _has_links(tasks[0]))):
                 from netns.lock import lock as lock_network
 
                 method = _method(context.options.network_lock)
                 made = lock_network(fd, method, found if shared else None)
                 _remember(made.record, tasks[0].pid, context.undo)
-                yield made, bool(found)
+                yield made, keeps
         finally:
             os.close(fd)
 
