@@ -6,6 +6,7 @@ byte), or of a file that is gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -109,6 +110,15 @@ def _bind(fd: int, name: bytes) -> None:
         except OSError as error:
             shown = os.fsdecode(name).replace("\0", "@")
             raise CheckpointError(f"cannot bind a unix socket to {shown}: {error.strerror}") from error
+
+
+def take_name(fd: int, name: bytes) -> None:
+    """Bind our socket to a name for as long as it lives; an abstract name that is taken is left to its owner."""
+    if not is_abstract(name):
+        os.close(_bind_to_deleted(fd, name.rstrip(b"\0")))
+        return
+    with lent(fd) as sock, contextlib.suppress(OSError):
+        sock.bind(name)
 
 
 def _bind_to_deleted(fd: int, name: bytes) -> int:
