@@ -187,23 +187,45 @@ def connection(source: tuple[bytes, int], destination: tuple[bytes, int]) -> Con
 
 
 def hold(context: RestoreContext) -> None:
-    """Until `release`, peers get no answer from a connection that is not complete."""
+    """Until `release`, peers get no answer from a connection that is not complete.
+
+    A namespace that is made anew is held as a whole: its own filters come last.
+    """
     releases = context.once("network locks", list[Callable[[], None]])
     releases += _kept(context)
-    found = [_of_image(entry.isk) for entry in context.file_entries.values() if _is_connection(entry)]
+    found = _by_image(context)
     network = context.network_fd if context.network_fd >= 0 else None
     if found and _locked_by_criu(context):
         from netns.iptables import remove_criu_rules
 
-        releases.append(partial(remove_criu_rules, network, found))
-    if not found or context.options.tcp_close or context.options.network_lock == "skip":
+        releases.append(partial(remove_criu_rules, network, [each for ends in found.values() for each in ends]))
+    if context.options.network_lock == "skip":
         return
+    if context.options.tcp_close:
+        found.clear()
+    filtered = context.once("restored networks", dict[int, bool])
+    for ns_id in found.keys() | {ns_id for ns_id, has_filters in filtered.items() if has_filters}:
+        releases.append(_hold(ns_id, None if ns_id in filtered else found[ns_id], context))
+
+
+def _hold(ns_id: int, connections: list[Connection] | None, context: RestoreContext) -> Callable[[], None]:
     from netns.lock import lock as lock_network
 
-    own = lock_network(network, _method(context.options.network_lock), found)
-    _remember(own.record, context.root.puppet.tid, context.undo)
-    context.shared["own network lock"] = own
-    releases.append(own.unlock)
+    fd = context.network_of(ns_id)
+    own = lock_network(fd if fd >= 0 else None, _method(context.options.network_lock), connections)
+    _remember(own.record, context.first_in("net_ns_id", ns_id).puppet.tid, context.undo)
+    context.once("own network locks", list[Callable[[], None]]).append(own.unlock)
+    return own.unlock
+
+
+def _by_image(context: RestoreContext) -> dict[int, list[Connection]]:
+    """The connections that are to be restored, by the number of their network namespace."""
+    found: dict[int, list[Connection]] = {}
+    root = context.root.ids.net_ns_id if context.root.ids is not None else 0
+    for entry in context.file_entries.values():
+        if _is_connection(entry):
+            found.setdefault(entry.isk.ns_id or root, []).append(_of_image(entry.isk))
+    return found
 
 
 def _locked_by_criu(context: RestoreContext) -> bool:
@@ -221,9 +243,7 @@ def release(context: RestoreContext) -> None:
 
 def give_up(context: RestoreContext) -> None:
     """The restore has failed: its own lock goes, that of the dump stays for the next attempt."""
-    own = context.shared.get("own network lock")
-    if own is not None:
-        _run([own.unlock])
+    _run(context.once("own network locks", list[Callable[[], None]]))
 
 
 def _run(actions: list[Callable[[], None]]) -> None:
