@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cr.contract import idmaps
 from cr.contract.outside import external_key
 from cr.contract.resource import NamespaceResource
+from cr.contract.tuns import attached
 from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWNET
 from cr.values import replace
@@ -108,13 +109,29 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
             context.refuse(sentence)
         return
     ids = idmaps.uids(context), idmaps.gids(context)
-    links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in found.links]
+    known = [_with_sizes(link, ns_id, context) for link in found.links]
+    links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in known]
     context.images.write("netdev", ns_id, entries=links)
     context.images.write("netns", ns_id, entries=[settings_message(found.sysctls)])
     for kind, name in RAW.items():
         _write(kind, ns_id, getattr(found, name), context)
     for kind, name in FILTERS.items():
         _write(kind, ns_id, without_locks(kind, getattr(found.firewall, name) or "").encode(), context)
+
+
+def _with_sizes(link: Link, ns_id: int, context: DumpContext) -> Link:
+    """A tun with what its users know of it; one that goes with its last user must have one in the tree."""
+    if link.tun is None:
+        return link
+    known = attached(context).get((ns_id, link.name))
+    if known is not None:
+        return replace(link, tun=replace(link.tun, vnethdr=known.header, sndbuf=known.send_buffer))
+    if not link.tun.persistent and link.name not in _moved(context.options.external):
+        context.refuse(
+            f"network link {link.name} is a tun that a process outside of the tree has open: make it persistent, "
+            f"or leave it out with --external netdev[{link.name}]:OUTER"
+        )
+    return link
 
 
 def _write(kind: str, ns_id: int, content: bytes, context: DumpContext) -> None:
