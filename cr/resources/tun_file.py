@@ -64,8 +64,9 @@ class TunFile(FdResource):
         entry.ns_id = network_ids(context).get(network, 0)
         for reason in _reasons_against(file, entry, network, flags):
             context.refuse(reason)
-        sizes = (_number(file.local, _GETVNETHDRSZ), _number(file.local, _GETSNDBUF))
-        attached(context)[entry.ns_id, entry.netdev] = Attached(*sizes)
+        if not entry.detached or (entry.ns_id, entry.netdev) not in attached(context):
+            sizes = (_number(file.local, _GETVNETHDRSZ), _number(file.local, _GETSNDBUF))
+            attached(context)[entry.ns_id, entry.netdev] = Attached(*sizes)
         return entry
 
     @classmethod
@@ -131,10 +132,10 @@ def _attach(fd: int, entry: m.tunfile_entry, context: RestoreContext) -> None:
         fcntl.ioctl(fd, _SETIFF, _REQUEST.pack(entry.netdev.encode(), flags & _ATTACHING))
     except OSError as error:
         raise CheckpointError(f"cannot attach to the network device {entry.netdev}: {error.strerror}") from error
-    if sndbuf:
-        fcntl.ioctl(fd, _SETSNDBUF, struct.pack("=i", sndbuf))
     if entry.detached:
         fcntl.ioctl(fd, _SETQUEUE, _REQUEST.pack(b"", _DETACH_QUEUE))
+    elif sndbuf:
+        fcntl.ioctl(fd, _SETSNDBUF, struct.pack("=i", sndbuf))
     if not flags & _PERSIST:  # it was made to persist until all that are attached to it are there
         context.at_end.append(partial(_let_go_with_users, fd))
 
