@@ -19,6 +19,7 @@ CLAIMED = {
     ("rw-p", 5, "/anon_hugepage (deleted)"): "AnonymousMemory",
     ("rw-s", 5, "/anon_hugepage (deleted)"): "SharedAnonymousMemory",
     ("rw-s", 5, "/dev/zero (deleted)"): "SharedAnonymousMemory",
+    ("rw-p", 5, "/dev/zero (deleted)"): "PrivateMemfdMapping",
     ("r-xp", 5, "/usr/bin/program"): "PrivateFileMapping",
     ("rw-p", 5, "/dev/zero"): "PrivateFileMapping",
     ("rw-p", 5, "/gone (deleted)"): "PrivateFileMapping",
