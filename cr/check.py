@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from cr.check_tasks import TASKS
 from cr.kernel.libc import syscall
 from cr.kernel.numbers import NUMBERS
 
@@ -219,6 +220,7 @@ NEEDED: dict[str, Probe] = {
 """Category 1: nothing goes without these."""
 
 OPTIONAL: dict[str, Probe] = {
+    **TASKS,
     **{name: _namespace(name) for name in ("pid", "mnt", "net", "uts", "ipc", "user", "cgroup")},
     "timens": _namespace("time"),
     "cgroupns": _namespace("cgroup"),
