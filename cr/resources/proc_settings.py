@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cr import log
 from cr.contract.idmaps import uids
 from cr.contract.resource import ProcessResource
-from cr.kernel import proc
+from cr.kernel import controls, proc
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
@@ -48,8 +48,12 @@ def _read(tid: int, name: str) -> int | None:
 
 
 def _log_in(program: Program, uid: int, context: RestoreContext) -> None:
-    """Only a process itself may set its loginuid; whether that went well is looked at in the end."""
+    """Only a process itself may set its loginuid; whether that went well is looked at in the end.
+
+    The files of one that is not dumpable are root's, whom a task in a user namespace may not be (Dumpable comes later).
+    """
     text = str(uid if uid == _UNSET else uids(context).inside(uid))
+    program.call("prctl", controls.PR_SET_DUMPABLE, 1, 0, 0, 0)
     fd = program.call("openat", _AT_FDCWD, program.cstr("/proc/self/loginuid"), os.O_WRONLY, may_fail=True)
     program.call("write", fd, program.cstr(text), len(text), may_fail=True)
     program.call("close", fd, may_fail=True)
