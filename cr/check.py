@@ -54,6 +54,22 @@ def _timerfd() -> None:
         os.close(fd)
 
 
+def _aio_remap() -> None:
+    """The ring of a context moves, and the context with it."""
+    import mmap
+
+    from cr.kernel import mman, vm
+    from cr.resources.aio_ring import Ring
+
+    context = ctypes.c_uint64()
+    syscall("io_setup", NUMBERS["io_setup"], 1, ctypes.byref(context))
+    length, flags = Ring.read(os.getpid(), context.value).length, mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED
+    with mmap.mmap(-1, length) as place:
+        there = vm.address_of(place)
+        syscall("mremap", NUMBERS["mremap"], context.value, length, length, flags, there)
+        syscall("io_destroy", NUMBERS["io_destroy"], there)
+
+
 def _fdinfo_lock() -> None:
     import fcntl
 
@@ -229,6 +245,7 @@ OPTIONAL: dict[str, Probe] = {
     "has_ipt_legacy": _program("iptables-legacy-save", "iptables-save"),
     "newifindex": _newifindex,
     "kcmp_epoll": _kcmp_epoll,
+    "aio_remap": _aio_remap,
     "fdinfo_lock": _fdinfo_lock,
     "timerfd": _timerfd,
     "userns": _namespace("user"),
