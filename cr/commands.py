@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     for command in (
         Command("dump", "checkpoint a process tree", "cr.verbs.dump:run", "Dumping"),
         Command("restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring"),
+        Command("page-server", "take pages of a dump, or lend those of images", "cr.page_server:run", "Page serving"),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
     )
 }

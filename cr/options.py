@@ -15,6 +15,10 @@ DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
 BOTH = DUMP | RESTORE
 ALL = BOTH | {"check"}
+PAGE_SERVER = frozenset({"page-server"})
+LAZY_PAGES = frozenset({"lazy-pages"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES
+NETWORK = DUMP | DAEMONS
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
 
@@ -186,6 +190,33 @@ class Options:
         metavar="MODE",
         default="",
     )
+    page_server: bool = _row(
+        "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
+    )
+    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
+    ps_socket: int = _row(
+        "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
+    )
+    daemon: bool = _row("flag", DAEMONS, "run in the background once connections are accepted", short="-d")
+    lazy_pages: bool = _row(
+        "flag",
+        BOTH | PAGE_SERVER,
+        "dump: keep the pages until a lazy-pages daemon has fetched them; restore: let that daemon bring the pages; "
+        "page-server: lend the pages of the images",
+    )
+    tls: bool = _row("flag", NETWORK, "encrypt the connection to the other side")
+    tls_cacert: str = _row(
+        "text",
+        NETWORK,
+        "trust certificates signed by this CA (/etc/pki/CA/cacert.pem)",
+        metavar="FILE",
+        default="",
+    )
+    tls_cacrl: str = _row("text", NETWORK, "list of revoked certificates", metavar="FILE", default="")
+    tls_cert: str = _row("text", NETWORK, "our certificate (/etc/pki/criu/cert.pem)", metavar="FILE", default="")
+    tls_key: str = _row("text", NETWORK, "its key (/etc/pki/criu/private/key.pem)", metavar="FILE", default="")
+    tls_no_cn_verify: bool = _row("flag", NETWORK, "do not look whether the server's certificate is of its name")
     libdir: str = _row(
         "text",
         ALL,

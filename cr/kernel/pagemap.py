@@ -40,6 +40,8 @@ def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of:
                 continue
             raise
         found += struct.iter_unpack("<3Q", buffer.raw[: 24 * count])
+        if count < _REGIONS:
+            break  # all were found: walk_end can then be where the kernel's own buffer of 512 regions was last full
         start = struct.unpack_from("<Q", argument, 32)[0]
     return found
 
