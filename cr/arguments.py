@@ -94,7 +94,7 @@ class _Reader:
             self.command = COMMANDS.get(word)
             if self.command is None:
                 raise CheckpointError(f"there is no command {word!r}: {', '.join(COMMANDS)} are there")
-        elif self.command.operands:
+        elif self.command.takes_words:
             self.operands.append(word)
         else:
             raise CheckpointError(f"{self.command.name} does not know what to do with {word!r}")
@@ -146,7 +146,7 @@ class _Reader:
         if row.kind == "verbosity":
             return self.words.pop(0) if following is not None and following.isdigit() else None
         if row.kind == "optional":
-            free = self.command is not None and not self.command.operands
+            free = self.command is not None and not self.command.takes_words
             return self.words.pop(0) if free and following is not None and not following.startswith("-") else None
         if following is None:
             raise CheckpointError(f"{spelling} needs a value: {row.metavar or 'VALUE'}")

@@ -15,7 +15,10 @@ from cr.values import dataclass
 
 @dataclass(frozen=True)
 class Command:
-    """A row: `doing` begins the log's line about a failure; `logs` is false where the command opens its log itself."""
+    """A row: `doing` begins the log's line about a failure; `logs` is false where the command opens its log itself.
+
+    `operands` tells what else the command takes; where it begins with "--", only what stands behind `--`.
+    """
 
     name: str
     help: str
@@ -23,6 +26,11 @@ class Command:
     doing: str
     operands: str = ""
     logs: bool = True
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether words that are no options mean something to it, without a `--` before them."""
+        return bool(self.operands) and not self.operands.startswith("--")
 
     def load(self) -> Callable[[Options], int]:
         module, function = self.function.split(":")
@@ -34,8 +42,11 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command("dump", "checkpoint a process tree", "cr.verbs.dump:run", "Dumping"),
-        Command("restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring"),
+        Command(
+            "restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring", "-- COMMAND ..."
+        ),
         Command("page-server", "take pages of a dump, or lend those of images", "cr.page_server:run", "Page serving"),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
+        Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
     )
 }

@@ -27,8 +27,8 @@ class PagesWriter:
     def __init__(self, directory: ImageDirectory, kind: str, object_id: int, pages_id: int) -> None:
         from images import messages as m
 
-        self._path = directory.path / KINDS[kind].filename(object_id)
-        self._pages = directory.path / KINDS["pages"].filename(pages_id)
+        self._path = os.path.join(directory.path, KINDS[kind].filename(object_id))
+        self._pages = os.path.join(directory.path, KINDS["pages"].filename(pages_id))
         self.fd = directory.open_raw("pages", pages_id, write=True)
         try:
             self._map = directory.writer(kind, object_id)

@@ -135,6 +135,9 @@ class FileRegistry(Protocol):
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """Add a file that no task holds."""
 
+    def beneath(self, file_id: int, resource: type[FdResource], record: Any) -> None:
+        """Add a record that another file's rests on: it has the same id, and comes before it."""
+
     def move_to_end(self, file_id: int) -> None:
         """Let the record of a file come last in files.img."""
 

@@ -62,6 +62,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     network_lock.lock(context)
+    context.options.notification("query-ext-files")
     _collect(context)
     context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
 
@@ -80,7 +81,7 @@ def _collect(context: DumpContext) -> None:
             table.dump_task(task)
     table.settle()
     for task in context.tasks:
-        with note(f"while dumping {task}"):
+        with note(f"while dumping {task}"), log.about(task.pid):
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
@@ -95,6 +96,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
         return
+    log.debug(f"dumping {task} with {len(task.threads)} threads and {len(task.mappings)} mappings")
     space = AddressSpaceDump(task, context)
     asked: list[tuple[DumpThread, list[object], Program]] = []
     for thread in task.threads:

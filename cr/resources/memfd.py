@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cr.contract.idmaps import gids, uids
+from cr.contract.outside_files import inherited_copy
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.contract.shmem import dump_shmem, restore_shmem
@@ -118,6 +119,9 @@ def _make_inode(inode_id: int, context: RestoreContext) -> int:
     inode = inodes.get(inode_id)
     if inode is None:
         raise BadImages(f"memfd.img has no memfd {inode_id}, which a task has open")
+    given = inherited_copy(PREFIX + inode.name, context)
+    if given is not None:
+        return context.keep(given)
     fd = context.keep(os.memfd_create(inode.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | inode.hugetlb_flag))
     os.ftruncate(fd, inode.size)
     restore_shmem(context, inode.shmid, fd)

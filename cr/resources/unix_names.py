@@ -6,12 +6,18 @@ byte), or of a file that is gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract import idmaps
+from cr.contract.mounts import mounts, placed
+from cr.kernel import proc
+from cr.kernel.files import open_in_root
+from cr.kernel.ids import making_files_as
 from cr.kernel.rooted import private_tmpfs, rooted
 from cr.kernel.sockets import bound_file, lent
 from cr.model import CheckpointError
@@ -51,8 +57,12 @@ def describe_name(entry: m.unix_sk_entry, facts: UnixFacts, file: OpenFile, cont
 
 def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile, context: DumpContext) -> None:
     status = os.fstat(bound)
+    mount = int(proc.fdinfo(os.getpid(), bound).partition("mnt_id:")[2].split()[0])
+    if mount in mounts(context):
+        entry.mnt_id = mount
     entry.file_perms.mode = status.st_mode
-    entry.file_perms.uid, entry.file_perms.gid = status.st_uid, status.st_gid
+    entry.file_perms.uid = idmaps.uids(context).inside(status.st_uid)
+    entry.file_perms.gid = idmaps.gids(context).inside(status.st_gid)
     if name.startswith("/"):
         if not any(_is(f"/proc/{task.pid}/root{name}", status) for task in _tasks(file, context)):
             entry.deleted = True
@@ -111,6 +121,15 @@ def _bind(fd: int, name: bytes) -> None:
             raise CheckpointError(f"cannot bind a unix socket to {shown}: {error.strerror}") from error
 
 
+def take_name(fd: int, name: bytes) -> None:
+    """Bind our socket to a name for as long as it lives; an abstract name that is taken is left to its owner."""
+    if not is_abstract(name):
+        os.close(_bind_to_deleted(fd, name.rstrip(b"\0")))
+        return
+    with lent(fd) as sock, contextlib.suppress(OSError):
+        sock.bind(name)
+
+
 def _bind_to_deleted(fd: int, name: bytes) -> int:
     """The name is only a name: it is bound in a file system of its own, where nobody else sees it."""
 
@@ -130,26 +149,59 @@ def _bind_to_deleted(fd: int, name: bytes) -> int:
 
 
 def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> int:
+    perms = entry.file_perms  # what lacks them belongs to root
+    owner = idmaps.uids(context).outside(perms.uid), idmaps.gids(context).outside(perms.gid)
+
     def act() -> int:
         replaced = _clear(name)
-        _bind(fd, name)
+        with making_files_as(*owner):
+            _bind(fd, name)
         file = os.open(name, _PATH | os.O_NOFOLLOW)
-        if not replaced:
+        if not replaced and root == context.root_fd:
             _undo_with(name, file, entry, context)
         return file
 
-    directory = context.open(entry.name_dir or "/", _PATH | os.O_DIRECTORY)
+    path = os.path.join(entry.name_dir or "/", os.fsdecode(name))
+    root, directory = _view(path, entry, context), context.open(entry.name_dir or "/", _PATH | os.O_DIRECTORY)
     try:
-        file = rooted(context.root_fd, directory, act)
+        file = rooted(root, directory, act)
     except FileNotFoundError as error:
-        path = os.path.join(entry.name_dir or "/", os.fsdecode(name))
         raise CheckpointError(f"the directory of the unix socket {path} is missing: restore it first") from error
     finally:
         os.close(directory)
     if entry.HasField("file_perms"):
-        os.chown(f"/proc/self/fd/{file}", entry.file_perms.uid, entry.file_perms.gid)
-        os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(entry.file_perms.mode))
+        os.chown(f"/proc/self/fd/{file}", *owner)
+        os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(perms.mode))
     return file
+
+
+def _view(path: str, entry: m.unix_sk_entry, context: RestoreContext) -> int:
+    """The root below which a path leads into the mount that the socket's file is in: that of some task."""
+    if entry.name_dir or entry.mnt_id not in placed(context):
+        return context.root_fd
+    directory = os.path.dirname(path)
+    wanted = _place(context.open(directory, _PATH, mnt_id=entry.mnt_id))
+    for root in (context.root_fd, *_roots(context)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if _place(open_in_root(root, directory.lstrip("/") or ".", _PATH)) == wanted:
+                return root
+    raise CheckpointError(f"the directory of the unix socket {path} is hidden by a mount: no task sees it any more")
+
+
+def _roots(context: RestoreContext) -> list[int]:
+    """Descriptors of the root directories that the tasks have now."""
+
+    def find() -> list[int]:
+        return [context.keep(os.open(f"/proc/{task.puppet.tid}/root", _PATH)) for task in context.live_tasks]
+
+    return context.once("roots of tasks", find)
+
+
+def _place(fd: int) -> tuple[int, int]:
+    """What a descriptor of ours refers to; it is closed."""
+    status = os.fstat(fd)
+    os.close(fd)
+    return status.st_dev, status.st_ino
 
 
 def _clear(name: bytes) -> bool:

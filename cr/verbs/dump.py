@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cr.model import CheckpointError
 from cr.options import Options
 
 
@@ -11,8 +10,6 @@ def run(options: Options) -> int:
     from cr.api import dump_tree
     from cr.stats import show_dump
 
-    if not options.tree:
-        raise CheckpointError("dump needs the pid of the tree's root: use -t PID")
     report = dump_tree(options)
     if options.display_stats:
         show_dump(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cr.model import CheckpointError
 from cr.options import Options
 
 
@@ -13,6 +14,9 @@ def run(options: Options) -> int:
     from cr.guard import interruptible
     from cr.stats import show_restore
 
+    if options.restore_sibling and not options.restore_detached:
+        raise CheckpointError("--restore-sibling makes sense only with --restore-detached: we are not its parent")
+    command = _command(options)
     with interruptible():
         report = restore_tree(options)
     for step in report.steps:
@@ -21,7 +25,21 @@ def run(options: Options) -> int:
         return 0
     if options.display_stats:
         show_restore(report)
+    if command:
+        os.execv(command, options.operands)
     if options.restore_detached:
         return 0
     _, status = os.waitpid(report.pid, 0)
     return os.waitstatus_to_exitcode(status) & 0xFF
+
+
+def _command(options: Options) -> str | None:
+    """The program of --exec-cmd, looked up before there is a tree that would wait for it in vain."""
+    if not options.exec_cmd or not options.operands:
+        return None
+    from shutil import which
+
+    found = which(options.operands[0])
+    if found is None:
+        raise CheckpointError(f"--exec-cmd: there is no program {options.operands[0]}")
+    return found
