@@ -15,7 +15,12 @@ DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
 CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
-ALL = BOTH | CHECK
+PAGE_SERVER = frozenset({"page-server"})
+LAZY_PAGES = frozenset({"lazy-pages"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES
+NETWORK = DUMP | DAEMONS
+IMAGES = BOTH | DAEMONS
+ALL = IMAGES | CHECK
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
 
@@ -80,7 +85,7 @@ class Options:
     )
     images_dir: str = _row(
         "text",
-        BOTH,
+        IMAGES,
         "directory of the image files",
         short="-D",
         metavar="DIR",
@@ -107,7 +112,9 @@ class Options:
         default=2,
         rpc="log_level",
     )
-    pidfile: str = _row("text", BOTH, "write the pid of the root task to FILE", metavar="FILE", default="")
+    pidfile: str = _row(
+        "text", IMAGES, "write the pid of the root task or of the daemon to FILE", metavar="FILE", default=""
+    )
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
@@ -243,6 +250,33 @@ class Options:
         default="",
         choices=("splice", "read"),
     )
+    page_server: bool = _row(
+        "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
+    )
+    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
+    ps_socket: int = _row(
+        "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
+    )
+    daemon: bool = _row("flag", DAEMONS, "run in the background once connections are accepted", short="-d")
+    lazy_pages: bool = _row(
+        "flag",
+        BOTH | PAGE_SERVER,
+        "dump: keep the pages until a lazy-pages daemon has fetched them; restore: let that daemon bring the pages; "
+        "page-server: lend the pages of the images",
+    )
+    tls: bool = _row("flag", NETWORK, "encrypt the connection to the other side")
+    tls_cacert: str = _row(
+        "text",
+        NETWORK,
+        "trust certificates signed by this CA (/etc/pki/CA/cacert.pem)",
+        metavar="FILE",
+        default="",
+    )
+    tls_cacrl: str = _row("text", NETWORK, "list of revoked certificates", metavar="FILE", default="")
+    tls_cert: str = _row("text", NETWORK, "our certificate (/etc/pki/criu/cert.pem)", metavar="FILE", default="")
+    tls_key: str = _row("text", NETWORK, "its key (/etc/pki/criu/private/key.pem)", metavar="FILE", default="")
+    tls_no_cn_verify: bool = _row("flag", NETWORK, "do not look whether the server's certificate is of its name")
     libdir: str = _row(
         "text",
         ALL,

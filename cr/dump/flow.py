@@ -7,7 +7,7 @@ import time
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import scratch
+from cr.dump import destination, scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump, finish_pages
@@ -30,6 +30,7 @@ def dump(options: Options) -> DumpReport:
     images = ImageDirectory.create(options.images_dir)
     context = DumpContext(options, images, report)
     scout(context)
+    destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")

@@ -28,6 +28,7 @@ KEEP: Any = object()
 ELSEWHERE = {
     "notify_scripts": "says whether there are notifications, see conversation.py",
     "config_file": "a file of options, which is read last",
+    "ps": "address, port and connection of a page server, see _page_server",
     "log_to_stderr": "an empty log_file means that already, see _settle_log",
 }
 """Fields of criu_opts that are no option of their own."""
@@ -52,7 +53,17 @@ def _merge(opts: m.criu_opts, client: Client, options: Options) -> None:
     unknown = [name for name, value in given.items() if name not in known and value]
     if unknown:
         raise BadRequest(f"the engine does not support {', '.join(sorted(unknown))}; leave it out")
+    if opts.HasField("ps"):
+        _page_server(opts.ps, options)
     _settle_log(opts, options)
+
+
+def _page_server(info: m.criu_page_server_info, options: Options) -> None:
+    """A descriptor is one that this process was given by its parent."""
+    options.page_server = True
+    options.address, options.port = info.address or options.address, info.port or options.port
+    if info.HasField("fd"):
+        options.ps_socket = info.fd
 
 
 def _settle_log(opts: m.criu_opts, options: Options) -> None:

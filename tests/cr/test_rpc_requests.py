@@ -16,9 +16,8 @@ from cr.rpc.transport import BadRequest, Client
 from images import messages as m
 
 NOT_YET: set[str] = {
-    "ps", "parent_img", "track_mem", "auto_dedup", "cpu_cap", "exec_cmd", "weak_sysctls", "lazy_pages", "lsm_profile",
-    "tls_cacert", "tls_cacrl", "tls_cert", "tls_key", "tls", "tls_no_cn_verify", "pidfd_store_sk", "lsm_mount_context",
-    "skip_file_rwx_check", "unprivileged",
+    "parent_img", "track_mem", "auto_dedup", "cpu_cap", "weak_sysctls", "lsm_profile", "pidfd_store_sk",
+    "lsm_mount_context", "skip_file_rwx_check", "unprivileged",
 }  # fmt: skip
 """Fields whose options are not there yet (LIMITS.md): a request that sets one is refused."""
 
@@ -115,11 +114,18 @@ def test_files_of_options_come_before_the_fields_and_after_them(client: Client, 
     assert ask(client, base, config_file=str(tmp_path / "missing")) == ask(client, base)
 
 
+def test_a_page_server(client: Client) -> None:
+    info = m.criu_page_server_info(address="10.0.0.1", port=27)
+    options = ask(client, ps=info, tls=True, tls_cert="/c")
+    assert (options.page_server, options.address, options.port, options.ps_socket) == (True, "10.0.0.1", 27, -1)
+    assert (options.tls, options.tls_cert) == (True, "/c")
+
+
 def test_what_cannot_be_done_is_refused(client: Client) -> None:
     with pytest.raises(BadRequest, match="No subdirs are allowed in log_file"):
         ask(client, log_file="../x")
     with pytest.raises(BadRequest, match="0x20000000: only the network namespace"):
         ask(client, empty_ns=0x20000000)
     assert ask(client, lazy_pages=False, auto_dedup=False).tree == 0
-    with pytest.raises(BadRequest, match="does not support exec_cmd"):
-        ask(client, exec_cmd=["true"])
+    with pytest.raises(BadRequest, match="does not support weak_sysctls"):
+        ask(client, weak_sysctls=True)
