@@ -193,8 +193,12 @@ MODULES = {
     "winsize_entry": "tty_pb2",
     "woodfrog_epoll_target": "woodfrog_pb2",
     "woodfrog_file_entry": "woodfrog_pb2",
+    "woodfrog_membership": "woodfrog_sockets_pb2",
     "woodfrog_network_lock": "woodfrog_sockets_pb2",
+    "woodfrog_peer_credentials": "woodfrog_sockets_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
     "woodfrog_sleep_entry": "woodfrog_pb2",
+    "woodfrog_socket_entry": "woodfrog_sockets_pb2",
+    "woodfrog_socket_option": "woodfrog_sockets_pb2",
     "woodfrog_task_entry": "woodfrog_pb2",
 }
