@@ -145,6 +145,26 @@ class Options:
     )
     ghost_fiemap: bool = _row("flag", DUMP, "accepted for criu's sake: the holes of deleted files are always kept")
     force_irmap: bool = _row("flag", DUMP, "look for what inotify watches by its name, not by file handles")
+    file_validation: str = _row(
+        "text",
+        BOTH,
+        "how files are known again: by their size (filesize), programs and libraries also by their build id (buildid, "
+        "the default)",
+        metavar="METHOD",
+        default="",
+        choices=("filesize", "buildid"),
+    )
+    skip_file_rwx_check: bool = _row("flag", RESTORE, "accept files whose permissions are others now")
+    accept_grown: bool = _row(
+        "flag", RESTORE, "accept files that are larger now, as logs are that others go on writing to"
+    )
+    stub: list[str] = _row(
+        "list",
+        DUMP,
+        "replace descriptors that cannot be dumped and whose link in /proc/PID/fd matches PATTERN (as a shell would "
+        "match it; all: any of them) by an eventfd that does nothing",
+        metavar="PATTERN",
+    )
     irmap_scan_path: list[str] = _row("list", DUMP, "look for what inotify watches below PATH first", metavar="PATH")
     tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
     skip_in_flight: bool = _row("flag", DUMP, "drop TCP connections that are not accepted yet")

@@ -16,7 +16,7 @@ from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks
+from cr.resources import file_locks, stub
 
 
 def scout(context: DumpContext) -> None:
@@ -68,7 +68,9 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
     try:
         file = files.open_file(task, fd)
         kind = files.claim(file)
-        if kind is None:
+        if stub.wanted(file, kind, context):
+            pass
+        elif kind is None:
             yield files.unsupported(file)
         else:
             yield from kind.obstacles(file, context)
