@@ -48,4 +48,8 @@ def _check(command: str, options: Options) -> None:
     from cr.contradictions import check
 
     check(command, options)
+    if options.lsm_profile:
+        from cr.resources.security_label import parse
+
+        parse(options.lsm_profile)
     Outside.of(options)

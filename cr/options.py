@@ -230,6 +230,26 @@ class Options:
         metavar="DIR",
         default="",
     )
+    weak_sysctls: bool = _row("flag", RESTORE, "leave out settings of /proc/sys that this kernel lacks")
+    lsm_profile: str = _row(
+        "text",
+        RESTORE,
+        "confine all tasks by this AppArmor profile or SELinux context instead of their own",
+        metavar="TYPE:NAME",
+        default="",
+    )
+    lsm_mount_context: str = _row(
+        "text",
+        RESTORE,
+        "the SELinux context for filesystems that were mounted with context=",
+        metavar="CONTEXT",
+        default="",
+    )
+    unprivileged: bool = _row(
+        "flag",
+        ALL,
+        "run without being root: CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE must do",
+    )
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
