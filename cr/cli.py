@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
-from cr import log
-from cr.arguments import apply, read
-from cr.commands import Command
-from cr.contradictions import check
-from cr.entry import run
-from cr.model import CheckpointError
-from cr.options import Options
+TYPE_CHECKING = False  # nothing is imported before `greet` had its chance
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from cr.commands import Command
+    from cr.options import Options
 
 FAILED = 1
 
@@ -20,6 +18,17 @@ FAILED = 1
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status says how it went, the log (or standard error) why."""
     words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["swrk"]:
+        from cr.rpc.greeting import greet
+
+        if greet(words[1:]):
+            return 0
+    return _main(words)
+
+
+def _main(words: list[str]) -> int:
+    from cr.model import CheckpointError
+
     try:
         command, options = understand(words)
         if options.version:
@@ -34,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def understand(words: list[str]) -> tuple[Command | None, Options]:
     """Command and options of a command line and of the configuration files that apply; the command line wins."""
+    from cr.arguments import apply, read
     from cr.configuration import gather
+    from cr.model import CheckpointError
+    from cr.options import Options
 
     line = read(words)
     alone = apply(line.settings, Options())
@@ -65,21 +77,18 @@ def _help(command: Command | None, *, wanted: bool) -> int:
 
 def perform(command: Command, options: Options) -> int:
     """Run a command with the log open; every failure ends in one sentence a reason and status 1."""
-    from images.errors import ImageError
+    from cr import log
+    from cr.contradictions import check
+    from cr.reporting import open_log
 
     try:
         _close(options)
         check(command.name, options)
         if command.logs:
-            _open_log(options)
+            open_log(options)
         return command.load()(options)
-    except (CheckpointError, ImageError, OSError) as error:
+    except Exception as error:
         _report(command, error)
-        return FAILED
-    except Exception as error:  # the last resort: a defect of ours, but nobody shall have to read a traceback
-        log.trace(error)
-        text = f"unexpected {type(error).__name__}: {error}; see where with -v4, and report it"
-        _report(command, CheckpointError(text))
         return FAILED
     finally:
         log.close_log()
@@ -87,6 +96,8 @@ def perform(command: Command, options: Options) -> int:
 
 def _close(options: Options) -> None:
     """--close: descriptors that whoever started us left open."""
+    from cr.model import CheckpointError
+
     for text in options.close:
         try:
             os.close(int(text))
@@ -94,36 +105,22 @@ def _close(options: Options) -> None:
             raise CheckpointError(f"--close {text}: that is no open descriptor") from error
 
 
-def _open_log(options: Options) -> None:
-    directory = options.work_dir or options.images_dir
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CheckpointError(f"the directory {directory} cannot be used: {error.strerror}; make it first") from error
-    try:
-        log.open_log(options.log_file, fd, options.verbosity, per_task=options.log_pid)
-    finally:
-        os.close(fd)
-
-
 def _report(command: Command, error: BaseException) -> None:
-    """One sentence a reason, in the log; and on standard error, where the log is a file."""
-    from cr.model import Refused
+    """In the log; and on standard error, where the log is a file."""
+    from cr import log
+    from cr.reporting import report
 
-    reasons = error.reasons if isinstance(error, Refused) else [str(error)]
-    for reason in reasons:
-        log.error(reason)
-        for text in getattr(error, "__notes__", []):
-            log.error(f"  {text}")
-    log.error(f"{command.doing} FAILED.")
-    if not log.to_standard_error():  # there may be no log yet
+    reasons = report(command.doing, error)
+    if not log.to_standard_error():
         for reason in reasons:
             print(f"woodfrog-criu: {reason}", file=sys.stderr)
 
 
 def command() -> NoReturn:
     """The console script."""
-    run(main)
+    from cr.entry import run_command
+
+    run_command(main)
 
 
 if __name__ == "__main__":

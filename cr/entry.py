@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ALLOCATIONS = 50_000  # between two searches for cycles; the default of 700 means dozens of them in our imports alone
 
 
-def run(main: Callable[[], int]) -> NoReturn:
+def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command in this process and end it, without the time that taking an interpreter apart takes."""
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     images.lean = True

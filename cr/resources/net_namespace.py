@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cr.contract import idmaps
 from cr.contract.outside import outside
 from cr.contract.resource import NamespaceResource
+from cr.contract.tuns import attached
 from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWNET
 from cr.values import replace
@@ -95,7 +96,7 @@ def _unsupported_links(task: DumpTask, context: DumpContext) -> list[str]:
 
 
 def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
-    from cr.contract.net_images import link_message, settings_message
+    from cr.contract.net_images import link_message, settings_message, without_locks
     from netns import state
     from netns.errors import NetnsError
 
@@ -106,13 +107,29 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
             context.refuse(sentence)
         return
     ids = idmaps.uids(context), idmaps.gids(context)
-    links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in found.links]
+    known = [_with_sizes(link, ns_id, context) for link in found.links]
+    links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in known]
     context.images.write("netdev", ns_id, entries=links)
     context.images.write("netns", ns_id, entries=[settings_message(found.sysctls)])
     for kind, name in RAW.items():
         _write(kind, ns_id, getattr(found, name), context)
     for kind, name in FILTERS.items():
-        _write(kind, ns_id, (getattr(found.firewall, name) or "").encode(), context)
+        _write(kind, ns_id, without_locks(kind, getattr(found.firewall, name) or "").encode(), context)
+
+
+def _with_sizes(link: Link, ns_id: int, context: DumpContext) -> Link:
+    """A tun with what its users know of it; one that goes with its last user must have one in the tree."""
+    if link.tun is None:
+        return link
+    known = attached(context).get((ns_id, link.name))
+    if known is not None:
+        return replace(link, tun=replace(link.tun, vnethdr=known.header, sndbuf=known.send_buffer))
+    if not link.tun.persistent and link.name not in outside(context).external["netdev"]:
+        context.refuse(
+            f"network link {link.name} is a tun that a process outside of the tree has open: make it persistent, "
+            f"or leave it out with --external netdev[{link.name}]:OUTER"
+        )
+    return link
 
 
 def _write(kind: str, ns_id: int, content: bytes, context: DumpContext) -> None:
@@ -124,6 +141,7 @@ def _write(kind: str, ns_id: int, content: bytes, context: DumpContext) -> None:
 
 def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     from netns import state
+    from netns.model import Firewall
 
     saved = _read_state(ns_id, context)
     externals = _externals(context)
@@ -133,25 +151,23 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     restored = state.restore(saved, fd, externals, context.options.weak_sysctls)
     if restored.outside:
         context.undo.append(partial(remove_outside, restored.outside))
+    context.once("restored networks", dict[int, bool])[ns_id] = saved.firewall != Firewall()
+    context.last.append(partial(state.restore_filters, saved, context.keep(os.dup(fd))))
 
 
 def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
-    from cr.contract.net_images import link_of, settings_of, without_legacy_lock, without_lock
+    from cr.contract.net_images import link_of, settings_of, without_locks
     from netns.model import Firewall, NetworkState
 
     devices = context.images.read("netdev", ns_id)
     moved = outside(context).external["netdev"]
     ids = idmaps.uids(context), idmaps.gids(context)
     raw = {name: _read(kind, ns_id, context) for kind, name in RAW.items()}
-    texts = {name: _read(kind, ns_id, context).decode() for kind, name in FILTERS.items()}
+    texts = {name: without_locks(kind, _read(kind, ns_id, context).decode()) for kind, name in FILTERS.items()}
     return NetworkState(
         links=tuple(_link(link_of(entry, ns_id, ids), moved) for entry in devices),
         sysctls=settings_of(context.images.read_one("netns", ns_id), devices),
-        firewall=Firewall(
-            without_lock(texts["nftables"]) or None,
-            without_legacy_lock(texts["iptables"]) or None,
-            without_legacy_lock(texts["ip6tables"]) or None,
-        ),
+        firewall=Firewall(**{name: text or None for name, text in texts.items()}),
         addresses=raw["addresses"],
         routes4=raw["routes4"],
         routes6=raw["routes6"],

@@ -72,7 +72,7 @@ class Builder:
         self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
-        for action in context.at_end:
+        for action in (*context.at_end, *context.last):
             action()
         self._complete()
 
