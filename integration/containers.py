@@ -69,6 +69,8 @@ class Container:
     with the verbs, and `environment` what it gets.
     """
 
+    standard: tuple[int, int, int] | None = None
+    """Standard descriptors of verbs, and so of the container, instead of files."""
     runtime = WOODFROG
     environment = ENVIRONMENT
 
@@ -144,13 +146,14 @@ class Container:
         more = ["--console-socket", console] if console else []
         command = [*self.runtime, "--root", str(self.place / "state"), words[0], *more, *words[1:]]
         with (self.place / "output").open("ab") as output, (self.place / "errors").open("wb") as errors:
+            streams = self.standard or (subprocess.DEVNULL, output, errors)
             done = subprocess.run(
                 command,
                 cwd=PROJECT,
                 env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
                 timeout=PATIENCE,
                 check=False,
             )

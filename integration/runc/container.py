@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import select
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from integration import shims
-from integration.containers import PROJECT, Container, wait_for
+from integration.containers import PATIENCE, PROJECT, Container, wait_for
 from integration.containers import run as run_command
 
 COUNTER = Path(__file__).with_name("counter.sh")
@@ -36,6 +39,31 @@ class RuncContainer(Container):
         found = re.search(r'"status": "(\w+)"', words)
         assert found
         return found[1]
+
+    def snapshot(self, *options: str) -> None:
+        """A checkpoint after which it is still there."""
+        self.rounds += 1
+        self.verb("checkpoint", "--image-path", str(self.images), "--work-path", str(self.images), *options, self.name)
+
+    @contextmanager
+    def pipes(self) -> Iterator[None]:
+        """Inside the block verbs get pipes as standard descriptors; `ask` writes to one and reads from the other."""
+        below, above = os.pipe(), os.pipe()
+        self.standard = (below[0], above[1], above[1])
+        self._talk = (below[1], above[0])
+        try:
+            yield
+        finally:
+            self.standard = None
+            for fd in (below[0], above[1]):
+                os.close(fd)
+
+    def ask(self, word: str) -> str:
+        """Write a line, read a line."""
+        os.write(self._talk[0], f"{word}\n".encode())
+        ready, _, _ = select.select([self._talk[1]], [], [], PATIENCE)
+        assert ready, f"no answer to {word}"
+        return os.read(self._talk[1], 4096).decode().strip()
 
     def explanation(self) -> str:
         """With what the engine's logs say of errors."""
