@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -14,12 +15,18 @@ _ELF_CLASS = 4
 _ELFCLASS32 = 1
 
 
+class NoSuchProcess(CheckpointError):
+    """There is nothing to dump."""
+
+    errno = errno.ESRCH
+
+
 def check_root(pid: int) -> None:
     """CheckpointError where `pid` is no process that could be the root of a tree."""
     try:
         fields, stat = proc.status(pid), proc.stat(pid)
     except (FileNotFoundError, ProcessLookupError):
-        raise CheckpointError(f"there is no process {pid}") from None
+        raise NoSuchProcess(f"there is no process {pid}") from None
     if fields["Tgid"] != str(pid):
         raise CheckpointError(f"{pid} is a thread of process {fields['Tgid']}: name the process")
     if stat.is_kernel_thread:

@@ -11,6 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from cr.contract.idmaps import gids, uids
+from cr.contract.outside_files import inherited_copy
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.contract.shmem import dump_shmem, restore_shmem
@@ -137,6 +138,9 @@ def _make_inode(inode_id: int, context: RestoreContext) -> int:
     inode = _saved(context).get(inode_id)
     if inode is None:
         raise BadImages(f"memfd.img has no memfd {inode_id}, which a task has open")
+    given = inherited_copy(PREFIX + inode.name, context)
+    if given is not None:
+        return context.keep(given)
     fd = context.keep(_empty(inode))
     restore_shmem(context, inode.shmid, fd)
     os.fchown(fd, uids(context).outside(inode.uid), gids(context).outside(inode.gid))

@@ -60,13 +60,7 @@ class RegularFile(FdResource):
     def dump(cls, file: OpenFile, context: DumpContext) -> m.reg_file_entry:
         for reason in cls.obstacles(file, context):
             context.refuse(reason)
-        entry = describe(file, context)
-        outside = external_name(file, context)
-        if outside is not None:
-            entry.name, entry.ext = outside, True
-        else:
-            _set_name(entry, _find_name(file, context), context)
-        return entry
+        return describe_named(file, context)
 
     @classmethod
     def finish_dump(cls, context: DumpContext) -> None:
@@ -94,6 +88,17 @@ class RegularFile(FdResource):
             os.close(fd)
             raise
         return fd
+
+
+def describe_named(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
+    """A file with the name by which it is found again, or by which somebody hands it over."""
+    entry = describe(file, context)
+    outside = external_name(file, context)
+    if outside is not None:
+        entry.name, entry.ext = outside, True
+    else:
+        _set_name(entry, _find_name(file, context), context)
+    return entry
 
 
 def describe(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
