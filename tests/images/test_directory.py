@@ -99,7 +99,7 @@ def test_commit_is_the_last_word(snapshot: ImageDirectory) -> None:
 def test_nothing_of_an_older_snapshot_is_left_for_a_new_one(snapshot: ImageDirectory) -> None:
     snapshot.write("pstree", entries=[TASK])
     os.close(snapshot.open_raw("pages", 3, write=True))
-    (snapshot.path / "dump.log").write_text("no image")
+    Path(snapshot.path, "dump.log").write_text("no image")
     snapshot.link_parent("../before")
     snapshot.commit(INVENTORY)
     snapshot.uncommit()
