@@ -70,6 +70,19 @@ def _aio_remap() -> None:
         syscall("io_destroy", NUMBERS["io_destroy"], there)
 
 
+def _autofs() -> None:
+    import fcntl
+
+    from cr.kernel import autofs, mounts
+
+    os.close(mounts.fsopen("autofs"))
+    fd = os.open(autofs.DEVICE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, autofs.VERSION_IOCTL, autofs.device_request(-1))
+    finally:
+        os.close(fd)
+
+
 def _fdinfo_lock() -> None:
     import fcntl
 
@@ -246,6 +259,7 @@ OPTIONAL: dict[str, Probe] = {
     "newifindex": _newifindex,
     "kcmp_epoll": _kcmp_epoll,
     "aio_remap": _aio_remap,
+    "autofs": _autofs,
     "fdinfo_lock": _fdinfo_lock,
     "timerfd": _timerfd,
     "userns": _namespace("user"),
