@@ -7,7 +7,6 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
 from cr.dump.pages import Copier, PrivatePages, Span, find
 from cr.kernel import mman, proc, vm
@@ -136,21 +135,19 @@ class AddressSpaceDump:
     def _write_pages(self, pages: PrivatePages) -> None:
         """The pages image; tasks that share an address space (CLONE_VM) share it too."""
         key = ("pages of", self.task.ids["vm_id"])
-        if key in self.context.shared:
-            self._refer(pages, self.context.once(key, int))
+        if isinstance(pages_id := self.context.shared.get(key), int):
+            self._refer(pages, pages_id)
             return
-        from images.pages import PagesWriter
-
-        pages_id = self.context.once(key, lambda: next_pages_id(self.context))
         copier = self.context.once("copier", Copier)
-        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
+        writer = self.context.pages.writer("pagemap", self.task.vpid)
+        self.context.shared[key] = writer.pages_id
         try:
             for start, end in pages.runs:
                 writer.present(start, (end - start) // vm.PAGE_SIZE)
         except BaseException as error:
             writer.__exit__(type(error), error, None)
             raise
-        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+        copier.submit(self.task.pid, pages.runs, writer, lambda: writer.__exit__(None, None, None))
         self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
 
     def _refer(self, pages: PrivatePages, pages_id: int) -> None:
@@ -165,7 +162,8 @@ class AddressSpaceDump:
 
 
 def finish_pages(context: DumpContext) -> None:
-    """Wait until the pages of all tasks are written."""
+    """Wait until all pages are where they belong."""
     copier, report = context.once("copier", Copier), context.report
     copier.finish()
+    context.pages.finish()
     report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000

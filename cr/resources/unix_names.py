@@ -6,13 +6,14 @@ byte), or of a file that is gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cr.contract.idmaps import gids, uids
+from cr.contract import idmaps
 from cr.contract.mounts import mounts
 from cr.kernel.files import mount_id
 from cr.kernel.ids import making_files_as
@@ -57,7 +58,8 @@ def describe_name(entry: m.unix_sk_entry, facts: UnixFacts, file: OpenFile, cont
 def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile, context: DumpContext) -> None:
     status = os.fstat(bound)
     entry.file_perms.mode = status.st_mode
-    entry.file_perms.uid, entry.file_perms.gid = status.st_uid, status.st_gid
+    entry.file_perms.uid = idmaps.uids(context).inside(status.st_uid)
+    entry.file_perms.gid = idmaps.gids(context).inside(status.st_gid)
     mount = mount_id(bound)
     path = os.readlink(f"/proc/self/fd/{bound}")
     if status.st_nlink and mount in mounts(context):
@@ -121,6 +123,15 @@ def _bind(fd: int, name: bytes) -> None:
             raise CheckpointError(f"cannot bind a unix socket to {shown}: {error.strerror}") from error
 
 
+def take_name(fd: int, name: bytes) -> None:
+    """Bind our socket to a name for as long as it lives; an abstract name that is taken is left to its owner."""
+    if not is_abstract(name):
+        os.close(_bind_to_deleted(fd, name.rstrip(b"\0")))
+        return
+    with lent(fd) as sock, contextlib.suppress(OSError):
+        sock.bind(name)
+
+
 def _bind_to_deleted(fd: int, name: bytes) -> int:
     """The name is only a name: it is bound in a file system of its own, where nobody else sees it."""
 
@@ -140,9 +151,11 @@ def _bind_to_deleted(fd: int, name: bytes) -> int:
 
 
 def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> int:
+    perms = entry.file_perms  # what lacks them belongs to root
+    owner = idmaps.uids(context).outside(perms.uid), idmaps.gids(context).outside(perms.gid)
     path = os.path.normpath(os.path.join(entry.name_dir or "/", os.fsdecode(name)))
     try:
-        with making_files_as(uids(context).outside(0), gids(context).outside(0)):
+        with making_files_as(*owner):
             place = hidden_place(path, entry.mnt_id, context)
             if place is not None:
                 file, replaced = place.bind(partial(_bind, fd), name, entry.name_dir or "/")
@@ -153,8 +166,8 @@ def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: Restore
     if not replaced:
         _undo_with(name, file, entry, context)
     if entry.HasField("file_perms"):
-        os.chown(f"/proc/self/fd/{file}", entry.file_perms.uid, entry.file_perms.gid)
-        os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(entry.file_perms.mode))
+        os.chown(f"/proc/self/fd/{file}", *owner)
+        os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(perms.mode))
     return file
 
 
