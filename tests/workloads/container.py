@@ -48,9 +48,10 @@ def mount_filesystems() -> None:
     mount("-t", "tmpfs", "-o", "size=8m,mode=755", "dev", "dev")
     os.mknod("dev/null", 0o20666, os.makedev(1, 3))
     os.chmod("dev/null", 0o666)
-    for name in ("pts", "shm", "mqueue"):
+    for name in ("pts", "pts2", "shm", "mqueue"):
         os.mkdir(f"dev/{name}")
     mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts")
+    mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts2")
     mount("-t", "tmpfs", "-o", "nosuid,nodev,noatime", "shm", "dev/shm")
     mount("-t", "tmpfs", "run", "run")
     mount("-t", "tmpfs", "-o", "ro", "masked", "proc/fs")
@@ -194,6 +195,18 @@ def automounter() -> int:
     os._exit(0)
 
 
+def terminal(devpts: str) -> tuple[int, int]:
+    """Master and slave of the first terminal of a devpts."""
+    master = os.open(f"{devpts}/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))
+    return master, os.open(f"{devpts}/0", os.O_RDWR | os.O_NOCTTY)
+
+
+def is_terminal(master: int, slave: int, devpts: str) -> bool:
+    os.write(slave, devpts.encode())
+    return os.read(master, 100) == devpts.encode() and os.path.samestat(os.fstat(slave), os.stat(f"{devpts}/0"))
+
+
 def automounted(name: str) -> bool:
     """Whether something is mounted where we go to."""
     os.listdir(f"/auto/{name}")
@@ -210,6 +223,7 @@ with workload() as check:
     pivot()
     hidden.append(listening("/covered/sock"))
     mount("-t", "tmpfs", "above", "/covered")
+    terminals = {devpts: terminal(devpts) for devpts in ("/dev/pts", "/dev/pts2")}
     has_autofs = "autofs" in Path("/proc/filesystems").read_text()
     daemon = automounter() if has_autofs else 0
     while daemon and not os.path.ismount("/auto"):
@@ -229,6 +243,8 @@ with workload() as check:
         check.that(automounted("one") and automounted("two"), "the automounter's pipe")
         os.kill(daemon, signal.SIGKILL)
         os.waitpid(daemon, 0)
+    for devpts, ends in terminals.items():
+        check.that(is_terminal(*ends, devpts), f"the terminal in {devpts}")
     mount("-t", "tmpfs", "new", "/run/sub")
     check.that(os.path.ismount("/b2/sub"), "a mount on the shared directory does not reach its slave")
     subprocess.run(["umount", "/hidden", "/covered"], check=True)
