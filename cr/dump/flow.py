@@ -28,13 +28,13 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
     destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")

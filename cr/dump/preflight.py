@@ -60,8 +60,16 @@ def _outside(task: DumpTask, tree: list[DumpTask]) -> Iterator[str]:
     """A session whose leader lives outside of the tree is somebody else's: a shell's job."""
     session = task.stat.sid
     pids = {other.pid for other in tree}
-    if session not in pids and (session == 0 or os.path.exists(f"/proc/{session}")):
+    if session not in pids and (session == 0 or _parent(session) not in (None, *pids)):
         yield f"{task} is in session {session}, whose leader is outside of the tree: use --shell-job"
+
+
+def _parent(pid: int) -> int | None:
+    """None where there is no such process; that of a zombie, which `tree` leaves out, is in the tree or not."""
+    try:
+        return proc.stat(pid).ppid
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _is_32_bit(pid: int) -> bool:

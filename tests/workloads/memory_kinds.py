@@ -214,6 +214,23 @@ def shared_with_child(check: Check) -> Iterator[None]:
     check.equal(get(address + PAGE), b"child", "what the child wrote")
 
 
+def opened_shared(check: Check) -> Iterator[None]:
+    """Shared anonymous memory opened through /proc, mapped once more in both ways."""
+    first = written(flags=SHARED | ANONYMOUS)
+    fd = os.open(f"/proc/self/map_files/{first:x}-{first + 8 * PAGE:x}", os.O_RDWR)
+    again, private = area(4, SHARED, fd=fd, offset=2 * PAGE), area(flags=PRIVATE, fd=fd)
+    os.ftruncate(fd, 7 * PAGE + 5)
+    put(private + PAGE, b"alone")
+    put(again, b"third")
+    names = os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size
+    yield
+    check.equal((os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size), names, "the open file")
+    check.equal((get(first), get(private), get(private + PAGE)), (b"hello", b"hello", b"alone"), "contents")
+    check.equal((get(first + 2 * PAGE), get(private + 2 * PAGE)), (b"third", b"third"), "contents")
+    put(first + 3 * PAGE, b"again")
+    check.equal((get(again + PAGE), os.pread(fd, 5, 3 * PAGE)), (b"again", b"again"), "one memory")
+
+
 def huge(flags: int) -> Callable[[Check], Iterator[None]]:
     def kind(check: Check) -> Iterator[None]:
         address = written(2 * HUGE // PAGE, flags=flags | ANONYMOUS | 0x40000)
@@ -349,6 +366,7 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "dev-zero": dev_zero,
     "shared": lambda check: same(check, written(flags=SHARED | ANONYMOUS)),
     "shared-with-child": shared_with_child,
+    "opened-shared": opened_shared,
     "huge-private": huge(PRIVATE),
     "huge-shared": huge(SHARED),
     "sysv": attached,
