@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # VmFlags of smaps -> madvise(2) advice numbers, kept as bits of vma_entry.madv
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
+_WHOLE = VmaStatus.VDSO | VmaStatus.AIORING
+"""mappings of the kernel's that are written as they are: criu compares the vDSO with that of the restoring kernel"""
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
@@ -65,8 +67,8 @@ class AddressSpaceDump:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
         pages = find(self.task.pid, private)
-        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
-        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
+        whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
+        pages.runs = sorted([*pages.runs, *whole])
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)

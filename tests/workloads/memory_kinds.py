@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,6 +282,29 @@ def aio(check: Check) -> Iterator[None]:
     check.equal((events[0], target.raw[:5]), (7, b"begin"), "the answer")
 
 
+def aio_waiting(check: Check) -> Iterator[None]:
+    """Events are in the ring, its head has gone round once and further."""
+    handle, events = ctypes.c_uint64(), (ctypes.c_uint64 * 4)()
+    system_call(206, 10, ctypes.addressof(handle))
+    fd = file_of(PAGE)
+    target = ctypes.create_string_buffer(512)
+    request = (ctypes.c_uint64 * 8)(0, 0, fd << 32, ctypes.addressof(target), 512, 0, 0, 0)
+    pointer = (ctypes.c_uint64 * 1)(ctypes.addressof(request))
+    room = struct.unpack("I", get(handle.value + 4, 4))[0]
+    for number in range(room + 20):
+        request[0] = number
+        check.equal(system_call(209, handle.value, 1, ctypes.addressof(pointer)), 1, "io_submit")
+        if number >= 9:
+            system_call(208, handle.value, 1, 1, ctypes.addressof(events))
+    before = get(handle.value + 8, 8)
+    yield
+    check.equal(get(handle.value + 8, 8), before, "head and tail")
+    found = []
+    while system_call(208, handle.value, 0, 1, ctypes.addressof(events)) == 1:
+        found.append((events[0], events[2]))
+    check.equal(found, [(number, 512) for number in range(room + 11, room + 20)], "events")
+
+
 def many(check: Check) -> Iterator[None]:
     count = 30000
     address = area(2 * count)
@@ -372,6 +396,7 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "sysv": attached,
     "memfd": memfd,
     "aio": aio,
+    "aio-waiting": aio_waiting,
     "many": many,
     "no-huge-pages": no_huge_pages,
     "sealed": sealed,
