@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from cr import log
 from cr.kernel.files import punch_hole
+from cr.options import Options
 from images.directory import ImageDirectory
 from images.pages import PAGE_SIZE, PagemapReader, PageRun, PageSource
 
@@ -92,3 +93,9 @@ def _free(pieces: Iterable[Piece]) -> int:
         for fd in opened.values():
             os.close(fd)
     return freed
+
+
+def run(options: Options) -> int:
+    """`woodfrog-criu dedup`."""
+    dedup_tree(options.images_dir)
+    return 0

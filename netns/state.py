@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 
 from netns import conntrack, firewall, links, neighbours, replay, streams, sysctl
 from netns.enter import run_in
@@ -12,6 +11,7 @@ from netns.externals import Externals
 from netns.linkmake import MadeLink, Maker, maker
 from netns.model import NetworkState
 from netns.wire import Socket
+from values import dataclass
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,10 @@ def check(state: NetworkState) -> None:
 def restore(
     state: NetworkState, netns_fd: int, externals: Externals | None = None, weak_sysctls: bool = False
 ) -> Restored:
-    """Fill a new namespace.
+    """Fill a new namespace, but for what `restore_filters` does.
 
-    Links first, then settings (before anything is up), addresses, flags, routes, rules, neighbours, tracked
-    connections, rule sets.  A failure removes what was made outside; what is inside goes with the namespace.
-    Raises NetnsError.
+    Links first, then settings (before anything is up), addresses, flags, routes, rules, neighbours.  A failure
+    removes what was made outside; what is inside goes with the namespace.  Raises NetnsError.
     """
     check(state)
     with maker(netns_fd, externals or Externals()) as work:
@@ -94,5 +93,12 @@ def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool
     replay.restore_routes(work.sock, state.routes6, work.indexes)
     replay.restore_rules(work.sock, state.rules)
     neighbours.restore(work.sock, state.neighbours, work.indexes)
+
+
+def restore_filters(state: NetworkState, netns_fd: int) -> None:
+    """Tracked connections and rule sets: last, for the rules may drop what connections need to come to life.
+
+    Raises NetnsError.
+    """
     conntrack.restore(netns_fd, state.conntrack, state.expectations)
     firewall.restore(netns_fd, state.firewall)

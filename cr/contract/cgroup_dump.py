@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.kernel import proc
@@ -50,7 +49,7 @@ def _with_us(tids: Iterable[int]) -> bool:
 
 def _collect(context: DumpContext) -> dict[int, int]:
     tids = [thread.tid for task in context.live_tasks for thread in task.threads]
-    if _with_us(tids):
+    if context.options.manage_cgroups == "ignore" or _with_us(tids):
         _note_own_set(1, context)
         return dict.fromkeys(tids, 1)
     tree = _collect_tree(context)
@@ -107,5 +106,5 @@ def _specs(options: Options) -> list[ControllerSpec]:
     if options.cgroup_props:
         specs += parse_spec(options.cgroup_props)
     if options.cgroup_props_file:
-        specs += parse_spec(Path(options.cgroup_props_file).read_text(), options.cgroup_props_file)
+        specs += parse_spec(proc.read_file(options.cgroup_props_file), options.cgroup_props_file)
     return specs

@@ -18,6 +18,7 @@ from cr.values import dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
+    from cr.contract.page_store import PageStore
     from cr.contract.resource import FdResource
     from images import messages as m
 
@@ -134,6 +135,9 @@ class FileRegistry(Protocol):
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """Add a file that no task holds."""
 
+    def beneath(self, file_id: int, resource: type[FdResource], record: Any) -> None:
+        """Add a record that another file's rests on: it has the same id, and comes before it."""
+
     def move_to_end(self, file_id: int) -> None:
         """Let the record of a file come last in files.img."""
 
@@ -187,6 +191,13 @@ class DumpContext:
         """A random UUID in its usual form, which names this dump; the module of that name costs 5 ms."""
         digits = os.urandom(16).hex()
         return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
+
+    @cached_property
+    def pages(self) -> PageStore:
+        """Where pages go; what is set before the first use holds."""
+        from cr.contract.page_store import LocalPages
+
+        return LocalPages(self.images)
 
     @property
     def files(self) -> FileRegistry:

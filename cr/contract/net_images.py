@@ -146,13 +146,20 @@ def _value(entry: m.sysctl_entry) -> str | None:
     return str(entry.iarg) if entry.HasField("iarg") else None
 
 
+_LOCK = r"(?:CRIU|WOODFROG-[0-9a-f]+)"
 _LOCK_TABLE = re.compile(r"^table \S+ CRIU\S* \{.*?^\}\n", re.DOTALL | re.MULTILINE)
-_LOCK_CHAIN = re.compile(r"^\tchain CRIU \{.*?^\t\}\n\n?", re.DOTALL | re.MULTILINE)
-_LOCK_JUMP = re.compile(r"^\t\t.*\bjump CRIU\n", re.MULTILINE)
+_LOCK_CHAIN = re.compile(rf"^\tchain {_LOCK} \{{.*?^\t\}}\n\n?", re.DOTALL | re.MULTILINE)
+_LOCK_JUMP = re.compile(rf"^\t\t.*\bjump {_LOCK}\n", re.MULTILINE)
+_LEGACY_LOCK = re.compile(rf":{_LOCK} |-A {_LOCK} |-A \S+ -j {_LOCK}$")
+
+
+def without_locks(kind: str, rules: str) -> str:
+    """The rules of an image of this kind without a lock that was in force when they were saved."""
+    return without_lock(rules) if kind == "nftables" else without_legacy_lock(rules)
 
 
 def without_lock(rules: str) -> str:
-    """nftables rules without the lock that criu had put there itself and saved with them."""
+    """nftables rules without a lock that was in force when they were saved: criu's, or ours by iptables."""
     for pattern in (_LOCK_TABLE, _LOCK_CHAIN, _LOCK_JUMP):
         rules = pattern.sub("", rules)
     return rules
@@ -161,4 +168,4 @@ def without_lock(rules: str) -> str:
 def without_legacy_lock(rules: str) -> str:
     """The same for the output of iptables-save."""
     lines = rules.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r":CRIU |-A CRIU |-A \S+ -j CRIU$", line.rstrip("\n")))
+    return "".join(line for line in lines if not _LEGACY_LOCK.match(line.rstrip("\n")))

@@ -129,8 +129,12 @@ class RestoreContext:
     shared: dict[object, Any] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things outside of the tree that were made for it, last first"""
+    when_grown: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done when every process is in its group, and none has a descriptor yet"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
+    last: list[Callable[[], None]] = field(default_factory=list)
+    """what comes behind all of `at_end`: filters that would drop what is sent in it"""
     before_release: list[Callable[[], None]] = field(default_factory=list)
     """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
     give: Callable[[Program, list[int]], list[int]] = _nobody
@@ -204,14 +208,14 @@ class RestoreContext:
 
         `ns_id` is its number in the images; the root task's where that is not known.
         """
-        fd = self._network(ns_id)
+        fd = self.network_of(ns_id)
         if fd < 0:
             yield
             return
         with inside(fd, "net"):
             yield
 
-    def _network(self, ns_id: int) -> int:
+    def network_of(self, ns_id: int) -> int:
         """Our descriptor of a network namespace; -1 where it is our own."""
         if self.root.ids is None or not ns_id or ns_id == self.root.ids.net_ns_id:
             return self.network_fd

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import scratch, snapshot, tracking
+from cr.dump import destination, scratch, snapshot, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump, finish_pages
@@ -38,13 +38,14 @@ def dump(options: Options) -> DumpReport:
 def _dump(options: Options) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
+    scout(context)
+    destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
+    images.uncommit()
+    options.notification("pre-dump")
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:
-        scout(context)
-        images.uncommit()
-        options.notification("pre-dump")
         host_ids = _dump_frozen(tree, context)
         if snapshot.begin(context):
             _run_on(tree, context)
@@ -84,6 +85,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     network_lock.lock(context)
+    context.options.notification("query-ext-files")
     ids = _collect(context)
     _note_frozen(context)
     return ids
@@ -118,7 +120,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
             table.dump_task(task)
     table.settle()
     for task in context.tasks:
-        with note(f"while dumping {task}"):
+        with note(f"while dumping {task}"), log.about(task.pid):
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
@@ -134,6 +136,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
         return
+    log.debug(f"dumping {task} with {len(task.threads)} threads and {len(task.mappings)} mappings")
     space = AddressSpaceDump(task, context)
     asked: list[tuple[DumpThread, list[object], Program]] = []
     for thread in task.threads:

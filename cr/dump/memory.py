@@ -7,7 +7,6 @@ from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
 from cr.dump import snapshot, tracking
 from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 # VmFlags of smaps -> madvise(2) advice numbers, kept as bits of vma_entry.madv
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
+_WHOLE = VmaStatus.VDSO | VmaStatus.AIORING
+"""mappings of the kernel's that are written as they are: criu compares the vDSO with that of the restoring kernel"""
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
@@ -84,8 +85,8 @@ class AddressSpaceDump:
         """`source` is the process whose memory is read."""
         if pages is None:
             pages = private.find(self.task, self.context, source)
-        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
-        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
+        whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
+        pages.runs = sorted([*pages.runs, *whole])
         self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -189,21 +190,19 @@ def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, sourc
     Tasks that share an address space (CLONE_VM) share it too.
     """
     key = ("pages of", task.ids["vm_id"])
-    if key in context.shared:
-        _refer(pages, task, context)
+    if isinstance(pages_id := context.shared.get(key), int):
+        _refer(pages, pages_id, task, context)
         return
-    from images.pages import PagesWriter
-
-    pages_id = context.once(key, lambda: next_pages_id(context))
     copier = context.once("copier", Copier)
-    writer = PagesWriter(context.images, "pagemap", task.vpid, pages_id)
+    writer = context.pages.writer("pagemap", task.vpid)
+    context.shared[key] = writer.pages_id
     try:
         for start, end, own in _in_order(pages):
             (writer.present if own else writer.in_parent)(start, (end - start) // vm.PAGE_SIZE)
     except BaseException as error:
         writer.__exit__(type(error), error, None)
         raise
-    copier.submit(source or task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+    copier.submit(source or task.pid, pages.runs, writer, lambda: writer.__exit__(None, None, None))
     context.report.pages_written += _count(pages.runs)
     context.report.pages_skipped_parent += _count(pages.unchanged)
 
@@ -217,11 +216,10 @@ def _count(runs: list[Span]) -> int:
     return sum(end - start for start, end in runs) // vm.PAGE_SIZE
 
 
-def _refer(pages: PrivatePages, task: DumpTask, context: DumpContext) -> None:
+def _refer(pages: PrivatePages, pages_id: int, task: DumpTask, context: DumpContext) -> None:
     from images import messages as m
     from images.kinds import PageFlag
 
-    pages_id = context.once(("pages of", task.ids["vm_id"]), int)
     with context.images.writer("pagemap", task.vpid) as image:
         image.add(m.pagemap_head(pages_id=pages_id))
         for start, end, own in _in_order(pages):
@@ -230,7 +228,8 @@ def _refer(pages: PrivatePages, task: DumpTask, context: DumpContext) -> None:
 
 
 def finish_pages(context: DumpContext) -> None:
-    """Wait until the pages of all tasks are written."""
+    """Wait until all pages are where they belong."""
     copier, report = context.once("copier", Copier), context.report
     copier.finish()
+    context.pages.finish()
     report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000

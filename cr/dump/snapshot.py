@@ -37,7 +37,6 @@ NOT_COPIED = frozenset({"dc", "wf"})
 _NOT_KEPT = frozenset({"lo", "lf", "um", "uw", "ui", "sd"})
 """VmFlags that a copy has not got from its original"""
 _CLOSE_RANGE_UNSHARE = 2
-_WHEN = ("auto", "always", "never")
 
 
 class SnapshotLost(CheckpointError):
@@ -199,8 +198,6 @@ class Copies:
 
 
 def _is_wanted(options: Options) -> bool:
-    if options.snapshot not in _WHEN:
-        raise CheckpointError(f"--snapshot {options.snapshot} is not one of {', '.join(_WHEN)}")
     if not options.leave_running or options.snapshot == "never" or options.action_script:
         return False  # scripts may rely on the tasks' standing still
     if not options.freeze_cgroup:

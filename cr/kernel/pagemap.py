@@ -8,8 +8,6 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterable
-from typing import Any
 
 PAGE_IS_WPALLOWED = 1 << 0
 PAGE_IS_WRITTEN = 1 << 1
@@ -32,7 +30,11 @@ Run = tuple[int, int, int]
 
 
 def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0) -> list[Run]:
-    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart."""
+    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart.
+
+    How far a scan came is told by the runs themselves: `walk_end` of the answer is that of the kernel's last full
+    buffer of 512 runs, although it went on to the end after that (fs/proc/task_mmu.c, v6.18).
+    """
     found: list[Run] = []
     buffer = ctypes.create_string_buffer(24 * _REGIONS)
     while start < end:
@@ -45,17 +47,9 @@ def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of:
             if error.errno == errno.EINTR:
                 continue
             raise
-        _append(found, struct.iter_unpack("<3Q", buffer.raw[: 24 * count]))
-        start = struct.unpack_from("<Q", argument, 32)[0]
+        found += struct.iter_unpack("<3Q", buffer.raw[: 24 * count])
+        start = found[-1][1] if count == _REGIONS else end
     return found
-
-
-def _append(found: list[Run], more: Iterable[Any]) -> None:
-    """Where the buffer was full, the kernel (v6.18) may tell of its last run once more."""
-    end = found[-1][1] if found else 0
-    for run in more:
-        if run[1] > end:
-            found.append((max(run[0], end), run[1], run[2]))
 
 
 def scan_with_guards(

@@ -11,10 +11,11 @@ import socket
 from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
+from cr.contract.socket_extras import restore_extras
 from cr.contract.socket_options import restore_options, restore_status
 from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent
 from cr.model import BadImages, CheckpointError
-from cr.resources.unix_names import bind, is_abstract
+from cr.resources.unix_names import bind, is_abstract, take_name
 from cr.resources.unix_queue import Packet, read_queues, send
 from cr.values import dataclass, field
 
@@ -192,8 +193,10 @@ class UnixFamily:
         elif peer is not None and peer.peer == entry.ino and _connected(self.fds[peer.ino]):
             send(self.fds[peer.ino], packet, None, self.context)
         else:
-            stranger = self._sender(packet) or self.context.once("stranger", self._stranger)
-            send(stranger, packet, _address(entry, self.files.get(entry.ino, -1)), self.context)
+            sender = self._sender(packet) or self.context.once(
+                ("stranger", packet.name), lambda: self._stranger(packet.name)
+            )
+            send(sender, packet, _address(entry, self.files.get(entry.ino, -1)), self.context)
 
     def _sender(self, packet: Packet) -> int | None:
         """The socket that a datagram came from, where it is still there under its name."""
@@ -206,10 +209,13 @@ class UnixFamily:
                 return self.fds.get(entry.ino)
         return None
 
-    def _stranger(self) -> int:
+    def _stranger(self, name: bytes) -> int:
+        """A socket in place of a sender that is gone; it has the name, unless somebody else has taken that."""
         fd = self.context.keep(_socket(socket.SOCK_DGRAM))
         with lent(fd) as sock:
             sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _PLENTY)
+        if name:
+            take_name(fd, name)
         return fd
 
     # One-way and waiting connections
@@ -256,6 +262,7 @@ class UnixFamily:
             with lent(fd) as sock:
                 sock.shutdown(entry.shutdown - 1)
         restore_options(fd, entry.opts)
+        restore_extras(fd, entry.id, self.context)
         restore_status(fd, entry.flags, entry.fown, self.context)
 
 

@@ -28,13 +28,24 @@ def read(options: Options) -> RestoreContext:
     if context.inventory.HasField("pre_dump_mode") and not images.exists("pstree"):
         raise BadImages(f"{images.path} is a pre-dump, memory only: restore the dump that was made after it")
     if images.exists("files"):
-        context.file_entries = {entry.id: entry for entry in images.read("files")}
+        context.file_entries = _read_files(context)
     context.tasks = _read_tree(context)
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
     memory_check.check(context)
     return context
+
+
+def _read_files(context: RestoreContext) -> dict[int, m.file_entry]:
+    """Files by id; where several records have one id, the last says what it is and has the fields of all."""
+    found: dict[int, m.file_entry] = {}
+    for entry in context.images.read("files"):
+        if entry.id in found:
+            found[entry.id].MergeFrom(entry)
+        else:
+            found[entry.id] = entry
+    return found
 
 
 def _read_tree(context: RestoreContext) -> list[RestoreTask]:

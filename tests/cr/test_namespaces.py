@@ -110,6 +110,11 @@ def test_network(tmp_path: Path) -> None:
         workload.cycle()
 
 
+def test_tun_and_tap(tmp_path: Path) -> None:
+    with Workload("tuns", tmp_path, prefix=unshare("net")) as workload:
+        workload.cycle()
+
+
 def test_an_empty_network_namespace_has_lo_up(tmp_path: Path) -> None:
     with Workload("plain", tmp_path, prefix=unshare("net")) as workload:
         workload.dump(empty_ns=["net"])
