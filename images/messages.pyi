@@ -188,9 +188,15 @@ from images.schema.namespaces_pb2 import userns_entry as userns_entry
 from images.schema.namespaces_pb2 import utsns_entry as utsns_entry
 from images.schema.memory_pb2 import vma_entry as vma_entry
 from images.schema.tty_pb2 import winsize_entry as winsize_entry
+from images.schema.woodfrog_pb2 import woodfrog_autofs_entry as woodfrog_autofs_entry
+from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autofs_symlink
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
+from images.schema.woodfrog_sockets_pb2 import woodfrog_membership as woodfrog_membership
 from images.schema.woodfrog_sockets_pb2 import woodfrog_network_lock as woodfrog_network_lock
+from images.schema.woodfrog_sockets_pb2 import woodfrog_peer_credentials as woodfrog_peer_credentials
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk_sender
 from images.schema.woodfrog_pb2 import woodfrog_sleep_entry as woodfrog_sleep_entry
+from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog_socket_entry
+from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_option as woodfrog_socket_option
 from images.schema.woodfrog_pb2 import woodfrog_task_entry as woodfrog_task_entry

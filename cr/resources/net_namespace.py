@@ -148,7 +148,7 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     for inner, outer in outside(context).external["netdev"].items():
         numbers = [link.index for link in saved.links if link.name == inner]
         _move_in(fd, inner, outer, numbers[0] if numbers else 0)
-    restored = state.restore(saved, fd, externals)
+    restored = state.restore(saved, fd, externals, context.options.weak_sysctls)
     if restored.outside:
         context.undo.append(partial(remove_outside, restored.outside))
     context.once("restored networks", dict[int, bool])[ns_id] = saved.firewall != Firewall()

@@ -11,6 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
+from cr.contract.socket_extras import restore_extras
 from cr.contract.socket_options import restore_options, restore_status
 from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent
 from cr.model import BadImages, CheckpointError
@@ -261,6 +262,7 @@ class UnixFamily:
             with lent(fd) as sock:
                 sock.shutdown(entry.shutdown - 1)
         restore_options(fd, entry.opts)
+        restore_extras(fd, entry.id, self.context)
         restore_status(fd, entry.flags, entry.fown, self.context)
 
 

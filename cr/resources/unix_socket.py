@@ -10,6 +10,7 @@ from cr.contract.network import network_ids, network_of_socket
 from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
+from cr.contract.socket_extras import dump_extras, write_extras
 from cr.contract.socket_options import dump_options
 from cr.contract.sockets import family_of
 from cr.kernel import sock_diag
@@ -60,6 +61,7 @@ class UnixSocket(FdResource):
         inode, found = file.stat.st_ino, _found(context)
         with network_of_socket(file.local) as network:
             facts = sock_diag.unix_socket(inode)
+            dump_extras(file, network, context)
         entry = m.unix_sk_entry(id=file.id, ino=inode, type=facts.type, state=facts.state, uflags=0)
         entry.flags = file.flags & ~os.O_CLOEXEC
         entry.backlog = facts.send_queue
@@ -87,6 +89,7 @@ class UnixSocket(FdResource):
         for entry in _peers_first(found.entries):
             context.files.move_to_end(entry.id)
         write_queues(found.packets, context)
+        write_extras(context)
 
     @classmethod
     def describe(cls, entry: m.unix_sk_entry) -> str:

@@ -73,6 +73,8 @@ class Builder:
             later.hand_over()
         for task in context.live_tasks:
             births.bear_threads(context, task)
+        for action in context.when_grown:
+            action()
         network_lock.hold(context)
         self._place_descriptors()
         for stage in Stage:
