@@ -66,6 +66,7 @@ class Builder:
         context = self.context
         self._make_root()
         self._grow()
+        namespaces.join_user(context)
         for task in context.live_tasks:
             births.bear_threads(context, task)
         network_lock.hold(context)
@@ -110,6 +111,7 @@ class Builder:
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
+        namespaces.look_from_inside(context)
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
