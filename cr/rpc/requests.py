@@ -34,16 +34,13 @@ ELSEWHERE = {
 """Fields of criu_opts that are no option of their own."""
 
 
-def options_of(opts: m.criu_opts, client: Client, base: Options) -> Options:
-    """What the message asks for on top of `base`; BadRequest where it cannot be."""
-    options = replace(base, **{row.name: list(getattr(base, row.name)) for row in rows() if row.kind == "list"})
-    _merge(opts, client, options)
-    if os.path.exists(opts.config_file):  # runc names one without looking whether it is there
-        apply(read(words(opts.config_file)).settings, options)
-    return options
+def copy_of(options: Options) -> Options:
+    """A copy whose lists can grow."""
+    return replace(options, **{row.name: list(getattr(options, row.name)) for row in rows() if row.kind == "list"})
 
 
-def _merge(opts: m.criu_opts, client: Client, options: Options) -> None:
+def merge(opts: m.criu_opts, client: Client, options: Options) -> None:
+    """Put what the message asks for into `options`; BadRequest where it cannot be done."""
     known, given = set(ELSEWHERE), {field.name: value for field, value in opts.ListFields()}
     for row in rows():
         for name in row.rpc or (row.name,):
@@ -56,6 +53,8 @@ def _merge(opts: m.criu_opts, client: Client, options: Options) -> None:
     if opts.HasField("ps"):
         _page_server(opts.ps, options)
     _settle_log(opts, options)
+    if os.path.exists(opts.config_file):  # runc names one without looking whether it is there
+        apply(read(words(opts.config_file)).settings, options)
 
 
 def _page_server(info: m.criu_page_server_info, options: Options) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cr.options import Options, rows
-from cr.rpc.requests import CONVERTERS, ELSEWHERE, options_of
+from cr.rpc.requests import CONVERTERS, ELSEWHERE, copy_of, merge
 from cr.rpc.transport import BadRequest, Client
 from images import messages as m
 
@@ -28,6 +28,12 @@ def client() -> Iterator[Client]:
         result = Client(ours)
         yield result
         result.close()
+
+
+def options_of(opts: m.criu_opts, client: Client, base: Options) -> Options:
+    options = copy_of(base)
+    merge(opts, client, options)
+    return options
 
 
 def ask(client: Client, base: Options | None = None, **fields: Any) -> Options:
