@@ -141,7 +141,7 @@ class Options:
     external: list[str] = _row(
         "list",
         BOTH,
-        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
+        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], net[], pid[], veth[], macvlan[], netdev[]",
         metavar="RES",
     )
     ext_mount_map: list[str] = _row(
@@ -253,7 +253,9 @@ class Options:
         rpc="veths",
     )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
-    join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
+    join_ns: list[str] = _row(
+        "list", RESTORE, "NS:PID|PATH: restore into this existing namespace", short="-J", metavar="NS:FILE"
+    )
     network_lock: str = _row(
         "text",
         BOTH,

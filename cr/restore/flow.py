@@ -71,6 +71,7 @@ class Builder:
         self._grow()
         if later is not None:
             later.hand_over()
+        namespaces.join_user(context)
         for task in context.live_tasks:
             births.bear_threads(context, task)
         for action in context.when_grown:
@@ -117,6 +118,7 @@ class Builder:
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
+        namespaces.look_from_inside(context)
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
