@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -138,6 +138,9 @@ class RestoreContext:
     give: Callable[[Program, list[int]], list[int]] = _nobody
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""
+
+    process_once_more: Callable[[int], AbstractContextManager[tuple[Tracee, Identity] | None]] = lambda _: nullcontext()
+    """a process with the pid of one that is gone, for the length of a block; None where that pid is taken"""
 
     when_done: list[Callable[[], None]] = field(default_factory=list)
     """what may only be done once nothing can fail any more: the removal of what the images refer to"""

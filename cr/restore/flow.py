@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 from cr import log
-from cr.contract.resource import Stage, fd_resource, task_resources
+from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
@@ -106,6 +107,7 @@ class Builder:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
+        context.process_once_more = partial(births.once_more, context)
         self.seed = births.sow(context, self.channel)
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
@@ -116,6 +118,8 @@ class Builder:
         context = self.context
         for task in context.live_tasks:
             directories.enter(task, context, self.channel)
+        for resource in fd_resources():
+            resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
                 placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
