@@ -7,6 +7,7 @@ from cr.guard import held
 from cr.model import DumpReport, RestoreReport
 from cr.options import Notify, Options
 from cr.progress import Progress
+from cr.scripts import with_scripts
 from cr.values import replace
 from cr.work import tell_status, write_dump_stats, write_pidfile, write_restore_stats
 
@@ -15,6 +16,7 @@ def dump_tree(options: Options) -> DumpReport:
     """Dump in a child of ours (see cr.guard), then write the statistics."""
     from cr.dump import flow, preload
 
+    _check("dump", options)
     preload.preload()
     notify = with_scripts(options, options.notify)
 
@@ -32,6 +34,7 @@ def restore_tree(options: Options) -> RestoreReport:
     """Restore; the new root task is our child."""
     from cr.restore import flow
 
+    _check("restore", options)
     report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
@@ -39,15 +42,10 @@ def restore_tree(options: Options) -> RestoreReport:
     return report
 
 
-def with_scripts(options: Options, notify: Notify | None) -> Notify | None:
-    """The notification function that also runs the action scripts."""
-    if not options.action_script:
-        return notify
-    from cr.scripts import run_scripts
+def _check(command: str, options: Options) -> None:
+    """What is wrong with the options is said before anything is touched."""
+    from cr.contract.outside import Outside
+    from cr.contradictions import check
 
-    def both(event: str, pid: int = 0, fd: int | None = None) -> None:
-        run_scripts(options, event, pid)
-        if notify is not None:
-            notify(event, pid, fd)
-
-    return both
+    check(command, options)
+    Outside.of(options)

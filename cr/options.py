@@ -13,8 +13,16 @@ from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump"})
 RESTORE = frozenset({"restore"})
+CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
-ALL = BOTH | {"check"}
+PAGE_SERVER = frozenset({"page-server"})
+LAZY_PAGES = frozenset({"lazy-pages"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES
+NETWORK = DUMP | DAEMONS
+IMAGES = BOTH | DAEMONS
+ALL = IMAGES | CHECK
+EVERY = frozenset({"*"})
+"""The set of commands of a row that each command takes."""
 
 Notify = Callable[[str, int, int | None], None]
 """(event, pid or 0, descriptor or None): called at each notification point; raises to abort."""
@@ -30,6 +38,14 @@ class Row:
     metavar: str
     commands: frozenset[str]
     help: str
+    choices: tuple[str, ...] = ()
+    """the values that are allowed besides none, where not every text is"""
+    rpc: tuple[str, ...] = ()
+    """Fields of criu_opts that it comes from, the last one that is given holds; else the one of the same name."""
+
+    def of(self, command: str) -> bool:
+        """Whether the command makes use of it."""
+        return command in self.commands or "*" in self.commands
 
     @property
     def flag(self) -> str:
@@ -44,8 +60,11 @@ def _row(
     short: str = "",
     metavar: str = "",
     default: object = None,
+    choices: tuple[str, ...] = (),
+    rpc: str = "",
 ) -> Any:
-    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help}
+    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help, "choices": choices}
+    meta["rpc"] = tuple(rpc.split())
     if kind == "list":
         return field(default_factory=list, metadata=meta)
     return field(default=False if kind == "flag" else default, metadata=meta)
@@ -56,9 +75,23 @@ class Options:
     """What a dump, a restore or a check is asked to do."""
 
     tree: int = _row(
-        "number", DUMP, "checkpoint the process tree that starts at PID", short="-t", metavar="PID", default=0
+        "number",
+        DUMP,
+        "checkpoint the process tree that starts at PID",
+        short="-t",
+        metavar="PID",
+        default=0,
+        rpc="pid",
     )
-    images_dir: str = _row("text", BOTH, "directory of the image files", short="-D", metavar="DIR", default=".")
+    images_dir: str = _row(
+        "text",
+        IMAGES,
+        "directory of the image files",
+        short="-D",
+        metavar="DIR",
+        default=".",
+        rpc="images_dir images_dir_fd",
+    )
     work_dir: str = _row(
         "text",
         ALL,
@@ -66,8 +99,10 @@ class Options:
         short="-W",
         metavar="DIR",
         default="",
+        rpc="work_dir_fd",
     )
     log_file: str = _row("text", ALL, "write log messages to FILE", short="-o", metavar="FILE", default="")
+    log_pid: bool = _row("flag", BOTH, "write what concerns one task to FILE.PID, with --log-file FILE")
     verbosity: int = _row(
         "verbosity",
         ALL,
@@ -75,12 +110,20 @@ class Options:
         short="-v",
         metavar="NUM",
         default=2,
+        rpc="log_level",
     )
-    pidfile: str = _row("text", BOTH, "write the pid of the root task to FILE", metavar="FILE", default="")
+    pidfile: str = _row(
+        "text", IMAGES, "write the pid of the root task or of the daemon to FILE", metavar="FILE", default=""
+    )
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
-    restore_sibling: bool = _row("flag", RESTORE, "make the root task a sibling of the engine (with -d)", short="-S")
+    exec_cmd: bool = _row(
+        "flag", RESTORE, "become the command that stands behind --, as the parent of the root task, after the restore"
+    )
+    restore_sibling: bool = _row(
+        "flag", RESTORE, "make the root task a sibling of the engine (with -d)", short="-S", rpc="rst_sibling"
+    )
     shell_job: bool = _row("flag", BOTH, "allow a task whose session or terminal is outside of the tree", short="-j")
     root: str = _row(
         "text",
@@ -107,9 +150,14 @@ class Options:
         "external mounts: MOUNTPOINT:NAME (dump), NAME:PATH (restore), or auto",
         short="-M",
         metavar="KEY:VAL",
+        rpc="ext_mnt auto_ext_mnt",
     )
-    enable_external_sharing: bool = _row("flag", BOTH, "with --ext-mount-map auto: allow mounts shared with outside")
-    enable_external_masters: bool = _row("flag", BOTH, "with --ext-mount-map auto: allow mounts slave to outside")
+    enable_external_sharing: bool = _row(
+        "flag", BOTH, "with --ext-mount-map auto: allow mounts shared with outside", rpc="ext_sharing"
+    )
+    enable_external_masters: bool = _row(
+        "flag", BOTH, "with --ext-mount-map auto: allow mounts slave to outside", rpc="ext_masters"
+    )
     skip_mnt: list[str] = _row("list", BOTH, "leave the mount at PATH and everything on it out", metavar="PATH")
     enable_fs: list[str] = _row(
         "list", BOTH, "mount these types of filesystem anew at restore (all: any), without content", metavar="FS,..."
@@ -122,7 +170,12 @@ class Options:
         metavar="fd[NUM]:RES",
     )
     ext_unix_sk: str | None = _row(
-        "optional", BOTH, "allow unix sockets whose peer is outside of the tree", short="-x", metavar="INODES"
+        "optional",
+        BOTH,
+        "allow unix sockets whose peer is outside of the tree",
+        short="-x",
+        metavar="INODES",
+        rpc="ext_unix_sk unix_sk_ino",
     )
     file_locks: bool = _row("flag", BOTH, "dump and restore file locks", short="-l")
     link_remap: bool = _row("flag", DUMP, "link deleted files that have other names back for the restore")
@@ -131,13 +184,24 @@ class Options:
     )
     ghost_fiemap: bool = _row("flag", DUMP, "accepted for criu's sake: the holes of deleted files are always kept")
     force_irmap: bool = _row("flag", DUMP, "look for what inotify watches by its name, not by file handles")
-    irmap_scan_path: list[str] = _row("list", DUMP, "look for what inotify watches below PATH first", metavar="PATH")
+    irmap_scan_path: list[str] = _row(
+        "list", DUMP, "look for what inotify watches below PATH first", metavar="PATH", rpc="irmap_scan_paths"
+    )
     tcp_established: bool = _row("flag", BOTH, "dump and restore established TCP connections")
-    skip_in_flight: bool = _row("flag", DUMP, "drop TCP connections that are not accepted yet")
+    skip_in_flight: bool = _row(
+        "flag", DUMP, "drop TCP connections that are not accepted yet", rpc="tcp_skip_in_flight"
+    )
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
-    manage_cgroups: str | None = _row("optional", BOTH, "none, props, soft, full, strict or ignore", metavar="MODE")
+    manage_cgroups: str | None = _row(
+        "optional",
+        BOTH,
+        "what is restored of cgroups: none, props, soft (new ones with their properties), full, strict or ignore",
+        metavar="MODE",
+        choices=("none", "props", "soft", "full", "strict", "ignore", "default"),
+        rpc="manage_cgroups manage_cgroups_mode",
+    )
     cgroup_root: list[str] = _row(
-        "list", BOTH, "[CONTROLLER:]/PATH: the cgroup under which cgroups are restored", metavar="ROOT"
+        "list", BOTH, "[CONTROLLER:]/PATH: the cgroup under which cgroups are restored", metavar="ROOT", rpc="cg_root"
     )
     cgroup_props: str = _row(
         "text", BOTH, "YAML that says which cgroup files are saved besides the usual ones", metavar="STRING", default=""
@@ -162,16 +226,21 @@ class Options:
     timeout: int = _row("number", DUMP, "give up when freezing takes longer (seconds)", metavar="SECONDS", default=10)
     display_stats: bool = _row("flag", BOTH, "print the statistics at the end")
     veth_pair: list[str] = _row(
-        "list", RESTORE, "the outer end of a veth device of the tree, as --external veth[IN]:OUT", metavar="IN=OUT"
+        "list",
+        RESTORE,
+        "the outer end of a veth device of the tree, as --external veth[IN]:OUT",
+        metavar="IN=OUT",
+        rpc="veths",
     )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
     join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
     network_lock: str = _row(
         "text",
-        DUMP,
+        BOTH,
         "how the network is held while frozen: nftables, iptables or skip",
         metavar="METHOD",
         default="",
+        choices=("nftables", "iptables", "skip"),
     )
     pre_dump_mode: str = _row(
         "text",
@@ -179,7 +248,35 @@ class Options:
         "accepted for compatibility (splice or read): memory is always read by process_vm_readv(2)",
         metavar="MODE",
         default="",
+        choices=("splice", "read"),
     )
+    page_server: bool = _row(
+        "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
+    )
+    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
+    ps_socket: int = _row(
+        "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
+    )
+    daemon: bool = _row("flag", DAEMONS, "run in the background once connections are accepted", short="-d")
+    lazy_pages: bool = _row(
+        "flag",
+        BOTH | PAGE_SERVER,
+        "dump: keep the pages until a lazy-pages daemon has fetched them; restore: let that daemon bring the pages; "
+        "page-server: lend the pages of the images",
+    )
+    tls: bool = _row("flag", NETWORK, "encrypt the connection to the other side")
+    tls_cacert: str = _row(
+        "text",
+        NETWORK,
+        "trust certificates signed by this CA (/etc/pki/CA/cacert.pem)",
+        metavar="FILE",
+        default="",
+    )
+    tls_cacrl: str = _row("text", NETWORK, "list of revoked certificates", metavar="FILE", default="")
+    tls_cert: str = _row("text", NETWORK, "our certificate (/etc/pki/criu/cert.pem)", metavar="FILE", default="")
+    tls_key: str = _row("text", NETWORK, "its key (/etc/pki/criu/private/key.pem)", metavar="FILE", default="")
+    tls_no_cn_verify: bool = _row("flag", NETWORK, "do not look whether the server's certificate is of its name")
     libdir: str = _row(
         "text",
         ALL,
@@ -190,7 +287,18 @@ class Options:
     )
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
+    close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
+    stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")
     dry_run: bool = _row("flag", RESTORE, "print the steps of the restore and do nothing")
+    feature: list[str] = _row("list", CHECK, "check for this feature only; list shows the names", metavar="NAME")
+    extra: bool = _row("flag", CHECK, "check also what only some trees need (category 2)")
+    experimental: bool = _row("flag", CHECK, "check also experimental features (category 3)")
+    all: bool = _row("flag", CHECK, "check all categories")
+    config: str = _row("text", EVERY, "read options from FILE too", metavar="FILE", default="")
+    no_default_config: bool = _row("flag", EVERY, "do not read the default configuration files")
+    help: bool = _row("flag", EVERY, "print this, and exit", short="-h")
+    version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
+    operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:

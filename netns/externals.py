@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from netns.errors import NetnsError
+from values import dataclass, field
 
 _EXTERNAL = re.compile(r"(veth|macvlan)\[([^\]]+)\]:([^@]*)(?:@(.*))?")
 

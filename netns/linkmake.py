@@ -8,7 +8,6 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from netns import rtnl, tun
 from netns.enter import open_netns, run_in
@@ -17,6 +16,7 @@ from netns.externals import Externals, Outer
 from netns.links import SUPPORTED, dump
 from netns.model import IFF_UP, SETTABLE_FLAGS, Link
 from netns.wire import Socket, attr, text
+from values import dataclass, field
 
 NAME_DEADLINE = 3.0
 """Seconds to wait for a name that is taken."""

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from netns import iptables, nft, wire
@@ -19,6 +18,7 @@ from netns.enter import open_netns, run_in
 from netns.errors import NetnsError
 from netns.nft import Connection
 from netns.wire import Socket
+from values import dataclass
 
 
 class Method(Enum):

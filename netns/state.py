@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 
 from netns import conntrack, firewall, links, neighbours, replay, streams, sysctl
 from netns.enter import run_in
@@ -12,6 +11,7 @@ from netns.externals import Externals
 from netns.linkmake import MadeLink, Maker, maker
 from netns.model import NetworkState
 from netns.wire import Socket
+from values import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.kernel import proc
@@ -107,5 +106,5 @@ def _specs(options: Options) -> list[ControllerSpec]:
     if options.cgroup_props:
         specs += parse_spec(options.cgroup_props)
     if options.cgroup_props_file:
-        specs += parse_spec(Path(options.cgroup_props_file).read_text(), options.cgroup_props_file)
+        specs += parse_spec(proc.read_file(options.cgroup_props_file), options.cgroup_props_file)
     return specs

@@ -18,6 +18,7 @@ from cr.values import dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
+    from cr.contract.page_store import PageStore
     from cr.contract.resource import FdResource
     from images import messages as m
 
@@ -178,6 +179,13 @@ class DumpContext:
     registry: FileRegistry | None = None
     at_kill: list[Callable[[], None]] = field(default_factory=list)
     """what is to be done just before the tasks are killed"""
+
+    @cached_property
+    def pages(self) -> PageStore:
+        """Where pages go; what is set before the first use holds."""
+        from cr.contract.page_store import LocalPages
+
+        return LocalPages(self.images)
 
     @property
     def files(self) -> FileRegistry:

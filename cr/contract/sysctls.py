@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from cr.model import CheckpointError
 
-_ROOT = Path("/proc/sys")
+_ROOT = "/proc/sys"
 
 
 def read_numbers(files: Mapping[str, str]) -> dict[str, list[int]]:
     """Name -> numbers in the file below /proc/sys; names of settings that this kernel lacks are left out."""
     found = {}
     for name, path in files.items():
-        if (_ROOT / path).exists():
-            found[name] = [int(word) for word in (_ROOT / path).read_text().split()]
+        try:
+            with open(f"{_ROOT}/{path}") as file:
+                found[name] = [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            continue
     return found
 
 
@@ -25,8 +27,9 @@ def write_numbers(files: Mapping[str, str], wanted: Mapping[str, Sequence[int]])
     for name, numbers in wanted.items():
         if now.get(name) == list(numbers):
             continue
-        path = _ROOT / files[name]
+        path = f"{_ROOT}/{files[name]}"
         try:
-            path.write_text(" ".join(str(number) for number in numbers))
+            with open(path, "w") as file:
+                file.write(" ".join(str(number) for number in numbers))
         except OSError as error:
             raise CheckpointError(f"cannot set {path} to {numbers}: {error.strerror}") from error

@@ -7,7 +7,7 @@ import time
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import scratch
+from cr.dump import destination, scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.memory import AddressSpaceDump, finish_pages
@@ -28,12 +28,13 @@ def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
     scout(context)
+    destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")
@@ -61,6 +62,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
     network_lock.lock(context)
+    context.options.notification("query-ext-files")
     _collect(context)
     context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
 
@@ -79,7 +81,7 @@ def _collect(context: DumpContext) -> None:
             table.dump_task(task)
     table.settle()
     for task in context.tasks:
-        with note(f"while dumping {task}"):
+        with note(f"while dumping {task}"), log.about(task.pid):
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
@@ -94,6 +96,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
         return
+    log.debug(f"dumping {task} with {len(task.threads)} threads and {len(task.mappings)} mappings")
     space = AddressSpaceDump(task, context)
     asked: list[tuple[DumpThread, list[object], Program]] = []
     for thread in task.threads:

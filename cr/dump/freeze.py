@@ -159,14 +159,17 @@ class FrozenTree:
             )
 
     def _freeze_children(self, settle: bool) -> bool:
-        new = False
-        for task in list(self.tasks.values()):
+        """One look at all tasks, those included that it finds; whether there were any."""
+        waiting = list(self.tasks.values())
+        known = len(waiting)
+        for task in waiting:
             if task.is_zombie:
                 continue
             for pid in proc.children(task.pid):
-                if pid not in self.tasks:
-                    new |= self._freeze_process(pid, task, settle)
-        return new
+                if pid not in self.tasks and self._freeze_process(pid, task, settle):
+                    waiting.append(self.tasks[pid])
+            self._check_deadline()
+        return len(waiting) > known
 
     def _freeze_process(self, pid: int, parent: DumpTask | None, settle: bool) -> bool:
         """Seize all threads of one process; False where it has vanished meanwhile."""

@@ -7,7 +7,6 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.contract.shmem import next_pages_id
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
 from cr.dump.pages import Copier, PrivatePages, Span, find
 from cr.kernel import mman, proc, vm
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 # VmFlags of smaps -> madvise(2) advice numbers, kept as bits of vma_entry.madv
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
+_WHOLE = VmaStatus.VDSO | VmaStatus.AIORING
+"""mappings of the kernel's that are written as they are: criu compares the vDSO with that of the restoring kernel"""
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
@@ -66,8 +67,8 @@ class AddressSpaceDump:
         """Write mm-PID and the pages; what cannot be dumped is refused."""
         entry, private = self._layout()
         pages = find(self.task.pid, private)
-        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
-        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
+        whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
+        pages.runs = sorted([*pages.runs, *whole])
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -134,21 +135,19 @@ class AddressSpaceDump:
     def _write_pages(self, pages: PrivatePages) -> None:
         """The pages image; tasks that share an address space (CLONE_VM) share it too."""
         key = ("pages of", self.task.ids["vm_id"])
-        if key in self.context.shared:
-            self._refer(pages, self.context.once(key, int))
+        if isinstance(pages_id := self.context.shared.get(key), int):
+            self._refer(pages, pages_id)
             return
-        from images.pages import PagesWriter
-
-        pages_id = self.context.once(key, lambda: next_pages_id(self.context))
         copier = self.context.once("copier", Copier)
-        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
+        writer = self.context.pages.writer("pagemap", self.task.vpid)
+        self.context.shared[key] = writer.pages_id
         try:
             for start, end in pages.runs:
                 writer.present(start, (end - start) // vm.PAGE_SIZE)
         except BaseException as error:
             writer.__exit__(type(error), error, None)
             raise
-        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
+        copier.submit(self.task.pid, pages.runs, writer, lambda: writer.__exit__(None, None, None))
         self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
 
     def _refer(self, pages: PrivatePages, pages_id: int) -> None:
@@ -163,7 +162,8 @@ class AddressSpaceDump:
 
 
 def finish_pages(context: DumpContext) -> None:
-    """Wait until the pages of all tasks are written."""
+    """Wait until all pages are where they belong."""
     copier, report = context.once("copier", Copier), context.report
     copier.finish()
+    context.pages.finish()
     report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000

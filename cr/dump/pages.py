@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
+from typing import Protocol
 
 from cr.kernel import pagemap, vm
 from cr.values import dataclass, field
 
 CHUNK = 1 << 20  # what is read stays in the core's cache until it is written
-PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get
 WORKERS = 2  # one reads while the other writes: writes to one file wait for each other
 PARALLEL_FROM = 16 << 20
 MOST_WAITING = 32  # jobs, each with two open files
@@ -64,13 +64,21 @@ def clip(runs: Iterable[Span], allowed: list[Span]) -> Iterator[Span]:
             index += 1
 
 
+class Output(Protocol):
+    """What takes the bytes; see cr.contract.page_store.PageWriter."""
+
+    def store_at(self, data: memoryview, offset: int) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
 @dataclass
 class _Job:
     """Memory to be copied in the background; `done` is called afterwards, by the thread that copied it."""
 
     pid: int
     runs: list[Span]
-    output: int
+    output: Output
     done: Callable[[], None]
 
 
@@ -92,7 +100,7 @@ class Copier:
         self.reading = self.writing = 0
         """nanoseconds spent, over all workers"""
 
-    def submit(self, pid: int, runs: list[Span], output: int, done: Callable[[], None]) -> None:
+    def submit(self, pid: int, runs: list[Span], output: Output, done: Callable[[], None]) -> None:
         """Copy now or later; `finish` waits until all is done and raises what went wrong."""
         if sum(end - start for start, end in runs) >= PARALLEL_FROM:
             self.finish()  # the buffers are free again
@@ -133,7 +141,7 @@ class Copier:
             finally:
                 self._room.release()
 
-    def copy(self, pid: int, runs: list[Span], output: int) -> None:
+    def copy(self, pid: int, runs: list[Span], output: Output) -> None:
         """Write the bytes of these runs one after the other to `output`, from its beginning."""
         batches = iter(list(batches_of(runs)))
         helpers = [
@@ -149,25 +157,27 @@ class Copier:
         if self._errors:
             raise self._errors[0]
 
-    def _help(self, pid: int, batches: Iterator[Batch], output: int, buffer: mmap.mmap) -> None:
+    def _help(self, pid: int, batches: Iterator[Batch], output: Output, buffer: mmap.mmap) -> None:
         try:
             self._work(pid, batches, output, buffer)
         except BaseException as error:
             self._errors.append(error)
 
-    def _work(self, pid: int, batches: Iterator[Batch], output: int, buffer: mmap.mmap) -> None:
+    def _work(self, pid: int, batches: Iterator[Batch], output: Output, buffer: mmap.mmap) -> None:
         try:
             with memoryview(buffer) as view:
                 address = vm.address_of(buffer)
                 for offset, pieces in batches:
                     if self._stop:
+                        output.abandon()
                         return
                     self._move(pid, pieces, address, view, output, offset)
         except BaseException:
             self._stop = True
+            output.abandon()
             raise
 
-    def _move(self, pid: int, pieces: list[Span], address: int, view: memoryview, output: int, offset: int) -> None:
+    def _move(self, pid: int, pieces: list[Span], address: int, view: memoryview, output: Output, offset: int) -> None:
         began = time.monotonic_ns()
         size = sum(length for _, length in pieces)
         try:
@@ -177,9 +187,7 @@ class Copier:
         if done < size:
             _read_protected(pid, pieces, done, view)
         read = time.monotonic_ns()
-        position = 0
-        while position < size:
-            position += os.pwrite(output, view[position : min(size, position + PIECE)], offset + position)
+        output.store_at(view[:size], offset)
         self.reading += read - began
         self.writing += time.monotonic_ns() - read
 

@@ -6,6 +6,7 @@ what the dump needs is loaded and warm when time counts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from cr.contract.cgroup_dump import warm_up
@@ -17,6 +18,9 @@ from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
 from cr.resources import file_locks
+
+_ONE_OBJECT = ("socket:[", "pipe:[")
+"""how the links of descriptors begin that name a whole kernel object by its number"""
 
 
 def scout(context: DumpContext) -> None:
@@ -54,7 +58,7 @@ def tasks(root: int) -> Iterator[DumpTask]:
 
 
 def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: dict[str, int]) -> Iterator[str]:
-    for fd in files.descriptors(task.pid):
+    for fd in _unseen(task, context.once("objects seen", set)):
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
@@ -62,6 +66,20 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)
+
+
+def _unseen(task: DumpTask, seen: set[str]) -> Iterator[int]:
+    """Descriptors of a task; those of a socket or pipe only where no task before has it too."""
+    for fd in files.descriptors(task.pid):
+        try:
+            link = os.readlink(f"/proc/{task.pid}/fd/{fd}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if link in seen:
+            continue
+        if link.startswith(_ONE_OBJECT):
+            seen.add(link)
+        yield fd
 
 
 def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[str]:

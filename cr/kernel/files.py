@@ -42,6 +42,12 @@ def reopen(fd: int, flags: int) -> int:
     return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
 
 
+def mount_id(fd: int) -> int:
+    """The id, as in mountinfo, of the mount that one of our descriptors was reached through."""
+    with open(f"/proc/thread-self/fdinfo/{fd}") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith("mnt_id:"))
+
+
 def access_mode(flags: int) -> int:
     """O_RDONLY, O_WRONLY or O_RDWR."""
     return flags & os.O_ACCMODE

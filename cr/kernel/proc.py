@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from cr.values import dataclass
 
@@ -101,6 +100,18 @@ def ns_ids(fields: dict[str, str], name: str) -> list[int]:
     return ids
 
 
+def read_file(path: str) -> str:
+    """The text of a file of the kernel's."""
+    with open(path) as file:
+        return file.read()
+
+
+def write_file(path: str, text: str) -> None:
+    """Write to a file of the kernel's, with one write(2)."""
+    with open(path, "w") as file:
+        file.write(text)
+
+
 def fdinfo(pid: int, fd: int) -> str:
     """The text of /proc/PID/fdinfo/FD; one that is short comes with a single read(2)."""
     path = os.open(f"/proc/{pid}/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
@@ -115,7 +126,7 @@ def fdinfo(pid: int, fd: int) -> str:
 
 def namespace_inode(pid: int | str, name: str) -> int:
     """Inode of /proc/PID/ns/NAME, which names the namespace."""
-    return Path(f"/proc/{pid}/ns/{name}").stat().st_ino
+    return os.stat(f"/proc/{pid}/ns/{name}").st_ino
 
 
 @dataclass(frozen=True)

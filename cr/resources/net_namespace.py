@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
-from cr.contract.outside import external_key
+from cr.contract.outside import outside
 from cr.contract.resource import NamespaceResource
 from cr.contract.tuns import attached
 from cr.kernel import proc
@@ -36,7 +35,6 @@ FILTERS = {"iptables": "iptables", "ip6tables": "ip6tables", "nftables": "nftabl
 ALWAYS = frozenset({"ifaddr", "route", "route6", "rule", "iptables", "ip6tables", "nftables"})
 """Images that are written even if there is nothing in them."""
 IFLA_NEW_IFINDEX = 49
-_NETDEV = re.compile(r"netdev\[([^\]]+)\]:(.+)")
 
 
 class NetNamespace(NamespaceResource):
@@ -49,10 +47,10 @@ class NetNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        if cls.name in context.options.empty_ns:
+        if cls.name in outside(context).empty:
             return []
         inode = proc.namespace_inode(task.pid, "net")
-        if inode == proc.namespace_inode("self", "net") or external_key(context.options.external, "net", inode):
+        if inode == proc.namespace_inode("self", "net") or outside(context).namespace("net", inode):
             return []
         return context.once(("links of network", inode), lambda: _unsupported_links(task, context))
 
@@ -60,10 +58,10 @@ class NetNamespace(NamespaceResource):
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
         from images import messages as m
 
-        key = external_key(context.options.external, "net", proc.namespace_inode(task.pid, "net"))
+        key = outside(context).namespace("net", proc.namespace_inode(task.pid, "net"))
         if key is not None:
             context.images.write("netns", ns_id, entries=[m.netns_entry(ext_key=key)])
-        elif cls.name not in context.options.empty_ns:
+        elif cls.name not in outside(context).empty:
             fd = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 _dump(fd, ns_id, context)
@@ -74,7 +72,7 @@ class NetNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         fd = os.open(f"/proc/{context.first_in(cls.ids_field, ns_id).puppet.tid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if cls.name in context.options.empty_ns or not context.images.exists("netns", ns_id):
+            if cls.name in outside(context).empty or not context.images.exists("netns", ns_id):
                 from netns.loopback import bring_up
 
                 bring_up(fd)  # criu leaves it down, and connections to oneself fail
@@ -92,7 +90,7 @@ def _unsupported_links(task: DumpTask, context: DumpContext) -> list[str]:
     fd = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with run_in(fd, Socket) as sock:
-            return links.unsupported(links.dump(sock), frozenset(_moved(context.options.external)))
+            return links.unsupported(links.dump(sock), frozenset(outside(context).external["netdev"]))
     finally:
         os.close(fd)
 
@@ -103,7 +101,7 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
     from netns.errors import NetnsError
 
     try:
-        found = state.dump(fd, frozenset(_moved(context.options.external)), all_settings=False)
+        found = state.dump(fd, frozenset(outside(context).external["netdev"]), all_settings=False)
     except NetnsError as error:
         for sentence in str(error).splitlines():
             context.refuse(sentence)
@@ -126,7 +124,7 @@ def _with_sizes(link: Link, ns_id: int, context: DumpContext) -> Link:
     known = attached(context).get((ns_id, link.name))
     if known is not None:
         return replace(link, tun=replace(link.tun, vnethdr=known.header, sndbuf=known.send_buffer))
-    if not link.tun.persistent and link.name not in _moved(context.options.external):
+    if not link.tun.persistent and link.name not in outside(context).external["netdev"]:
         context.refuse(
             f"network link {link.name} is a tun that a process outside of the tree has open: make it persistent, "
             f"or leave it out with --external netdev[{link.name}]:OUTER"
@@ -147,7 +145,7 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
 
     saved = _read_state(ns_id, context)
     externals = _externals(context)
-    for inner, outer in _moved(context.options.external).items():
+    for inner, outer in outside(context).external["netdev"].items():
         numbers = [link.index for link in saved.links if link.name == inner]
         _move_in(fd, inner, outer, numbers[0] if numbers else 0)
     restored = state.restore(saved, fd, externals)
@@ -162,7 +160,7 @@ def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
     from netns.model import Firewall, NetworkState
 
     devices = context.images.read("netdev", ns_id)
-    moved = _moved(context.options.external)
+    moved = outside(context).external["netdev"]
     ids = idmaps.uids(context), idmaps.gids(context)
     raw = {name: _read(kind, ns_id, context) for kind, name in RAW.items()}
     texts = {name: without_locks(kind, _read(kind, ns_id, context).decode()) for kind, name in FILTERS.items()}
@@ -193,14 +191,9 @@ def _read(kind: str, ns_id: int, context: RestoreContext) -> bytes:
 def _externals(context: RestoreContext) -> Externals:
     from netns.externals import Outer, parse
 
-    found = parse(context.options.external, context.options.veth_pair)
-    there = {name: Outer("") for name in _moved(context.options.external)}
+    found = parse(outside(context).links)
+    there = {name: Outer("") for name in outside(context).external["netdev"]}
     return replace(found, veth={**found.veth, **there})
-
-
-def _moved(external: list[str]) -> dict[str, str]:
-    """--external netdev[INNER]:OUTER: devices that exist outside and are moved in."""
-    return {match[1]: match[2] for text in external if (match := _NETDEV.fullmatch(text))}
 
 
 def _move_in(fd: int, inner: str, outer: str, number: int) -> None:

@@ -15,12 +15,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract.network import inside
-from cr.contract.outside import external_key
+from cr.contract.outside import outside
 from cr.kernel import proc, sock_diag
 from cr.kernel.sockets import CLOSE, LISTEN
 
@@ -105,11 +104,9 @@ def _remember(record: LockRecord, pid: int | str, undo: Undo) -> None:
 
 
 def _message(record: object) -> m.woodfrog_network_lock:
-    from dataclasses import asdict
-
     from images import messages as m
 
-    return m.woodfrog_network_lock(**asdict(record))  # type: ignore[call-overload]
+    return m.woodfrog_network_lock(**vars(record))
 
 
 def _method(name: str) -> Method:
@@ -128,7 +125,7 @@ def _locks(context: DumpContext) -> Iterator[tuple[Lock, bool]]:
         fd = os.open(f"/proc/{tasks[0].pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             found = list(_connections(tasks, fd)) if keeps else []
-            shared = inode == own or external_key(context.options.external, "net", inode) is not None
+            shared = inode == own or outside(context).namespace("net", inode) is not None
             if found or (not shared and (keeps or _has_links(tasks[0]))):
                 from netns.lock import lock as lock_network
 
@@ -168,9 +165,9 @@ def _connections(tasks: list[DumpTask], network_fd: int) -> Iterator[Connection]
 
 
 def _socket_inodes(task: DumpTask) -> Iterator[int]:
-    directory = Path(f"/proc/{task.pid}/fd")
+    directory = f"/proc/{task.pid}/fd"
     for name in os.listdir(directory):
-        link = os.readlink(directory / name)
+        link = os.readlink(f"{directory}/{name}")
         if link.startswith("socket:["):
             yield int(link[8:-1])
 
@@ -271,11 +268,14 @@ def _of_image(entry: m.inet_sk_entry) -> Connection:
 
 def _kept(context: RestoreContext) -> Iterator[Callable[[], None]]:
     """What removes the locks that the dump has left in the namespaces that this restore knows."""
+    records = _records(context)
+    if not records:
+        return
     from netns.lock import LockRecord, remove
 
     ours = proc.namespace_inode("self", "net")
     theirs = os.fstat(context.network_fd).st_ino if context.network_fd >= 0 else ours
-    for entry in _records(context):
+    for entry in records:
         record = LockRecord(entry.method, entry.table, entry.netns_inode, entry.ipv6)
         if entry.netns_inode in (theirs, 0) and theirs != ours:
             yield partial(remove, record, context.keep(os.dup(context.network_fd)))

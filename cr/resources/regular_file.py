@@ -19,6 +19,7 @@ from cr.resources.file_name import DELETED, leads_to, tree_root
 from cr.resources.ghost_dump import dump_ghost, too_large
 from cr.resources.ghost_restore import ghost_file
 from cr.resources.link_remap import dump_link, linked_file, needs_link
+from cr.resources.memfd import is_memfd
 from cr.resources.proc_file import dump_dead, open_dead, open_fdinfo
 from cr.resources.remaps import LINKED, PROCFS, remaps, write_remaps
 
@@ -38,7 +39,7 @@ class RegularFile(FdResource):
 
     @classmethod
     def recognises(cls, file: OpenFile) -> bool:
-        if not file.link.startswith("/") or file.link.startswith("/memfd:"):
+        if not file.link.startswith("/") or is_memfd(file):
             return False
         if file.flags & os.O_PATH:
             return True

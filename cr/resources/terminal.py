@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cr.contract.external import external
+from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.kernel import terminals
@@ -50,6 +50,10 @@ def external_name(file: OpenFile) -> str:
     return f"{file.stat.st_rdev:x}:{file.stat.st_dev:x}"
 
 
+def _is_external(file: OpenFile, context: DumpContext) -> bool:
+    return outside(context).name("tty", external_name(file), f"{file.stat.st_rdev}:{file.stat.st_dev}") is not None
+
+
 class Terminal(FdResource):
     """open(2) of a terminal device, or of /dev/ptmx."""
 
@@ -64,7 +68,7 @@ class Terminal(FdResource):
     def obstacles(cls, file: OpenFile, context: DumpContext) -> Iterable[str]:
         device = _device(file)
         known = device in (PTMX, CTTY, CONSOLE) or device[0] in _SLAVE_MAJORS or _is_virtual(device)
-        if not known and external_name(file) not in external(context.options, "tty"):
+        if not known and not _is_external(file, context):
             yield (
                 f"{file} is a serial line or another terminal device that is not supported: "
                 f"leave it outside with --external tty[{external_name(file)}]"
@@ -113,7 +117,7 @@ def _describe(file: OpenFile, context: DumpContext) -> m.tty_info_entry:
     info = m.tty_info_entry(rdev=status.st_rdev, dev=status.st_dev, uid=status.st_uid, gid=status.st_gid)
     info.locked = info.exclusive = info.packet_mode = False
     info.sid = info.pgrp = 0
-    if external_name(file) in external(context.options, "tty"):
+    if _is_external(file, context):
         info.type, info.id = m.TtyType.EXT_TTY, _EXTERNAL_ID + (status.st_rdev << 12)
     elif device == PTMX:
         _describe_master(info, file, context)

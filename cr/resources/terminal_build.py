@@ -66,7 +66,7 @@ def build(entry: m.tty_file_entry, context: RestoreContext) -> int:
 
     known = terminals_of(context)
     info = known.info(entry.tty_info_id)
-    fd = inherited_copy(f"tty[{info.rdev:x}:{info.dev:x}]", context)
+    fd = inherited_copy(f"tty[{info.rdev:x}:{info.dev:x}]", context, f"tty[{info.rdev}:{info.dev}]")
     if fd is not None:
         return fd
     if info.type == m.TtyType.EXT_TTY:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import NamespaceResource
@@ -89,7 +88,7 @@ class TimeNamespace(NamespaceResource):
 
 
 def _supported() -> bool:
-    return Path("/proc/self/timens_offsets").exists()
+    return os.path.exists("/proc/self/timens_offsets")
 
 
 def _write(ns_id: int, ahead: dict[str, int], context: DumpContext) -> None:
@@ -111,4 +110,4 @@ def _set_offsets(pid: int, wanted: dict[str, int]) -> None:
     for name, now in machine_clocks().items():
         seconds, nanoseconds = divmod(wanted[name] - now, SECOND)
         text += f"{name} {seconds} {nanoseconds}\n"
-    Path(f"/proc/{pid}/timens_offsets").write_text(text)
+    proc.write_file(f"/proc/{pid}/timens_offsets", text)

@@ -14,13 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
-from cr.contract.mounts import mounts, placed
-from cr.kernel import proc
-from cr.kernel.files import open_in_root
+from cr.contract.mounts import mounts
+from cr.kernel.files import mount_id
 from cr.kernel.ids import making_files_as
 from cr.kernel.rooted import private_tmpfs, rooted
 from cr.kernel.sockets import bound_file, lent
 from cr.model import CheckpointError
+from cr.resources.unix_hidden import hidden_place
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, OpenFile
@@ -36,7 +36,7 @@ def is_abstract(name: bytes) -> bool:
 
 
 def describe_name(entry: m.unix_sk_entry, facts: UnixFacts, file: OpenFile, context: DumpContext) -> None:
-    """Fill in name, name_dir, deleted and file_perms."""
+    """Fill in name, name_dir, mnt_id, deleted and file_perms."""
     entry.name = b""
     if not facts.name:
         return
@@ -57,21 +57,23 @@ def describe_name(entry: m.unix_sk_entry, facts: UnixFacts, file: OpenFile, cont
 
 def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile, context: DumpContext) -> None:
     status = os.fstat(bound)
-    mount = int(proc.fdinfo(os.getpid(), bound).partition("mnt_id:")[2].split()[0])
-    if mount in mounts(context):
-        entry.mnt_id = mount
     entry.file_perms.mode = status.st_mode
     entry.file_perms.uid = idmaps.uids(context).inside(status.st_uid)
     entry.file_perms.gid = idmaps.gids(context).inside(status.st_gid)
+    mount = mount_id(bound)
+    path = os.readlink(f"/proc/self/fd/{bound}")
+    if status.st_nlink and mount in mounts(context):
+        entry.mnt_id = mount
     if name.startswith("/"):
-        if not any(_is(f"/proc/{task.pid}/root{name}", status) for task in _tasks(file, context)):
+        there = any(_is(f"/proc/{task.pid}/root{name}", status) for task in _tasks(file, context))
+        hidden = entry.HasField("mnt_id") and _in_root(path, next(_tasks(file, context))) == name
+        if not (there or hidden):
             entry.deleted = True
         return
     for task in _tasks(file, context):
         if _is(f"/proc/{task.pid}/cwd/{name}", status):
             entry.name_dir = _in_root(os.readlink(f"/proc/{task.pid}/cwd"), task)
             return
-    path = os.readlink(f"/proc/self/fd/{bound}")
     if status.st_nlink and path.endswith("/" + name):
         entry.name_dir = _in_root(path[: -len(name) - 1] or "/", next(_tasks(file, context)))
     else:
@@ -151,57 +153,35 @@ def _bind_to_deleted(fd: int, name: bytes) -> int:
 def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> int:
     perms = entry.file_perms  # what lacks them belongs to root
     owner = idmaps.uids(context).outside(perms.uid), idmaps.gids(context).outside(perms.gid)
-
-    def act() -> int:
-        replaced = _clear(name)
-        with making_files_as(*owner):
-            _bind(fd, name)
-        file = os.open(name, _PATH | os.O_NOFOLLOW)
-        if not replaced and root == context.root_fd:
-            _undo_with(name, file, entry, context)
-        return file
-
-    path = os.path.join(entry.name_dir or "/", os.fsdecode(name))
-    root, directory = _view(path, entry, context), context.open(entry.name_dir or "/", _PATH | os.O_DIRECTORY)
+    path = os.path.normpath(os.path.join(entry.name_dir or "/", os.fsdecode(name)))
     try:
-        file = rooted(root, directory, act)
+        with making_files_as(*owner):
+            place = hidden_place(path, entry.mnt_id, context)
+            if place is not None:
+                file, replaced = place.bind(partial(_bind, fd), name, entry.name_dir or "/")
+            else:
+                file, replaced = _bind_in_sight(fd, name, entry, context)
     except FileNotFoundError as error:
         raise CheckpointError(f"the directory of the unix socket {path} is missing: restore it first") from error
-    finally:
-        os.close(directory)
+    if not replaced:
+        _undo_with(name, file, entry, context)
     if entry.HasField("file_perms"):
         os.chown(f"/proc/self/fd/{file}", *owner)
         os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(perms.mode))
     return file
 
 
-def _view(path: str, entry: m.unix_sk_entry, context: RestoreContext) -> int:
-    """The root below which a path leads into the mount that the socket's file is in: that of some task."""
-    if entry.name_dir or entry.mnt_id not in placed(context):
-        return context.root_fd
-    directory = os.path.dirname(path)
-    wanted = _place(context.open(directory, _PATH, mnt_id=entry.mnt_id))
-    for root in (context.root_fd, *_roots(context)):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if _place(open_in_root(root, directory.lstrip("/") or ".", _PATH)) == wanted:
-                return root
-    raise CheckpointError(f"the directory of the unix socket {path} is hidden by a mount: no task sees it any more")
+def _bind_in_sight(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> tuple[int, bool]:
+    def act() -> tuple[int, bool]:
+        replaced = _clear(name)
+        _bind(fd, name)
+        return os.open(name, _PATH | os.O_NOFOLLOW), replaced
 
-
-def _roots(context: RestoreContext) -> list[int]:
-    """Descriptors of the root directories that the tasks have now."""
-
-    def find() -> list[int]:
-        return [context.keep(os.open(f"/proc/{task.puppet.tid}/root", _PATH)) for task in context.live_tasks]
-
-    return context.once("roots of tasks", find)
-
-
-def _place(fd: int) -> tuple[int, int]:
-    """What a descriptor of ours refers to; it is closed."""
-    status = os.fstat(fd)
-    os.close(fd)
-    return status.st_dev, status.st_ino
+    directory = context.open(entry.name_dir or "/", _PATH | os.O_DIRECTORY)
+    try:
+        return rooted(context.root_fd, directory, act)
+    finally:
+        os.close(directory)
 
 
 def _clear(name: bytes) -> bool:

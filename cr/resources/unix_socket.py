@@ -6,8 +6,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from cr.contract.external import external
 from cr.contract.network import network_ids, network_of_socket
+from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.contract.socket_extras import dump_extras, write_extras
@@ -173,7 +173,7 @@ def _peers_first(entries: dict[int, m.unix_sk_entry]) -> list[m.unix_sk_entry]:
 
 def _may_be_external(inode: int, peer: int, context: DumpContext) -> bool:
     either = {str(inode), str(peer)}
-    if either & external(context.options, "unix").keys():
+    if either & outside(context).external["unix"].keys():
         return True
     allowed = context.options.ext_unix_sk
     return allowed is not None and (not allowed or bool(either & set(allowed.replace(" ", "").split(","))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
@@ -58,7 +57,7 @@ def _write_map(pid: int, name: str, rows: list[m.uid_gid_extent]) -> None:
     if not text:
         return
     try:
-        Path(f"/proc/{pid}/{name}").write_text(text)
+        proc.write_file(f"/proc/{pid}/{name}", text)
     except OSError as error:
         raise CheckpointError(
             f"cannot map {name.split('_')[0]}s of the user namespace ({text.strip()}): {error.strerror}"

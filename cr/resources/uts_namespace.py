@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import NamespaceResource
+from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWUTS, inside_of
 from cr.remote.program import Program
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
     from cr.contract.restoring import RestoreContext
 
-_SYSCTLS = Path("/proc/sys/kernel")
+_SYSCTLS = "/proc/sys/kernel"
 
 
 class UtsNamespace(NamespaceResource):
@@ -43,4 +43,4 @@ class UtsNamespace(NamespaceResource):
 
 
 def _read(name: str) -> str:
-    return (_SYSCTLS / name).read_text().removesuffix("\n")
+    return proc.read_file(f"{_SYSCTLS}/{name}").removesuffix("\n")

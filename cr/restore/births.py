@@ -43,6 +43,8 @@ def forget_actions(program: Program) -> None:
 class PidTaken(CheckpointError):
     """A pid that a task of the images needs belongs to somebody else."""
 
+    errno = errno.EEXIST
+
 
 def sow(context: RestoreContext, channel: Channel) -> Tracee:
     """The seed, from which the root puppet is born; all scratch memory is a copy of its own."""

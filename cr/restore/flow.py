@@ -9,7 +9,7 @@ from functools import partial
 
 from cr import log
 from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
-from cr.contract.restoring import RestoreContext
+from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
@@ -134,12 +134,17 @@ class Builder:
 
     def _rebuild(self, stage: Stage) -> None:
         for task in self.context.live_tasks:
-            for thread in task.threads:
-                program = Program()
-                for resource in task_resources(leader=thread.is_leader):
-                    if resource.stage == stage:
-                        resource.rebuild(program, thread, self.context)
-                self.context.run(thread, program)
+            with log.about(task.vpid):
+                log.debug(f"task {task.vpid}: {stage.name.lower()} of {len(task.threads)} threads")
+                for thread in task.threads:
+                    self._rebuild_thread(thread, stage)
+
+    def _rebuild_thread(self, thread: RestoreThread, stage: Stage) -> None:
+        program = Program()
+        for resource in task_resources(leader=thread.is_leader):
+            if resource.stage == stage:
+                resource.rebuild(program, thread, self.context)
+        self.context.run(thread, program)
 
     def resume(self) -> None:
         """Let all tasks run."""

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 HEAVY = [
-    "dataclasses",
     "inspect",
     "uuid",
     "pyroute2",

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.root
 SIMPLE = (
     "anonymous", "noreserve", "protected", "locked", "locked-on-fault", "dontfork", "wipeonfork", "dontdump",
     "mergeable", "hugepage", "nohugepage", "sequential", "guard", "heap", "grows-down", "private-file",
-    "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "memfd", "aio",
-    "no-huge-pages", "no-vdso",
+    "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "opened-shared", "memfd",
+    "aio", "aio-waiting", "no-huge-pages", "no-vdso",
 )
 # fmt: on
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,22 @@ def mount(*arguments: str) -> None:
 
 
 def make_root() -> None:
-    for name in ("proc", "dev", "usr", "etc", "run", "tmp", "old", "work/deep", "b1", "b2", "b3", "gone", "hidden"):
+    for name in (
+        "proc",
+        "dev",
+        "usr",
+        "etc",
+        "run",
+        "tmp",
+        "old",
+        "work/deep",
+        "b1",
+        "b2",
+        "b3",
+        "gone",
+        "hidden",
+        "covered",
+    ):
         (ROOT / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (ROOT / name).symlink_to(f"usr/{name}")
@@ -62,6 +78,10 @@ def fill() -> None:
     os.utime("run/sub/file", ns=(1, 1_234_567_890_123_456_789))
 
 
+hidden: list[socket.socket] = []
+"""bound in directories over which something is mounted afterwards"""
+
+
 def bind() -> None:
     """Binds, shared and slave groups, mounts that hide others, one whose source is gone."""
     mount("--bind", "run/sub", "b1")
@@ -74,6 +94,7 @@ def bind() -> None:
     os.rmdir("run/sub/gone")
     mount("-t", "tmpfs", "below", "hidden/below")
     Path("hidden/below/file").write_text("below")
+    hidden.append(listening("hidden/sock"))
     mount("-t", "tmpfs", "-o", "noexec", "above", "hidden")
     Path("hidden/file").write_text("above")
     mount("--make-unbindable", "hidden")
@@ -89,6 +110,21 @@ def pivot() -> None:
     for number in range(3):
         os.dup2(null, number)
     os.close(null)
+
+
+def listening(name: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(name)
+    sock.listen()
+    return sock
+
+
+def reachable(sock: socket.socket, name: str) -> bool:
+    """Whether a name leads to one of our own listening sockets."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(name)
+        sock.accept()[0].close()
+        return sock.getsockname() == client.getpeername()
 
 
 def view() -> list[tuple[object, ...]]:
@@ -129,12 +165,13 @@ def child_elsewhere() -> tuple[int, int, int]:
         ctypes.CDLL(None).unshare(CLONE_NEWNS)
         mount("-t", "tmpfs", "-o", "size=1m", "private", "/tmp")
         Path("/tmp/mine").write_text("mine")
+        sock = listening("/tmp/sock")
         held = open("/tmp/mine", "rb")  # noqa: SIM115 (held over the dump)
         before = view()
         os.write(answering, b"r")
         os.read(asking, 1)
         same = view() == before and Path("/tmp/mine").read_text() == "mine" and held.read() == b"mine"
-        os.write(answering, b"y" if same else b"n")
+        os.write(answering, b"y" if same and reachable(sock, "/tmp/sock") else b"n")
         os._exit(0)
     assert os.read(answer, 1) == b"r"
     return pid, question, answer
@@ -148,6 +185,8 @@ with workload() as check:
     fill()
     bind()
     pivot()
+    hidden.append(listening("/covered/sock"))
+    mount("-t", "tmpfs", "above", "/covered")
     child, question, answer = child_elsewhere()
     before, filled = view(), content()
     check.wait()
@@ -159,5 +198,7 @@ with workload() as check:
     check.that(not os.path.exists("/tmp/mine"), "the child's tmpfs is seen outside")
     mount("-t", "tmpfs", "new", "/run/sub")
     check.that(os.path.ismount("/b2/sub"), "a mount on the shared directory does not reach its slave")
-    subprocess.run(["umount", "/hidden"], check=True)
+    subprocess.run(["umount", "/hidden", "/covered"], check=True)
+    check.that(reachable(hidden[0], "hidden/sock"), "a socket bound by a relative name to what was hidden then")
+    check.that(reachable(hidden[1], "/covered/sock"), "a socket bound by an absolute name to what was hidden then")
     check.equal(Path("/hidden/below/file").read_text(), "below", "the hidden mount")
