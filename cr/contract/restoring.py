@@ -133,6 +133,10 @@ class RestoreContext:
     """what remains to be done when every task is complete, just before they run"""
     last: list[Callable[[], None]] = field(default_factory=list)
     """what comes behind all of `at_end`: filters that would drop what is sent in it"""
+    released: list[Callable[[], None]] = field(default_factory=list)
+    spoken: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until the network is no longer locked, and what comes behind all of that; the tasks stand
+    still.  An OSError is told, and changes nothing."""
     before_release: list[Callable[[], None]] = field(default_factory=list)
     """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
     give: Callable[[Program, list[int]], list[int]] = _nobody

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 
 from cr import log
@@ -155,6 +156,8 @@ class Builder:
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         network_lock.release(context)  # what a task sends into a locked network is sent again only after seconds
+        for action in (*context.released, *context.spoken):
+            self._dare(action)
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
@@ -165,6 +168,13 @@ class Builder:
         for action in context.when_done:
             action()
         self._close()
+
+    @staticmethod
+    def _dare(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            log.warning(f"a connection does not go on as it was: {error}")
 
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
