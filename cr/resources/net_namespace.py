@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract import idmaps
+from cr.contract.identity import identity
 from cr.contract.outside import outside
 from cr.contract.resource import NamespaceResource
 from cr.contract.tuns import attached
@@ -158,6 +159,11 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     for inner, outer in outside(context).external["netdev"].items():
         numbers = [link.index for link in saved.links if link.name == inner]
         _move_in(fd, inner, outer, numbers[0] if numbers else 0)
+    new = identity(context.options)
+    if new is not None:
+        from netns.remap import remap
+
+        saved = remap(saved, new.address)
     restored = state.restore(saved, fd, externals)
     if restored.left:
         log.warning(f"settings of the network that cannot be set here: {', '.join(restored.left)}")
