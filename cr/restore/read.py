@@ -8,7 +8,7 @@ from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, RestoreReport
 from cr.options import Options
-from cr.restore import memory_check
+from cr.restore import foreign_vdso, memory_check
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def read(options: Options) -> RestoreContext:
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
+    foreign_vdso.settle(context)
     memory_check.check(context)
     check_hostname(context)
     return context
