@@ -20,7 +20,7 @@ def dump_tree(options: Options) -> DumpReport:
 
     _check("dump", options)
     preload.preload()
-    notify = with_scripts(options, options.notify)
+    notify = _with_status(options, with_scripts(options, options.notify))
 
     def work(tell: Notify) -> DumpReport:
         return flow.dump(replace(options, notify=tell))
@@ -54,7 +54,22 @@ def _complete(options: Options, report: DumpReport) -> None:
         from cr.dedup import dedup_tree
 
         dedup_tree(options.images_dir)
-    tell_status(options)
+    if not options.lazy_pages:
+        tell_status(options)
+
+
+def _with_status(options: Options, notify: Notify | None) -> Notify | None:
+    """A dump whose pages stay in the tasks tells --status-fd when they can be fetched, not when all is over."""
+    if not options.lazy_pages:
+        return notify
+
+    def tell(event: str, pid: int = 0, fd: int | None = None) -> None:
+        if event == "status-ready":
+            tell_status(options)
+        if notify is not None:
+            notify(event, pid, fd)
+
+    return tell
 
 
 def restore_tree(options: Options) -> RestoreReport:

@@ -38,6 +38,7 @@ class DumpReport:
     pages_skipped_parent: int = 0
     pages_written: int = 0
     shpages_written: int = 0
+    pages_lazy: int = 0
     image_bytes: int = 0
 
 

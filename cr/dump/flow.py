@@ -11,6 +11,7 @@ from cr.contract.resource import task_resources
 from cr.dump import destination, scratch, snapshot, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
+from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
@@ -52,6 +53,8 @@ def _dump(options: Options) -> DumpReport:
         _commit(context, host_ids)
         tracking.begin(context).keep()
         options.notification("post-dump")
+        if (later := lending(context)) is not None:
+            later.serve()
         context.succeeded = True
     except BaseException:
         tree.release()

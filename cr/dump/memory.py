@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
 from cr.dump import snapshot, tracking
+from cr.dump.lending import lending
 from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
+from cr.lazy_pages.which import can_be_lazy
 from cr.resources import aio_ring
 from cr.values import dataclass, field
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
+    from cr.contract.page_store import PageWriter
     from cr.remote.program import Program, Result
     from images import messages as m
 
@@ -87,6 +90,7 @@ class AddressSpaceDump:
             pages = private.find(self.task, self.context, source)
         whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
         pages.runs = sorted([*pages.runs, *whole])
+        pages.lazy = sorted((vma.start, vma.end) for vma in entry.vmas if can_be_lazy(vma))
         self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -196,15 +200,37 @@ def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, sourc
     copier = context.once("copier", Copier)
     writer = context.pages.writer("pagemap", task.vpid)
     context.shared[key] = writer.pages_id
+    lent = lending(context) is not None
     try:
         for start, end, own in _in_order(pages):
-            (writer.present if own else writer.in_parent)(start, (end - start) // vm.PAGE_SIZE)
+            _announce(writer, start, end, own=own, lazy=pages.is_lazy(start), lent=lent)
     except BaseException as error:
         writer.__exit__(type(error), error, None)
         raise
-    copier.submit(source or task.pid, pages.runs, writer, lambda: writer.__exit__(None, None, None))
-    context.report.pages_written += _count(pages.runs)
+    runs = _written_now(pages, task, context)
+    copier.submit(source or task.pid, runs, writer, lambda: writer.__exit__(None, None, None))
+    context.report.pages_written += _count(runs)
     context.report.pages_skipped_parent += _count(pages.unchanged)
+
+
+def _announce(writer: PageWriter, start: int, end: int, *, own: bool, lazy: bool, lent: bool) -> None:
+    count = (end - start) // vm.PAGE_SIZE
+    if not own:
+        writer.in_parent(start, count)
+    elif lazy and lent:
+        writer.lazy(start, count)
+    else:
+        writer.present(start, count, lazy=lazy)
+
+
+def _written_now(pages: PrivatePages, task: DumpTask, context: DumpContext) -> list[Span]:
+    """All runs, but for those that stay in the task until a daemon fetches them."""
+    if (later := lending(context)) is None:
+        return pages.runs
+    kept = [run for run in pages.runs if pages.is_lazy(run[0])]
+    later.pages.keep(task, kept)
+    context.report.pages_lazy += _count(kept)
+    return [run for run in pages.runs if not pages.is_lazy(run[0])]
 
 
 def _in_order(pages: PrivatePages) -> list[tuple[int, int, bool]]:
@@ -223,7 +249,7 @@ def _refer(pages: PrivatePages, pages_id: int, task: DumpTask, context: DumpCont
     with context.images.writer("pagemap", task.vpid) as image:
         image.add(m.pagemap_head(pages_id=pages_id))
         for start, end, own in _in_order(pages):
-            flags = PageFlag.PRESENT if own else PageFlag.PARENT
+            flags = PageFlag.PRESENT | (PageFlag.LAZY if pages.is_lazy(start) else 0) if own else PageFlag.PARENT
             image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=flags, nr_pages=_count([(start, end)])))
 
 

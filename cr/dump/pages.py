@@ -7,6 +7,7 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from queue import SimpleQueue
@@ -38,6 +39,12 @@ class PrivatePages:
     guards: list[Span] = field(default_factory=list)
     unchanged: list[Span] = field(default_factory=list)
     """pages with contents that are known not to have been written since the parent snapshot"""
+    lazy: list[Span] = field(default_factory=list)
+    """the mappings whose pages a restore may bring later; each run is within one mapping"""
+
+    def is_lazy(self, address: int) -> bool:
+        index = bisect_right(self.lazy, address, key=lambda span: span[0]) - 1
+        return index >= 0 and address < self.lazy[index][1]
 
 
 def find(pid: int, anonymous: list[Span], files: list[Span], written: int = 0) -> PrivatePages:

@@ -198,8 +198,10 @@ class Copies:
 
 
 def _is_wanted(options: Options) -> bool:
-    if not options.leave_running or options.snapshot == "never" or options.action_script:
-        return False  # scripts may rely on the tasks' standing still
+    if not options.leave_running or options.snapshot == "never":
+        return False
+    if options.action_script or options.lazy_pages:
+        return False  # scripts may rely on the tasks' standing still; pages that are lent stay where they are
     if not options.freeze_cgroup:
         return True
     from cgroups import freezer

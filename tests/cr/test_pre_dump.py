@@ -81,6 +81,7 @@ def test_snapshots_of_a_tree_that_runs_on(tmp_path: Path) -> None:
 
 def test_nothing_of_ours_is_in_a_tracked_task(tmp_path: Path) -> None:
     with Workload("rounds", tmp_path) as work:
+        wait_for(lambda: not Path(f"/proc/{work.pid}/fd/3").exists(), "the workload to close what it said ready by")
         before = sorted(os.listdir(f"/proc/{work.pid}/fd"))
         mapped = [line.split()[:5] for line in Path(f"/proc/{work.pid}/maps").read_text().splitlines()]
         cr.pre_dump(work.pid, str(tmp_path / "first"))
