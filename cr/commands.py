@@ -49,5 +49,6 @@ COMMANDS: dict[str, Command] = {
         Command("page-server", "take pages of a dump, or lend those of images", "cr.page_server:run", "Page serving"),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
         Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
+        Command("service", "serve programs at the socket --address (RPC)", "cr.rpc.service:run", "Serving"),
     )
 }
