@@ -114,11 +114,14 @@ def _restore(work: Work, answer: m.criu_resp) -> None:
         answer.restore.pid = restore_tree(options).pid
 
 
-def _check(work: Work, _: m.criu_resp) -> None:
-    from cr.check import run
+def _check(_: Work, __: m.criu_resp) -> None:
+    from cr.check import features
+    from cr.check.feature import NEEDED, problem
 
-    if run(work.options()):
-        raise CheckpointError("this kernel lacks what is needed: `woodfrog-criu check` says what")
+    needed = [feature for feature in features().values() if feature.category == NEEDED]
+    missing = [f"{feature.name} ({why})" for feature in needed if (why := problem(feature))]
+    if missing:
+        raise CheckpointError(f"this kernel lacks what is needed: {', '.join(missing)}")
 
 
 def _features(work: Work, answer: m.criu_resp) -> None:
@@ -147,7 +150,7 @@ def _wait(work: Work, answer: m.criu_resp) -> None:
 
 
 def _page_server(work: Work, answer: m.criu_resp, *, detached: bool = True) -> None:
-    from cr.page_server.serve import start
+    from cr.page_server import start
 
     answer.ps.pid, answer.ps.port = start(work.options(), detached=detached)
 
