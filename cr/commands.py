@@ -51,5 +51,6 @@ COMMANDS: dict[str, Command] = {
         Command("page-server", "take the pages of a dump, or lend pages", "cr.page_server.server:run", "Page serving"),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
         Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
+        Command("service", "serve programs at the socket --address (RPC)", "cr.rpc.service:run", "Serving"),
     )
 }

@@ -17,8 +17,9 @@ CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
 PAGE_SERVER = frozenset({"page-server"})
 LAZY_PAGES = frozenset({"lazy-pages"})
-DAEMONS = PAGE_SERVER | LAZY_PAGES
-NETWORK = DUMP | DAEMONS
+SERVICE = frozenset({"service"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
+NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
 IMAGES = BOTH | DAEMONS | {"dedup"}
 ALL = IMAGES | CHECK
 EVERY = frozenset({"*"})
@@ -303,7 +304,9 @@ class Options:
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
-    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    address: str = _row(
+        "text", NETWORK | SERVICE, "address of the page server; service: path of its socket", metavar="ADDR", default=""
+    )
     port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
     ps_socket: int = _row(
         "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
@@ -378,6 +381,8 @@ class Options:
     version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
     operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
+    service_socket: int = 0
+    """Inode of our end of the connection to a task that asks to be dumped itself."""
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:
         if self.notify is not None:
