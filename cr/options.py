@@ -302,7 +302,7 @@ class Options:
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",

@@ -195,6 +195,7 @@ from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entr
 from images.schema.woodfrog_sockets_pb2 import woodfrog_membership as woodfrog_membership
 from images.schema.woodfrog_sockets_pb2 import woodfrog_network_lock as woodfrog_network_lock
 from images.schema.woodfrog_sockets_pb2 import woodfrog_peer_credentials as woodfrog_peer_credentials
+from images.schema.woodfrog_pb2 import woodfrog_plugin_entry as woodfrog_plugin_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk_sender
 from images.schema.woodfrog_pb2 import woodfrog_sleep_entry as woodfrog_sleep_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog_socket_entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
 from cr.dump import destination, scratch
@@ -14,7 +15,7 @@ from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
-from cr.dump.scout import scout
+from cr.dump.scout import scout, tasks
 from cr.model import DumpReport, Refused
 from cr.options import Options
 from cr.remote.critical import critical
@@ -34,8 +35,10 @@ def dump(options: Options) -> DumpReport:
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     options.notification("pre-dump")
+    known = [task.pid for task in tasks(options.tree)] if plugins.active() else []
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:
+        plugins.pause(known)
         _dump_frozen(tree, context)
         options.notification("post-dump")
         context.succeeded = True
@@ -51,6 +54,8 @@ def dump(options: Options) -> DumpReport:
     finally:
         for action in context.at_end:  # the tasks need not wait for it
             action()
+        if options.leave_running or options.leave_stopped or not context.succeeded:
+            plugins.resume(known)
     return report
 
 
@@ -61,6 +66,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
     context.report.freezing_time = (frozen - began) // 1000
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
+    plugins.checkpoint(task.pid for task in context.live_tasks)
     network_lock.lock(context)
     context.options.notification("query-ext-files")
     _collect(context)
@@ -85,6 +91,7 @@ def _collect(context: DumpContext) -> None:
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
+    plugins.write(context)
     finish_pages(context)
     _write_tree(context)
     if context.obstacles:

@@ -7,6 +7,7 @@ import signal
 import time
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.resource import Stage, fd_resource, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
@@ -174,6 +175,7 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
 
     def abandon(self) -> None:

@@ -198,6 +198,7 @@ MODULES = {
     "woodfrog_membership": "woodfrog_sockets_pb2",
     "woodfrog_network_lock": "woodfrog_sockets_pb2",
     "woodfrog_peer_credentials": "woodfrog_sockets_pb2",
+    "woodfrog_plugin_entry": "woodfrog_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
     "woodfrog_sleep_entry": "woodfrog_pb2",
     "woodfrog_socket_entry": "woodfrog_sockets_pb2",
