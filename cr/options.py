@@ -212,6 +212,16 @@ class Options:
         "flag", DUMP, "drop TCP connections that are not accepted yet", rpc="tcp_skip_in_flight"
     )
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
+    remap_ip: list[str] = _row(
+        "list",
+        RESTORE,
+        "an address, or a whole network, of the tasks is another one now: sockets, links and routes go along",
+        metavar="OLD=NEW",
+    )
+    remap_port: list[str] = _row(
+        "list", RESTORE, "a port that sockets of the tasks are bound to is another one now", metavar="OLD=NEW"
+    )
+    hostname: str = _row("text", RESTORE, "the tasks' host name is NAME now", metavar="NAME", default="")
     manage_cgroups: str | None = _row(
         "optional",
         BOTH,
