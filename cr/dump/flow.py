@@ -192,6 +192,8 @@ def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
         dump_uptime=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
     )
     inventory.tcp_close = context.options.tcp_close
+    if context.options.allow_uprobes:
+        inventory.allow_uprobes = True
     for change in context.shared.get("inventory", []):  # type: ignore[attr-defined]
         change(inventory)
     context.images.commit(inventory)

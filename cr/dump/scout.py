@@ -62,7 +62,7 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
-        yield from memory.obstacles(mapping, task)
+        yield from memory.obstacles(mapping, task, context.options)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)
