@@ -41,10 +41,12 @@ def probed(program: Path, directory: Path) -> Iterator[None]:
         if not events.exists():
             pytest.skip("this kernel lacks uprobes")
         define(events, f"p:{name} {program}:{entry:#x}\n")
-        (directory / "events" / name / "enable").write_text("1")
-        yield
-        (directory / "events" / name / "enable").write_text("0")
-        define(events, f"-:{name}\n")
+        try:
+            (directory / "events" / name / "enable").write_text("1")
+            yield
+        finally:
+            (directory / "events" / name / "enable").write_text("0")
+            define(events, f"-:{name}\n")
     finally:
         umount2(str(directory), MNT_DETACH)
 
