@@ -333,7 +333,7 @@ class Options:
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",
@@ -366,7 +366,9 @@ class Options:
         default=-1,
         rpc="pidfd_store_sk",
     )
-    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
+    allow_uprobes: bool = _row(
+        "flag", BOTH, "dump tasks that are or were probed (uprobes), and restore them: the probes must be there again"
+    )
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
     stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")

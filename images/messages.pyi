@@ -199,6 +199,7 @@ from images.schema.woodfrog_netns_pb2 import woodfrog_neighbour as woodfrog_neig
 from images.schema.woodfrog_netns_pb2 import woodfrog_netns_entry as woodfrog_netns_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_network_lock as woodfrog_network_lock
 from images.schema.woodfrog_sockets_pb2 import woodfrog_peer_credentials as woodfrog_peer_credentials
+from images.schema.woodfrog_pb2 import woodfrog_plugin_entry as woodfrog_plugin_entry
 from images.schema.woodfrog_netns_pb2 import woodfrog_setting as woodfrog_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk_sender
 from images.schema.woodfrog_pb2 import woodfrog_sleep_entry as woodfrog_sleep_entry

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
@@ -181,6 +182,7 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
 
     @staticmethod

@@ -202,6 +202,7 @@ MODULES = {
     "woodfrog_netns_entry": "woodfrog_netns_pb2",
     "woodfrog_network_lock": "woodfrog_sockets_pb2",
     "woodfrog_peer_credentials": "woodfrog_sockets_pb2",
+    "woodfrog_plugin_entry": "woodfrog_pb2",
     "woodfrog_setting": "woodfrog_netns_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
     "woodfrog_sleep_entry": "woodfrog_pb2",

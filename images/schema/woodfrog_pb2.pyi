@@ -79,3 +79,15 @@ class woodfrog_autofs_symlink(_message.Message):
     name: bytes
     target: bytes
     def __init__(self, name: _Optional[bytes] = ..., target: _Optional[bytes] = ...) -> None: ...
+
+class woodfrog_plugin_entry(_message.Message):
+    __slots__ = ("id", "plugin", "data", "flags")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    plugin: str
+    data: bytes
+    flags: int
+    def __init__(self, id: _Optional[int] = ..., plugin: _Optional[str] = ..., data: _Optional[bytes] = ..., flags: _Optional[int] = ...) -> None: ...
