@@ -20,16 +20,31 @@ def dump_tree(options: Options) -> DumpReport:
 
     _check("dump", options)
     preload.preload()
-    notify = with_scripts(options, options.notify)
+    notify = _with_status(options, with_scripts(options, options.notify))
 
     def work(tell: Notify) -> DumpReport:
         return flow.dump(replace(options, notify=tell))
 
     report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
     write_dump_stats(options, report)
-    tell_status(options)
+    if not options.lazy_pages:
+        tell_status(options)
     log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report
+
+
+def _with_status(options: Options, notify: Notify | None) -> Notify | None:
+    """A dump whose pages stay in the tasks tells --status-fd when they can be fetched, not when all is over."""
+    if not options.lazy_pages:
+        return notify
+
+    def tell(event: str, pid: int = 0, fd: int | None = None) -> None:
+        if event == "status-ready":
+            tell_status(options)
+        if notify is not None:
+            notify(event, pid, fd)
+
+    return tell
 
 
 def restore_tree(options: Options) -> RestoreReport:
