@@ -192,6 +192,9 @@ from images.schema.woodfrog_pb2 import woodfrog_autofs_entry as woodfrog_autofs_
 from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autofs_symlink
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
+from images.schema.woodfrog_pb2 import woodfrog_io_uring_buffer as woodfrog_io_uring_buffer
+from images.schema.woodfrog_pb2 import woodfrog_io_uring_entry as woodfrog_io_uring_entry
+from images.schema.woodfrog_pb2 import woodfrog_io_uring_file as woodfrog_io_uring_file
 from images.schema.woodfrog_netns_pb2 import woodfrog_link as woodfrog_link
 from images.schema.woodfrog_netns_pb2 import woodfrog_link_setting as woodfrog_link_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_membership as woodfrog_membership

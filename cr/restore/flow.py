@@ -133,7 +133,7 @@ class Builder:
             resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
-                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
                 place(task.leader, placements, context, self.channel)
         for task in context.live_tasks:
             program = Program()
