@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from cr import log
 from cr.guard import held
-from cr.model import DumpReport, RestoreReport
+from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Notify, Options
 from cr.progress import Progress
 from cr.scripts import with_scripts
@@ -47,5 +49,22 @@ def _check(command: str, options: Options) -> None:
     from cr.contract.outside import Outside
     from cr.contradictions import check
 
+    _check_rights(command, options)
     check(command, options)
+    if options.lsm_profile:
+        from cr.resources.security_label import parse
+
+        parse(options.lsm_profile)
     Outside.of(options)
+
+
+def _check_rights(command: str, options: Options) -> None:
+    """CheckpointError where we are not root, and were not told to do without, or lack the least that is needed."""
+    if os.geteuid() == 0:
+        return
+    if not options.unprivileged:
+        raise CheckpointError(f"{command} must be run as root; --unprivileged tries without")
+    from cr.kernel.capabilities import has
+
+    if not (has("CAP_CHECKPOINT_RESTORE") or has("CAP_SYS_ADMIN")):
+        raise CheckpointError(f"{command} --unprivileged needs at least the capability CAP_CHECKPOINT_RESTORE")

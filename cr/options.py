@@ -184,6 +184,26 @@ class Options:
     )
     ghost_fiemap: bool = _row("flag", DUMP, "accepted for criu's sake: the holes of deleted files are always kept")
     force_irmap: bool = _row("flag", DUMP, "look for what inotify watches by its name, not by file handles")
+    file_validation: str = _row(
+        "text",
+        BOTH,
+        "how files are known again: by their size (filesize), programs and libraries also by their build id (buildid, "
+        "the default)",
+        metavar="METHOD",
+        default="",
+        choices=("filesize", "buildid"),
+    )
+    skip_file_rwx_check: bool = _row("flag", RESTORE, "accept files whose permissions are others now")
+    accept_grown: bool = _row(
+        "flag", RESTORE, "accept files that are larger now, as logs are that others go on writing to"
+    )
+    stub: list[str] = _row(
+        "list",
+        DUMP,
+        "replace descriptors that cannot be dumped and whose link in /proc/PID/fd matches PATTERN (as a shell would "
+        "match it; all: any of them) by an eventfd that does nothing",
+        metavar="PATTERN",
+    )
     irmap_scan_path: list[str] = _row(
         "list", DUMP, "look for what inotify watches below PATH first", metavar="PATH", rpc="irmap_scan_paths"
     )
@@ -294,6 +314,34 @@ class Options:
         short="-L",
         metavar="DIR",
         default="",
+    )
+    weak_sysctls: bool = _row("flag", RESTORE, "leave out settings of /proc/sys that this kernel lacks")
+    lsm_profile: str = _row(
+        "text",
+        RESTORE,
+        "confine all tasks by this AppArmor profile or SELinux context instead of their own",
+        metavar="TYPE:NAME",
+        default="",
+    )
+    lsm_mount_context: str = _row(
+        "text",
+        RESTORE,
+        "the SELinux context for filesystems that were mounted with context=",
+        metavar="CONTEXT",
+        default="",
+    )
+    unprivileged: bool = _row(
+        "flag",
+        ALL,
+        "run without being root: CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE must do",
+    )
+    pidfd_store: int = _row(
+        "number",
+        DUMP,
+        "accepted for compatibility: a pid that was given to another task is told by the time that it started",
+        metavar="FD",
+        default=-1,
+        rpc="pidfd_store_sk",
     )
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")

@@ -102,9 +102,11 @@ class ImageDirectory:
         self._written.add(_INVENTORY)
 
     def uncommit(self) -> None:
-        """Remove inventory.img of an older snapshot, before the first file of a new one replaces it."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_INVENTORY, dir_fd=self.fd)
+        """Remove the images of an older snapshot, inventory.img first: none may be taken for one of the new."""
+        old = [name for name in self.names() if kind_of_file(name) is not None]
+        for name in sorted(old, key=lambda name: name != _INVENTORY):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.fd)
 
     def discard(self) -> None:
         """Remove every file that this object wrote, and the directory if this object made it."""

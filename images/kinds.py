@@ -189,6 +189,7 @@ _TABLE = (
               header=Header.SERVICE),
     ImageKind("irmap-cache", "irmap-cache", "IRMAP_CACHE", 0x57004059, "irmap_cache_entry",
               header=Header.SERVICE),
+    ImageKind("woodfrog-autofs", "woodfrog-autofs-%u.img", "WOODFROG_AUTOFS", 0x57464146, "woodfrog_autofs_entry"),
     ImageKind("woodfrog-files", "woodfrog-files.img", "WOODFROG_FILES", 0x57464649, "woodfrog_file_entry"),
     ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
               "woodfrog_sk_sender"),

@@ -49,7 +49,7 @@ def _with_us(tids: Iterable[int]) -> bool:
 
 def _collect(context: DumpContext) -> dict[int, int]:
     tids = [thread.tid for task in context.live_tasks for thread in task.threads]
-    if _with_us(tids):
+    if context.options.manage_cgroups == "ignore" or _with_us(tids):
         _note_own_set(1, context)
         return dict.fromkeys(tids, 1)
     tree = _collect_tree(context)

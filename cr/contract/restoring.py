@@ -129,6 +129,8 @@ class RestoreContext:
     shared: dict[object, Any] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things outside of the tree that were made for it, last first"""
+    when_grown: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done when every process is in its group, and none has a descriptor yet"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
     last: list[Callable[[], None]] = field(default_factory=list)

@@ -5,6 +5,7 @@ start(options)           do it in a child; (pid, port) once it listens
 run(options)             the command `page-server`: --daemon, --pidfile, --status-fd
 """
 
-from cr.page_server.serve import Started, run, serve, start
+from cr.page_server.process import Started
+from cr.page_server.serve import run, serve, start
 
 __all__ = ["Started", "run", "serve", "start"]

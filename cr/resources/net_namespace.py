@@ -164,7 +164,7 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
         from netns.remap import remap
 
         saved = remap(saved, new.address)
-    restored = state.restore(saved, fd, externals)
+    restored = state.restore(saved, fd, externals, context.options.weak_sysctls)
     if restored.left:
         log.warning(f"settings of the network that cannot be set here: {', '.join(restored.left)}")
     if restored.outside:

@@ -19,6 +19,7 @@ from cr.remote.tracee import Tracee
 from cr.resources import network_lock
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
+from cr.restore.laziness import Laziness, laziness
 from cr.restore.memory import AddressSpace
 from cr.restore.plan import plan
 from cr.restore.read import read
@@ -48,6 +49,7 @@ def _build(builder: Builder, options: Options) -> None:
         options.notification("post-restore", context.root.puppet.tid)
         options.notification("network-unlock")
         options.notification("pre-resume")
+        builder.promise()
     except BaseException:
         builder.abandon()
         raise
@@ -66,10 +68,15 @@ class Builder:
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
         context = self.context
+        later = laziness(context)
         self._make_root()
         self._grow()
+        if later is not None:
+            later.hand_over()
         for task in context.live_tasks:
             births.bear_threads(context, task)
+        for action in context.when_grown:
+            action()
         network_lock.hold(context)
         self._place_descriptors()
         for stage in Stage:
@@ -147,6 +154,11 @@ class Builder:
                 resource.rebuild(program, thread, self.context)
         self.context.run(thread, program)
 
+    def promise(self) -> None:
+        """The last that can fail: the lazy-pages daemon is still there to bring what the tasks miss."""
+        if (later := laziness(self.context)) is not None:
+            later.finish()
+
     def resume(self) -> None:
         """Let all tasks run."""
         context = self.context
@@ -186,6 +198,8 @@ class Builder:
             births.end(tid)
         if self.family is not None:
             self.family.abandon()
+        if isinstance(later := self.context.shared.get("laziness"), Laziness):
+            later.close()
         network_lock.give_up(self.context)
         for problem in self.context.undo.run():
             log.warning(f"could not be taken back: {problem}")

@@ -191,6 +191,8 @@ MODULES = {
     "utsns_entry": "namespaces_pb2",
     "vma_entry": "memory_pb2",
     "winsize_entry": "tty_pb2",
+    "woodfrog_autofs_entry": "woodfrog_pb2",
+    "woodfrog_autofs_symlink": "woodfrog_pb2",
     "woodfrog_epoll_target": "woodfrog_pb2",
     "woodfrog_file_entry": "woodfrog_pb2",
     "woodfrog_link": "woodfrog_netns_pb2",

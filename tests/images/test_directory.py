@@ -94,8 +94,16 @@ def test_commit_is_the_last_word(snapshot: ImageDirectory) -> None:
     snapshot.commit(INVENTORY)
     assert snapshot.read_one("inventory") == INVENTORY
     assert snapshot.names() == ["inventory.img", "pstree.img"]
+
+
+def test_nothing_of_an_older_snapshot_is_left_for_a_new_one(snapshot: ImageDirectory) -> None:
+    snapshot.write("pstree", entries=[TASK])
+    os.close(snapshot.open_raw("pages", 3, write=True))
+    Path(snapshot.path, "dump.log").write_text("no image")
+    snapshot.link_parent("../before")
+    snapshot.commit(INVENTORY)
     snapshot.uncommit()
-    assert snapshot.names() == ["pstree.img"]
+    assert snapshot.names() == ["dump.log", "parent"]
 
 
 def test_discard_removes_a_directory_it_made(snapshot: ImageDirectory) -> None:
