@@ -190,6 +190,7 @@ from images.schema.memory_pb2 import vma_entry as vma_entry
 from images.schema.tty_pb2 import winsize_entry as winsize_entry
 from images.schema.woodfrog_pb2 import woodfrog_autofs_entry as woodfrog_autofs_entry
 from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autofs_symlink
+from images.schema.woodfrog_sockets_pb2 import woodfrog_datagram as woodfrog_datagram
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_buffer as woodfrog_io_uring_buffer

@@ -92,8 +92,6 @@ class Builder:
         context = self.context
         self.family = family = Family(context)
         for task in family.grow():
-            if task.parent is not None:
-                namespaces.enter(context, task)
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
         family.group()

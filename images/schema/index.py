@@ -193,6 +193,7 @@ MODULES = {
     "winsize_entry": "tty_pb2",
     "woodfrog_autofs_entry": "woodfrog_pb2",
     "woodfrog_autofs_symlink": "woodfrog_pb2",
+    "woodfrog_datagram": "woodfrog_sockets_pb2",
     "woodfrog_epoll_target": "woodfrog_pb2",
     "woodfrog_file_entry": "woodfrog_pb2",
     "woodfrog_io_uring_buffer": "woodfrog_pb2",
