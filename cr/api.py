@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from cr import log
 from cr.guard import held
-from cr.model import DumpReport, RestoreReport
+from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Notify, Options
 from cr.progress import Progress
 from cr.scripts import with_scripts
@@ -18,16 +20,31 @@ def dump_tree(options: Options) -> DumpReport:
 
     _check("dump", options)
     preload.preload()
-    notify = with_scripts(options, options.notify)
+    notify = _with_status(options, with_scripts(options, options.notify))
 
     def work(tell: Notify) -> DumpReport:
         return flow.dump(replace(options, notify=tell))
 
     report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
     write_dump_stats(options, report)
-    tell_status(options)
+    if not options.lazy_pages:
+        tell_status(options)
     log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report
+
+
+def _with_status(options: Options, notify: Notify | None) -> Notify | None:
+    """A dump whose pages stay in the tasks tells --status-fd when they can be fetched, not when all is over."""
+    if not options.lazy_pages:
+        return notify
+
+    def tell(event: str, pid: int = 0, fd: int | None = None) -> None:
+        if event == "status-ready":
+            tell_status(options)
+        if notify is not None:
+            notify(event, pid, fd)
+
+    return tell
 
 
 def restore_tree(options: Options) -> RestoreReport:
@@ -47,5 +64,22 @@ def _check(command: str, options: Options) -> None:
     from cr.contract.outside import Outside
     from cr.contradictions import check
 
+    _check_rights(command, options)
     check(command, options)
+    if options.lsm_profile:
+        from cr.resources.security_label import parse
+
+        parse(options.lsm_profile)
     Outside.of(options)
+
+
+def _check_rights(command: str, options: Options) -> None:
+    """CheckpointError where we are not root, and were not told to do without, or lack the least that is needed."""
+    if os.geteuid() == 0:
+        return
+    if not options.unprivileged:
+        raise CheckpointError(f"{command} must be run as root; --unprivileged tries without")
+    from cr.kernel.capabilities import has
+
+    if not (has("CAP_CHECKPOINT_RESTORE") or has("CAP_SYS_ADMIN")):
+        raise CheckpointError(f"{command} --unprivileged needs at least the capability CAP_CHECKPOINT_RESTORE")

@@ -38,7 +38,7 @@ def _main(words: list[str]) -> int:
     except CheckpointError as error:
         print(f"woodfrog-criu: {error}", file=sys.stderr)
         return FAILED
-    return run(command, options)
+    return perform(command, options)
 
 
 def understand(words: list[str]) -> tuple[Command | None, Options]:
@@ -75,7 +75,7 @@ def _help(command: Command | None, *, wanted: bool) -> int:
     return 0 if wanted else FAILED
 
 
-def run(command: Command, options: Options) -> int:
+def perform(command: Command, options: Options) -> int:
     """Run a command with the log open; every failure ends in one sentence a reason and status 1."""
     from cr import log
     from cr.contradictions import check

@@ -45,7 +45,8 @@ COMMANDS: dict[str, Command] = {
         Command(
             "restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring", "-- COMMAND ..."
         ),
-        Command("page-server", "take pages of a dump, or lend those of images", "cr.page_server:run", "Page serving"),
+        Command("lazy-pages", "bring the pages of a lazy restore", "cr.lazy_pages.daemon:run", "Bringing pages"),
+        Command("page-server", "take the pages of a dump, or lend pages", "cr.page_server.server:run", "Page serving"),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
         Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
     )

@@ -63,6 +63,6 @@ def _parts(line: str, where: str) -> list[str]:
         elif plain is not None:
             found.append(plain)
         position = match.end()
-    if found and (found[0].startswith("-") or "=" in found[0]):
-        raise CheckpointError(f"{where}: write options without dashes, and a blank before the value")
+    if found and found[0].startswith("-"):
+        raise CheckpointError(f"{where}: write options without their dashes")
     return found

@@ -45,11 +45,6 @@ RULES = (
     ),
     Rule(
         ("restore",),
-        lambda o: bool(o.operands) and not o.exec_cmd,
-        "a command behind -- is run only with --exec-cmd",
-    ),
-    Rule(
-        ("restore",),
         lambda o: o.exec_cmd and o.restore_sibling,
         "--exec-cmd and --restore-sibling contradict each other: the command becomes the parent of the root task, "
         "or our parent does",

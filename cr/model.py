@@ -37,6 +37,7 @@ class DumpReport:
     pages_scanned: int = 0
     pages_written: int = 0
     shpages_written: int = 0
+    pages_lazy: int = 0
     image_bytes: int = 0
 
 

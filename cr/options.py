@@ -141,7 +141,7 @@ class Options:
     external: list[str] = _row(
         "list",
         BOTH,
-        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
+        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], net[], pid[], veth[], macvlan[], netdev[]",
         metavar="RES",
     )
     ext_mount_map: list[str] = _row(
@@ -184,6 +184,26 @@ class Options:
     )
     ghost_fiemap: bool = _row("flag", DUMP, "accepted for criu's sake: the holes of deleted files are always kept")
     force_irmap: bool = _row("flag", DUMP, "look for what inotify watches by its name, not by file handles")
+    file_validation: str = _row(
+        "text",
+        BOTH,
+        "how files are known again: by their size (filesize), programs and libraries also by their build id (buildid, "
+        "the default)",
+        metavar="METHOD",
+        default="",
+        choices=("filesize", "buildid"),
+    )
+    skip_file_rwx_check: bool = _row("flag", RESTORE, "accept files whose permissions are others now")
+    accept_grown: bool = _row(
+        "flag", RESTORE, "accept files that are larger now, as logs are that others go on writing to"
+    )
+    stub: list[str] = _row(
+        "list",
+        DUMP,
+        "replace descriptors that cannot be dumped and whose link in /proc/PID/fd matches PATTERN (as a shell would "
+        "match it; all: any of them) by an eventfd that does nothing",
+        metavar="PATTERN",
+    )
     irmap_scan_path: list[str] = _row(
         "list", DUMP, "look for what inotify watches below PATH first", metavar="PATH", rpc="irmap_scan_paths"
     )
@@ -192,6 +212,16 @@ class Options:
         "flag", DUMP, "drop TCP connections that are not accepted yet", rpc="tcp_skip_in_flight"
     )
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
+    remap_ip: list[str] = _row(
+        "list",
+        RESTORE,
+        "an address, or a whole network, of the tasks is another one now: sockets, links and routes go along",
+        metavar="OLD=NEW",
+    )
+    remap_port: list[str] = _row(
+        "list", RESTORE, "a port that sockets of the tasks are bound to is another one now", metavar="OLD=NEW"
+    )
+    hostname: str = _row("text", RESTORE, "the tasks' host name is NAME now", metavar="NAME", default="")
     manage_cgroups: str | None = _row(
         "optional",
         BOTH,
@@ -233,7 +263,9 @@ class Options:
         rpc="veths",
     )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
-    join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
+    join_ns: list[str] = _row(
+        "list", RESTORE, "NS:PID|PATH: restore into this existing namespace", short="-J", metavar="NS:FILE"
+    )
     network_lock: str = _row(
         "text",
         BOTH,
@@ -284,6 +316,34 @@ class Options:
         short="-L",
         metavar="DIR",
         default="",
+    )
+    weak_sysctls: bool = _row("flag", RESTORE, "leave out settings of /proc/sys that this kernel lacks")
+    lsm_profile: str = _row(
+        "text",
+        RESTORE,
+        "confine all tasks by this AppArmor profile or SELinux context instead of their own",
+        metavar="TYPE:NAME",
+        default="",
+    )
+    lsm_mount_context: str = _row(
+        "text",
+        RESTORE,
+        "the SELinux context for filesystems that were mounted with context=",
+        metavar="CONTEXT",
+        default="",
+    )
+    unprivileged: bool = _row(
+        "flag",
+        ALL,
+        "run without being root: CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE must do",
+    )
+    pidfd_store: int = _row(
+        "number",
+        DUMP,
+        "accepted for compatibility: a pid that was given to another task is told by the time that it started",
+        metavar="FD",
+        default=-1,
+        rpc="pidfd_store_sk",
     )
     allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")

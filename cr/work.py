@@ -39,7 +39,7 @@ def write_dump_stats(options: Options, report: DumpReport) -> None:
         pages_scanned=report.pages_scanned,
         pages_skipped_parent=0,
         pages_written=report.pages_written,
-        pages_lazy=0,
+        pages_lazy=report.pages_lazy,
         shpages_scanned=report.shpages_written,
         shpages_skipped_parent=0,
         shpages_written=report.shpages_written,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 
 from cr.model import CheckpointError
 
 _ROOT = "/proc/sys"
+_LACKING = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def read_numbers(files: Mapping[str, str]) -> dict[str, list[int]]:
@@ -21,8 +23,11 @@ def read_numbers(files: Mapping[str, str]) -> dict[str, list[int]]:
     return found
 
 
-def write_numbers(files: Mapping[str, str], wanted: Mapping[str, Sequence[int]]) -> None:
-    """Write those that differ from what is there.  Raises CheckpointError that names the file."""
+def write_numbers(files: Mapping[str, str], wanted: Mapping[str, Sequence[int]], *, weak: bool = False) -> None:
+    """Write those that differ from what is there; `weak` (--weak-sysctls) leaves out those that cannot be written.
+
+    Raises CheckpointError that names the file.
+    """
     now = read_numbers({name: files[name] for name in wanted})
     for name, numbers in wanted.items():
         if now.get(name) == list(numbers):
@@ -32,4 +37,8 @@ def write_numbers(files: Mapping[str, str], wanted: Mapping[str, Sequence[int]])
             with open(path, "w") as file:
                 file.write(" ".join(str(number) for number in numbers))
         except OSError as error:
-            raise CheckpointError(f"cannot set {path} to {numbers}: {error.strerror}") from error
+            if weak and error.errno in _LACKING:
+                continue
+            raise CheckpointError(
+                f"cannot set {path} to {numbers}: {error.strerror}; --weak-sysctls leaves it out"
+            ) from error

@@ -13,7 +13,9 @@ from cr.contract.resource import FdResource, fd_resources
 from cr.dump.objects import ObjectTable
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
+from cr.resources import stub
 from cr.resources.device import is_terminal
+from cr.resources.eventfd import EventFd
 from cr.resources.file_locks import note_locks
 from cr.resources.unsupported import reason
 from cr.values import dataclass, field
@@ -164,6 +166,10 @@ class FileTable:
 
     def _describe(self, file: OpenFile) -> int:
         resource = claim(file)
+        if stub.wanted(file, resource, self.context):
+            file.id = self.new_id()
+            self.entries[file.id] = (EventFd, stub.record(file))
+            return file.id
         if resource is None:
             self.context.refuse(unsupported(file))
             return 0

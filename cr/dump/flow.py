@@ -10,6 +10,7 @@ from cr.contract.resource import task_resources
 from cr.dump import destination, scratch
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
+from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
@@ -38,6 +39,8 @@ def dump(options: Options) -> DumpReport:
     try:
         _dump_frozen(tree, context)
         options.notification("post-dump")
+        if (later := lending(context)) is not None:
+            later.serve()
         context.succeeded = True
     except BaseException:
         tree.release()

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
+from cr.dump.lending import lending
 from cr.dump.pages import Copier, PrivatePages, Span, find
 from cr.kernel import mman, proc, vm
+from cr.lazy_pages.which import can_be_lazy
 from cr.resources import aio_ring
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
+    from cr.contract.page_store import PageWriter
     from cr.remote.program import Program, Result
     from images import messages as m
 
@@ -69,6 +72,7 @@ class AddressSpaceDump:
         pages = find(self.task.pid, private)
         whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
         pages.runs = sorted([*pages.runs, *whole])
+        pages.lazy = sorted((vma.start, vma.end) for vma in entry.vmas if can_be_lazy(vma))
         self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
@@ -143,12 +147,29 @@ class AddressSpaceDump:
         self.context.shared[key] = writer.pages_id
         try:
             for start, end in pages.runs:
-                writer.present(start, (end - start) // vm.PAGE_SIZE)
+                self._announce(writer, start, end, lazy=pages.is_lazy(start))
         except BaseException as error:
             writer.__exit__(type(error), error, None)
             raise
-        copier.submit(self.task.pid, pages.runs, writer, lambda: writer.__exit__(None, None, None))
-        self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
+        runs = self._written_now(pages)
+        copier.submit(self.task.pid, runs, writer, lambda: writer.__exit__(None, None, None))
+        self.context.report.pages_written += sum(end - start for start, end in runs) // vm.PAGE_SIZE
+
+    def _announce(self, writer: PageWriter, start: int, end: int, *, lazy: bool) -> None:
+        count = (end - start) // vm.PAGE_SIZE
+        if lazy and lending(self.context) is not None:
+            writer.lazy(start, count)
+        else:
+            writer.present(start, count, lazy=lazy)
+
+    def _written_now(self, pages: PrivatePages) -> list[Span]:
+        """All runs, but for those that stay in the task until a daemon fetches them."""
+        if (later := lending(self.context)) is None:
+            return pages.runs
+        kept = [run for run in pages.runs if pages.is_lazy(run[0])]
+        later.pages.keep(self.task, kept)
+        self.context.report.pages_lazy += sum(end - start for start, end in kept) // vm.PAGE_SIZE
+        return [run for run in pages.runs if not pages.is_lazy(run[0])]
 
     def _refer(self, pages: PrivatePages, pages_id: int) -> None:
         from images import messages as m
@@ -158,7 +179,8 @@ class AddressSpaceDump:
             image.add(m.pagemap_head(pages_id=pages_id))
             for start, end in pages.runs:
                 count = (end - start) // vm.PAGE_SIZE
-                image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=count))
+                flags = PageFlag.PRESENT | (PageFlag.LAZY if pages.is_lazy(start) else 0)
+                image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=flags, nr_pages=count))
 
 
 def finish_pages(context: DumpContext) -> None:

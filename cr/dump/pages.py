@@ -6,6 +6,7 @@ import mmap
 import os
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Protocol
@@ -29,6 +30,12 @@ class PrivatePages:
 
     runs: list[Span] = field(default_factory=list)
     guards: list[Span] = field(default_factory=list)
+    lazy: list[Span] = field(default_factory=list)
+    """the mappings whose pages a restore may bring later; each run is within one mapping"""
+
+    def is_lazy(self, address: int) -> bool:
+        index = bisect_right(self.lazy, address, key=lambda span: span[0]) - 1
+        return index >= 0 and address < self.lazy[index][1]
 
 
 def find(pid: int, private: list[Span]) -> PrivatePages:

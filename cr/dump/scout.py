@@ -17,7 +17,7 @@ from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks
+from cr.resources import file_locks, stub
 
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""
@@ -36,7 +36,7 @@ def scout(context: DumpContext) -> None:
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
-    warm_up(tree)
+    warm_up(tree, context.options)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
 
@@ -86,7 +86,9 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
     try:
         file = files.open_file(task, fd)
         kind = files.claim(file)
-        if kind is None:
+        if stub.wanted(file, kind, context):
+            pass
+        elif kind is None:
             yield files.unsupported(file)
         else:
             yield from kind.obstacles(file, context)

@@ -62,10 +62,14 @@ class ImagePages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         for reader in self._readers.values():
             reader.close()
         for fd in self._files.values():
             os.close(fd)
+        self._readers, self._files = {}, {}
 
     def find(self, pid: int, vaddr: int, nr_pages: int) -> Iterator[PageSource]:
         """Where these pages are, up to the first one that is nowhere."""
@@ -85,9 +89,10 @@ class ImagePages:
     def send(self, wire: Wire, pid: int, vaddr: int, nr_pages: int) -> None:
         for source in self.find(pid, vaddr, nr_pages):
             assert source.offset is not None
-            wire.send_file(self._file(source), source.offset, source.nr_pages * PAGE_SIZE)
+            wire.send_file(self.file(source), source.offset, source.nr_pages * PAGE_SIZE)
 
-    def _file(self, source: PageSource) -> int:
+    def file(self, source: PageSource) -> int:
+        """Our descriptor of the pages image."""
         key = (str(source.directory.path), source.pages_id)
         if key not in self._files:
             self._files[key] = source.directory.open_raw("pages", source.pages_id)

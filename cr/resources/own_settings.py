@@ -55,14 +55,15 @@ class OwnSettings(ThreadResource):
 
     def ask(self, program: Program, thread: DumpThread, context: DumpContext) -> None:
         self._cpuid = program.call("arch_prctl", controls.ARCH_GET_CPUID, 0, may_fail=True)
+        self._slack = program.call("prctl", controls.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
         entry = own_entry(thread, context)
         cpus = os.sched_getaffinity(thread.tid)
         if cpus != all_cpus():
             entry.cpus.extend(sorted(cpus))
-        if (slack := int(proc.read_text(thread.tid, "timerslack_ns"))) != _TIMER_SLACK:
-            entry.timer_slack = slack
+        if self._slack.value != _TIMER_SLACK:
+            entry.timer_slack = self._slack.value
         if priority := ioprio_get(thread.tid):
             entry.io_priority = priority
         if self._cpuid.value == 0:
@@ -80,6 +81,8 @@ class OwnSettings(ThreadResource):
             return
         if entry.cpuid_faults:
             program.call("arch_prctl", controls.ARCH_SET_CPUID, 0, note="CPUID faults")
+        if entry.timer_slack:
+            program.call("prctl", controls.PR_SET_TIMERSLACK, entry.timer_slack, 0, 0, 0)
         context.at_end.append(lambda: _apply(thread, entry))
 
 
@@ -116,8 +119,6 @@ def _apply(thread: RestoreThread, entry: m.woodfrog_task_entry) -> None:
     steps: list[tuple[str, Callable[[], object]]] = [
         ("processor affinity", lambda: os.sched_setaffinity(tid, set(entry.cpus) or all_cpus()))
     ]
-    if entry.HasField("timer_slack"):
-        steps.append(("timer slack", lambda: write_setting(tid, "timerslack_ns", str(entry.timer_slack))))
     if entry.HasField("io_priority"):
         steps.append(("I/O priority", lambda: ioprio_set(tid, entry.io_priority)))
     if entry.HasField("coredump_filter"):

@@ -10,8 +10,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from cr import log
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
+from cr.kernel.capabilities import has
 from cr.kernel.namespaces import CLONE_NEWTIME
 from cr.remote.program import Program
 
@@ -67,7 +69,12 @@ class TimeNamespace(NamespaceResource):
 
     @classmethod
     def shared_image(cls, context: RestoreContext) -> bool:
-        return _supported() and context.images.exists("timens", SHARED)
+        if not _supported() or not context.images.exists("timens", SHARED):
+            return False
+        if context.options.unprivileged and not has("CAP_SYS_ADMIN"):
+            log.warning("without CAP_SYS_ADMIN there is no time namespace: monotonic clocks jump")
+            return False
+        return True
 
     @classmethod
     def restore(cls, ns_id: int, context: RestoreContext) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 
 from cr import log
-from cr.contract.resource import Stage, fd_resource, task_resources
+from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
@@ -17,6 +19,7 @@ from cr.remote.tracee import Tracee
 from cr.resources import network_lock
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
+from cr.restore.laziness import Laziness, laziness
 from cr.restore.memory import AddressSpace
 from cr.restore.plan import plan
 from cr.restore.read import read
@@ -46,6 +49,7 @@ def _build(builder: Builder, options: Options) -> None:
         options.notification("post-restore", context.root.puppet.tid)
         options.notification("network-unlock")
         options.notification("pre-resume")
+        builder.promise()
     except BaseException:
         builder.abandon()
         raise
@@ -64,10 +68,16 @@ class Builder:
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
         context = self.context
+        later = laziness(context)
         self._make_root()
         self._grow()
+        if later is not None:
+            later.hand_over()
+        namespaces.join_user(context)
         for task in context.live_tasks:
             births.bear_threads(context, task)
+        for action in context.when_grown:
+            action()
         network_lock.hold(context)
         self._place_descriptors()
         for stage in Stage:
@@ -106,16 +116,20 @@ class Builder:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
+        context.process_once_more = partial(births.once_more, context)
         self.seed = births.sow(context, self.channel)
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
+        namespaces.look_from_inside(context)
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
         context = self.context
         for task in context.live_tasks:
             directories.enter(task, context, self.channel)
+        for resource in fd_resources():
+            resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
                 placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
@@ -142,6 +156,11 @@ class Builder:
                 resource.rebuild(program, thread, self.context)
         self.context.run(thread, program)
 
+    def promise(self) -> None:
+        """The last that can fail: the lazy-pages daemon is still there to bring what the tasks miss."""
+        if (later := laziness(self.context)) is not None:
+            later.finish()
+
     def resume(self) -> None:
         """Let all tasks run."""
         context = self.context
@@ -151,6 +170,8 @@ class Builder:
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         network_lock.release(context)  # what a task sends into a locked network is sent again only after seconds
+        for action in (*context.released, *context.spoken):
+            self._dare(action)
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
@@ -162,6 +183,13 @@ class Builder:
             action()
         self._close()
 
+    @staticmethod
+    def _dare(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            log.warning(f"a connection does not go on as it was: {error}")
+
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
         held = [thread.tracee for task in self.context.tasks for thread in task.threads]
@@ -172,6 +200,8 @@ class Builder:
             births.end(tid)
         if self.family is not None:
             self.family.abandon()
+        if isinstance(later := self.context.shared.get("laziness"), Laziness):
+            later.close()
         network_lock.give_up(self.context)
         for problem in self.context.undo.run():
             log.warning(f"could not be taken back: {problem}")

@@ -16,6 +16,7 @@ from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
 from cr.restore.inheritance import Span, end_of, guards, heritage, mapped
+from cr.restore.laziness import laziness
 from cr.restore.memory_check import TASK_SIZE, page_sources
 from cr.values import dataclass, field
 from images.pages import PageSource
@@ -91,6 +92,8 @@ class AddressSpace:
         filling.run(fill)
         for program in end.programs:
             self.context.run(self.task.leader, program)
+        if (later := laziness(self.context)) is not None:
+            later.watch(self.task, self.channel)
         aio.restore(self.task, self.context)
         foreign_vdso.patch(self.task, self.context)
         self.context.report.pages_restored += sum(source.nr_pages for source in read)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.contract.vma import vma_resource
 from cr.model import BadImages
+from cr.restore import laziness
 from cr.restore.inheritance import end_of, kernel_made, mapped, subtract
 from images.kinds import VmaStatus
 from images.pages import PagemapReader, PageSource
@@ -21,7 +22,7 @@ TASK_SIZE = 0x7FFFFFFFF000
 
 
 def page_sources(task: RestoreTask, context: RestoreContext) -> list[PageSource]:
-    """Where the bytes of a task's pages are; the pages images have the sizes that this takes.
+    """Where the bytes of a task's pages are, of those that are not brought later; the pages images have these sizes.
 
     criu writes the pages of the vDSO too, which the kernel maps by itself.
     """
@@ -29,7 +30,8 @@ def page_sources(task: RestoreTask, context: RestoreContext) -> list[PageSource]
     def read() -> list[PageSource]:
         reader = page_reader(task, context)
         made = kernel_made(task.mm) if task.mm is not None else []
-        return [s for s in reader.sources() if not any(start <= s.vaddr < end for start, end in made)]
+        sources = [s for s in reader.sources() if not any(start <= s.vaddr < end for start, end in made)]
+        return laziness.eager(sources, reader, laziness.mappings_of(task, reader, context))
 
     return context.once(("page sources", task.vpid), read)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, RestoreReport
 from cr.options import Options
@@ -27,12 +28,14 @@ def read(options: Options) -> RestoreContext:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
     if images.exists("files"):
         context.file_entries = _read_files(context)
+        take_over(context)
     context.tasks = _read_tree(context)
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
     foreign_vdso.settle(context)
     memory_check.check(context)
+    check_hostname(context)
     return context
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cr import stdio
 from cr.model import CheckpointError
 from cr.options import Notify, Options
 from cr.reporting import open_log
 from cr.rpc import greeting
-from cr.rpc.requests import options_of, warn_of_unknown
+from cr.rpc.requests import copy_of, merge, warn_of_unknown
 from cr.rpc.transport import Client
-from cr.values import dataclass
+from cr.values import dataclass, replace
 
 if TYPE_CHECKING:
     from images import messages as m
@@ -29,8 +31,13 @@ class Work:
 
     def options(self) -> Options:
         """The options of the request; the log is open from now on."""
-        options = options_of(self.request.opts, self.client, self.base)
-        options.notify = self.notify
+        options = replace(copy_of(self.base), images_dir="", notify=self.notify)
+        try:
+            merge(self.request.opts, self.client, options)
+        except CheckpointError:
+            with suppress(CheckpointError):
+                open_log(options)
+            raise
         open_log(options)
         warn_of_unknown(self.request.opts)
         return options
@@ -51,7 +58,16 @@ def _dump(work: Work, answer: m.criu_resp) -> None:
     options = work.options()
     options.tree = options.tree or work.client.pid
     answer.dump.restored = False
+    options.external += stdio.write(options.images_dir, _host_files(options))
     dump_tree(options)
+
+
+def _host_files(options: Options) -> list[str]:
+    """What a runtime has left to its container; see cr.stdio.  Nothing where the dump itself will say what is wrong."""
+    try:
+        return stdio.host_files(options.tree)
+    except OSError:
+        return []
 
 
 def _restore(work: Work, answer: m.criu_resp) -> None:
@@ -60,6 +76,8 @@ def _restore(work: Work, answer: m.criu_resp) -> None:
 
     options = work.options()
     options.restore_detached = True
+    known = {entry.partition(":")[2] for entry in options.inherit_fd}
+    options.inherit_fd += stdio.inherit("" if name in known else name for name in stdio.read(options.images_dir))
     with interruptible():
         answer.restore.pid = restore_tree(options).pid
 

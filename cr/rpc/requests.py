@@ -34,16 +34,13 @@ ELSEWHERE = {
 """Fields of criu_opts that are no option of their own."""
 
 
-def options_of(opts: m.criu_opts, client: Client, base: Options) -> Options:
-    """What the message asks for on top of `base`; BadRequest where it cannot be."""
-    options = replace(base, **{row.name: list(getattr(base, row.name)) for row in rows() if row.kind == "list"})
-    _merge(opts, client, options)
-    if os.path.exists(opts.config_file):  # runc names one without looking whether it is there
-        apply(read(words(opts.config_file)).settings, options)
-    return options
+def copy_of(options: Options) -> Options:
+    """A copy whose lists can grow."""
+    return replace(options, **{row.name: list(getattr(options, row.name)) for row in rows() if row.kind == "list"})
 
 
-def _merge(opts: m.criu_opts, client: Client, options: Options) -> None:
+def merge(opts: m.criu_opts, client: Client, options: Options) -> None:
+    """Put what the message asks for into `options`; BadRequest where it cannot be done."""
     known, given = set(ELSEWHERE), {field.name: value for field, value in opts.ListFields()}
     for row in rows():
         for name in row.rpc or (row.name,):
@@ -56,6 +53,8 @@ def _merge(opts: m.criu_opts, client: Client, options: Options) -> None:
     if opts.HasField("ps"):
         _page_server(opts.ps, options)
     _settle_log(opts, options)
+    if os.path.exists(opts.config_file):  # runc names one without looking whether it is there
+        apply(read(words(opts.config_file)).settings, options)
 
 
 def _page_server(info: m.criu_page_server_info, options: Options) -> None:
@@ -128,11 +127,16 @@ def _sockets(entries: Iterable[Any], _: Client) -> str:
     return ",".join(str(entry.inode) for entry in entries)
 
 
+def _no_command(words: Iterable[str], _: Client) -> Any:
+    raise BadRequest(f"exec_cmd: no command takes the place of the engine that answers; run {list(words)} yourself")
+
+
 CONVERTERS: dict[str, Callable[[Any, Client], Any]] = {
     "images_dir_fd": _directory,
     "work_dir_fd": _directory,
     "status_fd": lambda number, client: os.dup(client.open(number, os.O_WRONLY, "status_fd")),
     "log_file": _log_file,
+    "exec_cmd": _no_command,
     "ext_unix_sk": _flag_mode,
     "unix_sk_ino": _sockets,
     "manage_cgroups": _flag_mode,

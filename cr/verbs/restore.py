@@ -35,8 +35,10 @@ def run(options: Options) -> int:
 
 def _command(options: Options) -> str | None:
     """The program of --exec-cmd, looked up before there is a tree that would wait for it in vain."""
-    if not options.exec_cmd or not options.operands:
+    if not options.operands:
         return None
+    if not options.exec_cmd:
+        raise CheckpointError("a command behind -- is run only with --exec-cmd")
     from shutil import which
 
     found = which(options.operands[0])

@@ -61,3 +61,21 @@ class woodfrog_epoll_target(_message.Message):
     tfd: int
     file_id: int
     def __init__(self, tfd: _Optional[int] = ..., file_id: _Optional[int] = ...) -> None: ...
+
+class woodfrog_autofs_entry(_message.Message):
+    __slots__ = ("pipe_id", "directory", "symlink")
+    PIPE_ID_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    SYMLINK_FIELD_NUMBER: _ClassVar[int]
+    pipe_id: int
+    directory: _containers.RepeatedScalarFieldContainer[bytes]
+    symlink: _containers.RepeatedCompositeFieldContainer[woodfrog_autofs_symlink]
+    def __init__(self, pipe_id: _Optional[int] = ..., directory: _Optional[_Iterable[bytes]] = ..., symlink: _Optional[_Iterable[_Union[woodfrog_autofs_symlink, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_autofs_symlink(_message.Message):
+    __slots__ = ("name", "target")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    name: bytes
+    target: bytes
+    def __init__(self, name: _Optional[bytes] = ..., target: _Optional[bytes] = ...) -> None: ...

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from cr.options import Options, rows
-from cr.rpc.requests import CONVERTERS, ELSEWHERE, options_of
+from cr.rpc.requests import CONVERTERS, ELSEWHERE, copy_of, merge
 from cr.rpc.transport import BadRequest, Client
 from images import messages as m
 
 NOT_YET: set[str] = {
-    "parent_img", "track_mem", "auto_dedup", "cpu_cap", "weak_sysctls", "lsm_profile", "pidfd_store_sk",
-    "lsm_mount_context", "skip_file_rwx_check", "unprivileged",
+    "parent_img", "track_mem", "auto_dedup", "cpu_cap",
 }  # fmt: skip
 """Fields whose options are not there yet (LIMITS.md): a request that sets one is refused."""
 
@@ -29,6 +28,12 @@ def client() -> Iterator[Client]:
         result = Client(ours)
         yield result
         result.close()
+
+
+def options_of(opts: m.criu_opts, client: Client, base: Options) -> Options:
+    options = copy_of(base)
+    merge(opts, client, options)
+    return options
 
 
 def ask(client: Client, base: Options | None = None, **fields: Any) -> Options:
@@ -127,5 +132,7 @@ def test_what_cannot_be_done_is_refused(client: Client) -> None:
     with pytest.raises(BadRequest, match="0x20000000: only the network namespace"):
         ask(client, empty_ns=0x20000000)
     assert ask(client, lazy_pages=False, auto_dedup=False).tree == 0
-    with pytest.raises(BadRequest, match="does not support weak_sysctls"):
-        ask(client, weak_sysctls=True)
+    with pytest.raises(BadRequest, match="does not support cpu_cap"):
+        ask(client, cpu_cap=3)
+    with pytest.raises(BadRequest, match="exec_cmd: no command takes the place of the engine"):
+        ask(client, exec_cmd=["true"])

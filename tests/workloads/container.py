@@ -6,8 +6,12 @@ Run it in a new mount namespace (unshare --mount).  /usr and the test's director
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import re
+import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -15,6 +19,10 @@ from lib import DIRECTORY, workload
 
 ROOT = DIRECTORY / "root"
 CLONE_NEWNS = 0x20000
+# fmt: off
+_DIRECTORIES = ("proc", "dev", "usr", "etc", "run", "tmp", "old", "work/deep", "b1", "b2", "b3", "gone", "hidden",
+                "covered", "auto")
+# fmt: on
 
 
 def mount(*arguments: str) -> None:
@@ -22,22 +30,7 @@ def mount(*arguments: str) -> None:
 
 
 def make_root() -> None:
-    for name in (
-        "proc",
-        "dev",
-        "usr",
-        "etc",
-        "run",
-        "tmp",
-        "old",
-        "work/deep",
-        "b1",
-        "b2",
-        "b3",
-        "gone",
-        "hidden",
-        "covered",
-    ):
+    for name in _DIRECTORIES:
         (ROOT / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (ROOT / name).symlink_to(f"usr/{name}")
@@ -55,9 +48,10 @@ def mount_filesystems() -> None:
     mount("-t", "tmpfs", "-o", "size=8m,mode=755", "dev", "dev")
     os.mknod("dev/null", 0o20666, os.makedev(1, 3))
     os.chmod("dev/null", 0o666)
-    for name in ("pts", "shm", "mqueue"):
+    for name in ("pts", "pts2", "shm", "mqueue"):
         os.mkdir(f"dev/{name}")
     mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts")
+    mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts2")
     mount("-t", "tmpfs", "-o", "nosuid,nodev,noatime", "shm", "dev/shm")
     mount("-t", "tmpfs", "run", "run")
     mount("-t", "tmpfs", "-o", "ro", "masked", "proc/fs")
@@ -136,6 +130,7 @@ def view() -> list[tuple[object, ...]]:
     for left, right in sorted(lines, key=lambda line: (line[0].split()[4], line[0].split()[3], line[1])):
         _, parent, _, root, point, options, *tags = left.split()
         named = [(kind, groups.setdefault(number, point)) for kind, _, number in (tag.partition(":") for tag in tags)]
+        right = re.sub(r"pipe_ino=\d+", "pipe_ino", right)
         found.append((point, root, points.get(parent), options, right, sorted(named)))
     return found
 
@@ -177,6 +172,47 @@ def child_elsewhere() -> tuple[int, int, int]:
     return pid, question, answer
 
 
+def automounter() -> int:
+    """A daemon that mounts a tmpfs wherever below /auto somebody goes; its pid."""
+    requests, kernel = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(kernel)
+        os.close(requests)
+        return pid
+    os.setpgid(0, 0)
+    options = f"fd={kernel},pgrp={os.getpid()},minproto=5,maxproto=5,indirect".encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"daemon", b"/auto", b"autofs", 0, options) == 0, os.strerror(ctypes.get_errno())
+    root = os.open("/auto", os.O_RDONLY)
+    os.close(kernel)
+    while packet := os.read(requests, 4096):
+        token, length = struct.unpack_from("<8xI28xI", packet)
+        place = os.fsdecode(b"/auto/" + packet[44 : 44 + length])
+        os.makedirs(place, exist_ok=True)
+        mount("-t", "tmpfs", "automatic", place)
+        fcntl.ioctl(root, 0x9360, token)
+    os._exit(0)
+
+
+def terminal(devpts: str) -> tuple[int, int]:
+    """Master and slave of the first terminal of a devpts."""
+    master = os.open(f"{devpts}/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))
+    return master, os.open(f"{devpts}/0", os.O_RDWR | os.O_NOCTTY)
+
+
+def is_terminal(master: int, slave: int, devpts: str) -> bool:
+    os.write(slave, devpts.encode())
+    return os.read(master, 100) == devpts.encode() and os.path.samestat(os.fstat(slave), os.stat(f"{devpts}/0"))
+
+
+def automounted(name: str) -> bool:
+    """Whether something is mounted where we go to."""
+    os.listdir(f"/auto/{name}")
+    return os.path.ismount(f"/auto/{name}")
+
+
 with workload() as check:
     os.environ["WORKLOAD_PID"] = os.readlink("/proc/self")
     make_root()
@@ -187,6 +223,13 @@ with workload() as check:
     pivot()
     hidden.append(listening("/covered/sock"))
     mount("-t", "tmpfs", "above", "/covered")
+    terminals = {devpts: terminal(devpts) for devpts in ("/dev/pts", "/dev/pts2")}
+    has_autofs = "autofs" in Path("/proc/filesystems").read_text()
+    daemon = automounter() if has_autofs else 0
+    while daemon and not os.path.ismount("/auto"):
+        os.kill(daemon, 0)
+        os.sched_yield()
+    check.that(not daemon or automounted("one"), "the automounter does not work")
     child, question, answer = child_elsewhere()
     before, filled = view(), content()
     check.wait()
@@ -196,6 +239,12 @@ with workload() as check:
     check.equal(os.read(answer, 1), b"y", "the child's own namespace")
     os.waitpid(child, 0)
     check.that(not os.path.exists("/tmp/mine"), "the child's tmpfs is seen outside")
+    if daemon:
+        check.that(automounted("one") and automounted("two"), "the automounter's pipe")
+        os.kill(daemon, signal.SIGKILL)
+        os.waitpid(daemon, 0)
+    for devpts, ends in terminals.items():
+        check.that(is_terminal(*ends, devpts), f"the terminal in {devpts}")
     mount("-t", "tmpfs", "new", "/run/sub")
     check.that(os.path.ismount("/b2/sub"), "a mount on the shared directory does not reach its slave")
     subprocess.run(["umount", "/hidden", "/covered"], check=True)

@@ -126,6 +126,7 @@ class _Planner:
             raise BadImages(f"mount {entry.mountpoint}: the images say nothing of what is mounted there")
         source = self._source(entry, "/")
         source.fsname, source.resource, source.device_file = fsname, resource, entry.source or "none"
+        source.entry = entry
         source.options, source.sb_flags = entry.options, entry.sb_flags
         return source
 
