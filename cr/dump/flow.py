@@ -24,6 +24,7 @@ from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
 from cr.resources import network_lock
+from cr.resources.own_settings import write_own_entries
 from cr.values import replace
 from images.directory import ImageDirectory
 
@@ -160,6 +161,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     _run(task, asked, context)
     for thread, found, _ in asked:
         _write_core(thread, found, context)
+    write_own_entries(task, context)
     space.record()
 
 
