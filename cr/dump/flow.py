@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cr import log
+from cr import cpuinfo, log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
 from cr.dump import destination, scratch
@@ -34,6 +34,8 @@ def dump(options: Options) -> DumpReport:
     destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    if options.cpu_cap is not None:
+        cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cr import cpuinfo
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, RestoreReport
 from cr.options import Options
@@ -25,6 +26,7 @@ def read(options: Options) -> RestoreContext:
     context.inventory = images.read_one("inventory")
     if context.inventory.img_version not in IMAGE_VERSIONS:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
+    cpuinfo.check(images, options)
     if images.exists("files"):
         context.file_entries = _read_files(context)
     context.tasks = _read_tree(context)

@@ -123,6 +123,10 @@ def _cgroup_roots(entries: Iterable[Any], _: Client) -> list[str]:
     return [f"{e.ctrl}:{e.path}" if e.HasField("ctrl") else e.path for e in entries]
 
 
+def _cpu_capabilities(bits: int, _: Client) -> str:
+    return ",".join(name for name, bit in (("fpu", 1), ("cpu", 2), ("ins", 4)) if bits & bit) or "none"
+
+
 def _sockets(entries: Iterable[Any], _: Client) -> str:
     return ",".join(str(entry.inode) for entry in entries)
 
@@ -149,6 +153,7 @@ CONVERTERS: dict[str, Callable[[Any, Client], Any]] = {
     "empty_ns": _empty_ns,
     "join_ns": _join_ns,
     "network_lock": _network_lock,
+    "cpu_cap": _cpu_capabilities,
     "pre_dump_mode": _pre_dump_mode,
 }
 """Fields whose values are not yet those of the option: (value, client) to the option's value, a list for a list."""
