@@ -143,7 +143,7 @@ class Options:
     external: list[str] = _row(
         "list",
         BOTH,
-        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
+        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], net[], pid[], veth[], macvlan[], netdev[]",
         metavar="RES",
     )
     ext_mount_map: list[str] = _row(
@@ -214,6 +214,16 @@ class Options:
         "flag", DUMP, "drop TCP connections that are not accepted yet", rpc="tcp_skip_in_flight"
     )
     tcp_close: bool = _row("flag", BOTH, "drop established TCP connections, the sockets come back closed")
+    remap_ip: list[str] = _row(
+        "list",
+        RESTORE,
+        "an address, or a whole network, of the tasks is another one now: sockets, links and routes go along",
+        metavar="OLD=NEW",
+    )
+    remap_port: list[str] = _row(
+        "list", RESTORE, "a port that sockets of the tasks are bound to is another one now", metavar="OLD=NEW"
+    )
+    hostname: str = _row("text", RESTORE, "the tasks' host name is NAME now", metavar="NAME", default="")
     manage_cgroups: str | None = _row(
         "optional",
         BOTH,
@@ -255,7 +265,9 @@ class Options:
         rpc="veths",
     )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
-    join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
+    join_ns: list[str] = _row(
+        "list", RESTORE, "NS:PID|PATH: restore into this existing namespace", short="-J", metavar="NS:FILE"
+    )
     network_lock: str = _row(
         "text",
         BOTH,

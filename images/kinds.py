@@ -194,6 +194,7 @@ _TABLE = (
     ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
               "woodfrog_sk_sender"),
     ImageKind("woodfrog-sockets", "woodfrog-sockets.img", "WOODFROG_SOCKETS", 0x5746534B, "woodfrog_socket_entry"),
+    ImageKind("woodfrog-netns", "woodfrog-netns-%u.img", "WOODFROG_NETNS", 0x57464E45, "woodfrog_netns_entry"),
     ImageKind("woodfrog-network-lock", "woodfrog-network-lock.img", "WOODFROG_NETWORK_LOCK", 0x57464E4C,
               "woodfrog_network_lock"),
     ImageKind("woodfrog-task", "woodfrog-task-%u.img", "WOODFROG_TASK", 0x57464B01, "woodfrog_task_entry"),

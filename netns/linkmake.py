@@ -180,6 +180,9 @@ class Maker:
                 raise NetnsError(f"network link {link.name} was in a bridge (index {link.master}) that is not saved")
             attrs += rtnl.u32(rtnl.IFLA_MASTER, self.indexes[link.master])
         rtnl.change_link(self.sock, self.indexes[link.index], f"set up network link {link.name}", attrs)
+        if link.port:
+            what = f"set up network link {link.name} as a port of its bridge"
+            rtnl.change_link(self.sock, self.indexes[link.index], what, rtnl.port_settings(link.port))
 
     def raise_flags(self, links: tuple[Link, ...]) -> None:
         """Give every link its flags, UP among them."""

@@ -16,10 +16,12 @@ from values import dataclass
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore made outside of the namespace (`veth.remove` undoes it), and the new indexes."""
+    """What a restore made outside of the namespace (`veth.remove` undoes it), the new indexes, and the settings that
+    could not be set: of those that are no matter of a link or an address."""
 
     outside: tuple[MadeLink, ...]
     indexes: dict[int, int]
+    left: list[str]
 
 
 def dump(netns_fd: int, external: frozenset[str] = frozenset(), all_settings: bool = True) -> NetworkState:
@@ -69,18 +71,19 @@ def restore(
     check(state)
     with maker(netns_fd, externals or Externals()) as work:
         try:
-            _restore(state, netns_fd, work, weak_sysctls)
+            left = _restore(state, netns_fd, work, weak_sysctls)
         except BaseException as err:
             try:
                 work.undo()
             except NetnsError as failure:
                 err.add_note(f"while taking it back: {failure}")
             raise
-        return Restored(tuple(work.outside), dict(work.indexes))
+        return Restored(tuple(work.outside), dict(work.indexes), left)
 
 
-def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool) -> None:
+def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool) -> list[str]:
     work.make_all(state.links)
+    left = run_in(netns_fd, lambda: sysctl.restore_others(state.sysctls.others))
     run_in(netns_fd, lambda: sysctl.restore(state.sysctls, weak_sysctls))
     # lo makes its addresses itself as it comes up; by hand, ::1 would bring a route that was not there
     work.raise_flags(tuple(link for link in state.links if link.kind == "loopback"))
@@ -93,6 +96,7 @@ def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool
     replay.restore_routes(work.sock, state.routes6, work.indexes)
     replay.restore_rules(work.sock, state.rules)
     neighbours.restore(work.sock, state.neighbours, work.indexes)
+    return left
 
 
 def restore_filters(state: NetworkState, netns_fd: int) -> None:

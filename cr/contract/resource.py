@@ -90,6 +90,10 @@ class FdResource(ABC):
         return f"{cls.__name__} {entry.id}"
 
     @classmethod
+    def prepare(cls, context: RestoreContext) -> None:  # noqa: B027
+        """All processes stand there and have no descriptors yet: make what needs calls in some of them."""
+
+    @classmethod
     @abstractmethod
     def make(cls, entry: Any, context: RestoreContext) -> int:
         """Make the open file; a descriptor of ours, which is handed to every task that had it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -135,11 +135,18 @@ class RestoreContext:
     """what remains to be done when every task is complete, just before they run"""
     last: list[Callable[[], None]] = field(default_factory=list)
     """what comes behind all of `at_end`: filters that would drop what is sent in it"""
+    released: list[Callable[[], None]] = field(default_factory=list)
+    spoken: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until the network is no longer locked, and what comes behind all of that; the tasks stand
+    still.  An OSError is told, and changes nothing."""
     before_release: list[Callable[[], None]] = field(default_factory=list)
     """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
     give: Callable[[Program, list[int]], list[int]] = _nobody
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""
+
+    process_once_more: Callable[[int], AbstractContextManager[tuple[Tracee, Identity] | None]] = lambda _: nullcontext()
+    """a process with the pid of one that is gone, for the length of a block; None where that pid is taken"""
 
     when_done: list[Callable[[], None]] = field(default_factory=list)
     """what may only be done once nothing can fail any more: the removal of what the images refer to"""

@@ -36,7 +36,7 @@ def scout(context: DumpContext) -> None:
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
-    warm_up(tree)
+    warm_up(tree, context.options)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
 

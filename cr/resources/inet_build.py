@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,7 +51,8 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
     if is_tcp(entry):
         restore_tcp_options(fd, entry.tcp_opts)
     restore_status(fd, entry.flags, entry.fown, context)
-    context.at_end.append(partial(_finish, fd, entry, context))
+    whenever = context.spoken if is_connection(entry) else context.at_end  # what it never sent needs room
+    whenever.append(partial(_finish, fd, entry, context))
     return fd
 
 
@@ -171,8 +172,11 @@ def _connection(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> Non
         else:
             connection.assemble(sock, *ends)
 
-    def go() -> None:
-        with context.network(entry.ns_id):
-            connection.start()
+    context.at_end.append(partial(_inside, connection.start, entry, context))
+    context.released.append(partial(_inside, connection.wake, entry, context))
+    context.spoken.append(partial(_inside, connection.speak, entry, context))
 
-    context.at_end.append(go)
+
+def _inside(action: Callable[[], None], entry: m.inet_sk_entry, context: RestoreContext) -> None:
+    with context.network(entry.ns_id):
+        action()

@@ -7,7 +7,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr import log
 from cr.contract import idmaps
+from cr.contract.identity import identity
 from cr.contract.outside import outside
 from cr.contract.resource import NamespaceResource
 from cr.contract.tuns import attached
@@ -18,6 +20,7 @@ from cr.values import replace
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
     from cr.contract.restoring import RestoreContext
+    from images import messages as m
     from netns.externals import Externals
     from netns.linkmake import MadeLink
     from netns.model import Link, NetworkState
@@ -83,12 +86,16 @@ class NetNamespace(NamespaceResource):
 
 
 def _unsupported_links(task: DumpTask, context: DumpContext) -> list[str]:
-    from netns import links, state  # noqa: F401 (loaded while nothing is frozen)
+    from netns import links, state, sysctl  # noqa: F401 (loaded while nothing is frozen)
     from netns.enter import run_in
     from netns.wire import Socket
 
     fd = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
+        settings = run_in(fd, sysctl.dump_others)  # some hundred files, read before anything is frozen
+        context.once("other network settings", dict[int, dict[str, str]])[proc.namespace_inode(task.pid, "net")] = (
+            settings
+        )
         with run_in(fd, Socket) as sock:
             return links.unsupported(links.dump(sock), frozenset(outside(context).external["netdev"]))
     finally:
@@ -96,6 +103,7 @@ def _unsupported_links(task: DumpTask, context: DumpContext) -> list[str]:
 
 
 def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
+    from cr.contract.net_extras import extras_message
     from cr.contract.net_images import link_message, settings_message, without_locks
     from netns import state
     from netns.errors import NetnsError
@@ -111,6 +119,9 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
     links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in known]
     context.images.write("netdev", ns_id, entries=links)
     context.images.write("netns", ns_id, entries=[settings_message(found.sysctls)])
+    settings = context.once("other network settings", dict[int, dict[str, str]]).get(os.fstat(fd).st_ino, {})
+    extras = extras_message(found.links, found.neighbours, settings)
+    context.images.write("woodfrog-netns", ns_id, entries=[extras])
     for kind, name in RAW.items():
         _write(kind, ns_id, getattr(found, name), context)
     for kind, name in FILTERS.items():
@@ -148,7 +159,14 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     for inner, outer in outside(context).external["netdev"].items():
         numbers = [link.index for link in saved.links if link.name == inner]
         _move_in(fd, inner, outer, numbers[0] if numbers else 0)
+    new = identity(context.options)
+    if new is not None:
+        from netns.remap import remap
+
+        saved = remap(saved, new.address)
     restored = state.restore(saved, fd, externals, context.options.weak_sysctls)
+    if restored.left:
+        log.warning(f"settings of the network that cannot be set here: {', '.join(restored.left)}")
     if restored.outside:
         context.undo.append(partial(remove_outside, restored.outside))
     context.once("restored networks", dict[int, bool])[ns_id] = saved.firewall != Firewall()
@@ -156,17 +174,22 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
 
 
 def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
+    from cr.contract import net_extras
+    from cr.contract.net_extras import neighbours_of, with_extras
     from cr.contract.net_images import link_of, settings_of, without_locks
     from netns.model import Firewall, NetworkState
 
-    devices = context.images.read("netdev", ns_id)
+    devices, extras = context.images.read("netdev", ns_id), _read_extras(ns_id, context)
     moved = outside(context).external["netdev"]
     ids = idmaps.uids(context), idmaps.gids(context)
     raw = {name: _read(kind, ns_id, context) for kind, name in RAW.items()}
     texts = {name: without_locks(kind, _read(kind, ns_id, context).decode()) for kind, name in FILTERS.items()}
     return NetworkState(
-        links=tuple(_link(link_of(entry, ns_id, ids), moved) for entry in devices),
-        sysctls=settings_of(context.images.read_one("netns", ns_id), devices),
+        links=tuple(_link(with_extras(link_of(entry, ns_id, ids), extras), moved) for entry in devices),
+        neighbours=neighbours_of(extras),
+        sysctls=replace(
+            settings_of(context.images.read_one("netns", ns_id), devices), others=net_extras.settings_of(extras)
+        ),
         firewall=Firewall(**{name: text or None for name, text in texts.items()}),
         addresses=raw["addresses"],
         routes4=raw["routes4"],
@@ -175,6 +198,15 @@ def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
         conntrack=raw["conntrack"],
         expectations=raw["expectations"],
     )
+
+
+def _read_extras(ns_id: int, context: RestoreContext) -> m.woodfrog_netns_entry:
+    from images import messages as m
+
+    if not context.images.exists("woodfrog-netns", ns_id):
+        return m.woodfrog_netns_entry()
+    entry: m.woodfrog_netns_entry = context.images.read_one("woodfrog-netns", ns_id)
+    return entry
 
 
 def _link(link: Link, moved: dict[str, str]) -> Link:

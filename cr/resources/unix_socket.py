@@ -13,6 +13,7 @@ from cr.contract.resource import FdResource
 from cr.contract.socket_extras import dump_extras, write_extras
 from cr.contract.socket_options import dump_options
 from cr.contract.sockets import family_of
+from cr.contract.unix_peers import with_peer
 from cr.kernel import sock_diag
 from cr.kernel.sockets import ESTABLISHED, LISTEN, unread_by_peer
 from cr.resources.unix_build import UnixFamily
@@ -74,6 +75,8 @@ class UnixSocket(FdResource):
         entry.ns_id = network_ids(context).get(network, 0)
         found.files[inode], found.facts[inode], found.networks[inode] = file, facts, network
         found.entries[inode] = entry
+        if facts.state in (ESTABLISHED, LISTEN) and file.fd >= 0:
+            with_peer(context).setdefault(file.task.pid, []).append((file.fd, file.id))
         if facts.state == ESTABLISHED or facts.type == socket.SOCK_DGRAM:
             context.files.later(lambda: _read_queue(file, facts, context))
         return entry
@@ -98,8 +101,12 @@ class UnixSocket(FdResource):
 
     @classmethod
     def make(cls, entry: m.unix_sk_entry, context: RestoreContext) -> int:
-        family = context.once(cls, lambda: UnixFamily(context))
-        return family.descriptor(entry)
+        return context.once(cls, lambda: UnixFamily(context)).descriptor(entry)
+
+    @classmethod
+    def prepare(cls, context: RestoreContext) -> None:
+        if any(entry.HasField("usk") for entry in context.file_entries.values()):
+            context.once(cls, lambda: UnixFamily(context)).build()
 
 
 def _read_queue(file: OpenFile, facts: UnixFacts, context: DumpContext) -> None:

@@ -36,10 +36,15 @@ class UtsNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         entry = context.images.read_one("utsns", ns_id)
         program = Program()
-        for call, text in (("sethostname", entry.nodename), ("setdomainname", entry.domainname)):
+        hostname = context.options.hostname if ns_id == _root_id(context) else ""
+        for call, text in (("sethostname", hostname or entry.nodename), ("setdomainname", entry.domainname)):
             content = text.encode()
             program.call(call, program.cstr(content), len(content))
         context.run(context.first_in(cls.ids_field, ns_id).leader, program)
+
+
+def _root_id(context: RestoreContext) -> int:
+    return context.root.ids.uts_ns_id if context.root.ids is not None else 0
 
 
 def _read(name: str) -> str:

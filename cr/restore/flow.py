@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 
 from cr import log
-from cr.contract.resource import Stage, fd_resource, task_resources
+from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
@@ -71,6 +73,7 @@ class Builder:
         self._grow()
         if later is not None:
             later.hand_over()
+        namespaces.join_user(context)
         for task in context.live_tasks:
             births.bear_threads(context, task)
         for action in context.when_grown:
@@ -113,16 +116,20 @@ class Builder:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
+        context.process_once_more = partial(births.once_more, context)
         self.seed = births.sow(context, self.channel)
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
+        namespaces.look_from_inside(context)
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
         context = self.context
         for task in context.live_tasks:
             directories.enter(task, context, self.channel)
+        for resource in fd_resources():
+            resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
                 placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
@@ -163,6 +170,8 @@ class Builder:
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         network_lock.release(context)  # what a task sends into a locked network is sent again only after seconds
+        for action in (*context.released, *context.spoken):
+            self._dare(action)
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
@@ -173,6 +182,13 @@ class Builder:
         for action in context.when_done:
             action()
         self._close()
+
+    @staticmethod
+    def _dare(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            log.warning(f"a connection does not go on as it was: {error}")
 
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""

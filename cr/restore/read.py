@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cr import cpuinfo
+from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, RestoreReport
 from cr.options import Options
-from cr.restore import memory_check
+from cr.restore import foreign_vdso, memory_check
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ def read(options: Options) -> RestoreContext:
     cpuinfo.check(images, options)
     if images.exists("files"):
         context.file_entries = _read_files(context)
+        take_over(context)
     context.tasks = _read_tree(context)
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
+    foreign_vdso.settle(context)
     memory_check.check(context)
+    check_hostname(context)
     return context
 
 
