@@ -11,7 +11,7 @@ from typing import Any
 
 from cr.values import dataclass, field, fields
 
-DUMP = frozenset({"dump"})
+DUMP = frozenset({"dump", "pre-dump"})
 RESTORE = frozenset({"restore"})
 CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
@@ -21,7 +21,7 @@ DAEMONS = PAGE_SERVER | LAZY_PAGES
 NETWORK = DUMP | DAEMONS
 EXEC = frozenset({"exec"})
 CPUINFO = frozenset({"cpuinfo"})
-IMAGES = BOTH | DAEMONS | CPUINFO
+IMAGES = BOTH | DAEMONS | CPUINFO | {"dedup"}
 ALL = IMAGES | CHECK | EXEC
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
@@ -118,6 +118,14 @@ class Options:
         "text", IMAGES, "write the pid of the root task or of the daemon to FILE", metavar="FILE", default=""
     )
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
+    snapshot: str = _row(
+        "text",
+        DUMP,
+        "with --leave-running, write memory from copy-on-write copies while the tasks run on: auto, always or never",
+        metavar="WHEN",
+        default="auto",
+        choices=("auto", "always", "never"),
+    )
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
     exec_cmd: bool = _row(
@@ -284,6 +292,16 @@ class Options:
         default="",
         choices=("splice", "read"),
     )
+    prev_images_dir: str = _row(
+        "text",
+        DUMP,
+        "write only what changed since the snapshot in DIR (relative to --images-dir)",
+        metavar="DIR",
+        default="",
+        rpc="parent_img",
+    )
+    track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
+    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )

@@ -27,6 +27,8 @@ def read(options: Options) -> RestoreContext:
     context.inventory = images.read_one("inventory")
     if context.inventory.img_version not in IMAGE_VERSIONS:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
+    if context.inventory.HasField("pre_dump_mode") and not images.exists("pstree"):
+        raise BadImages(f"{images.path} is a pre-dump, memory only: restore the dump that was made after it")
     cpuinfo.check(images, options)
     if images.exists("files"):
         context.file_entries = _read_files(context)

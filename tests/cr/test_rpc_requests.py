@@ -15,9 +15,7 @@ from cr.rpc.requests import CONVERTERS, ELSEWHERE, copy_of, merge
 from cr.rpc.transport import BadRequest, Client
 from images import messages as m
 
-NOT_YET: set[str] = {
-    "parent_img", "track_mem", "auto_dedup",
-}  # fmt: skip
+NOT_YET: set[str] = set()
 """Fields whose options are not there yet (LIMITS.md): a request that sets one is refused."""
 
 
