@@ -31,7 +31,7 @@ RULES = (
     Rule(
         ("dump",),
         lambda o: o.lazy_pages and o.leave_running,
-        "--lazy-pages and --leave-running contradict each other: the pages stay in the tasks until another tree has them",
+        "--lazy-pages and --leave-running contradict each other: the pages stay with the tasks for another tree",
     ),
     Rule(
         ("dump",),
