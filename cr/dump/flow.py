@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cr import log
+from cr import cpuinfo, log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
@@ -46,6 +46,8 @@ def _dump(options: Options) -> DumpReport:
     destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    if options.cpu_cap is not None:
+        cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
     known = [task.pid for task in tasks(options.tree)] if plugins.active() else []
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
