@@ -42,6 +42,8 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command("dump", "checkpoint a process tree", "cr.verbs.dump:run", "Dumping"),
+        Command("pre-dump", "write the memory of a tree that runs on", "cr.verbs.pre_dump:run", "Pre-dumping"),
+        Command("dedup", "free the pages of earlier snapshots that this one replaces", "cr.dedup:run", "Deduplicating"),
         Command(
             "restore", "restore a process tree from its images", "cr.verbs.restore:run", "Restoring", "-- COMMAND ..."
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 from cr.values import dataclass, field, fields
 
-DUMP = frozenset({"dump"})
+DUMP = frozenset({"dump", "pre-dump"})
 RESTORE = frozenset({"restore"})
 CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
@@ -20,7 +20,7 @@ LAZY_PAGES = frozenset({"lazy-pages"})
 SERVICE = frozenset({"service"})
 DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
 NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
-IMAGES = BOTH | DAEMONS
+IMAGES = BOTH | DAEMONS | {"dedup"}
 ALL = IMAGES | CHECK
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
@@ -117,6 +117,14 @@ class Options:
         "text", IMAGES, "write the pid of the root task or of the daemon to FILE", metavar="FILE", default=""
     )
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
+    snapshot: str = _row(
+        "text",
+        DUMP,
+        "with --leave-running, write memory from copy-on-write copies while the tasks run on: auto, always or never",
+        metavar="WHEN",
+        default="auto",
+        choices=("auto", "always", "never"),
+    )
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
     exec_cmd: bool = _row(
@@ -283,6 +291,16 @@ class Options:
         default="",
         choices=("splice", "read"),
     )
+    prev_images_dir: str = _row(
+        "text",
+        DUMP,
+        "write only what changed since the snapshot in DIR (relative to --images-dir)",
+        metavar="DIR",
+        default="",
+        rpc="parent_img",
+    )
+    track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
+    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
@@ -315,7 +333,7 @@ class Options:
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",
@@ -348,7 +366,9 @@ class Options:
         default=-1,
         rpc="pidfd_store_sk",
     )
-    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
+    allow_uprobes: bool = _row(
+        "flag", BOTH, "dump tasks that are or were probed (uprobes), and restore them: the probes must be there again"
+    )
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
     stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")

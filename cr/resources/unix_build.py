@@ -10,6 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from cr.contract import plugins
 from cr.contract.acting import Actor
 from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_extras import restore_extras
@@ -70,6 +71,8 @@ class UnixFamily:
     def _make(self, entries: list[m.unix_sk_entry]) -> None:
         for entry in entries:
             fd = inherited_copy(f"socket:[{entry.ino}]", self.context)
+            if fd is None:
+                fd = plugins.restore("socket", entry.id, self.context)
             if fd is not None:
                 self._put(entry, fd)
                 self.inherited.add(entry.ino)

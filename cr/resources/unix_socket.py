@@ -6,6 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from cr.contract import plugins
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
@@ -153,6 +154,8 @@ def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
         return
     connected = entry.type != socket.SOCK_DGRAM and facts.peer == 0 and facts.shutdown != 3
     if not entry.peer and not connected:
+        return
+    if not _may_be_external(inode, entry.peer, context) and plugins.dump("socket", found.files[inode], context):
         return
     if not _may_be_external(inode, entry.peer, context):
         context.refuse(
