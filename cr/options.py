@@ -399,6 +399,11 @@ class Options:
             self.notify(event, pid, fd)
 
 
+_ROWS: list[Row] = []
+
+
 def rows() -> list[Row]:
     """All options that users can spell, in the order of the table."""
-    return [Row(f.name, **f.metadata) for f in fields(Options) if f.metadata]
+    if not _ROWS:
+        _ROWS.extend(Row(f.name, **f.metadata) for f in fields(Options) if f.metadata)
+    return _ROWS
