@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cr import log
+from cr.contract.plugins import plugged
 from cr.guard import held
 from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Notify, Options
@@ -23,7 +24,8 @@ def dump_tree(options: Options) -> DumpReport:
     notify = _with_status(options, with_scripts(options, options.notify))
 
     def work(tell: Notify) -> DumpReport:
-        return flow.dump(replace(options, notify=tell))
+        with plugged(options, "dump"):
+            return flow.dump(replace(options, notify=tell))
 
     report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
     _complete(options, report)
@@ -77,7 +79,8 @@ def restore_tree(options: Options) -> RestoreReport:
     from cr.restore import flow
 
     _check("restore", options)
-    report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    with plugged(options, "restore"):
+        report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
         write_restore_stats(options, report)

@@ -53,5 +53,6 @@ COMMANDS: dict[str, Command] = {
         Command("exec", "make a system call in a task", "cr.syscall_exec:run", "Calling", "SYSCALL ARGUMENT ..."),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
         Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
+        Command("service", "serve programs at the socket --address (RPC)", "cr.rpc.service:run", "Serving"),
     )
 }

@@ -17,8 +17,9 @@ CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
 PAGE_SERVER = frozenset({"page-server"})
 LAZY_PAGES = frozenset({"lazy-pages"})
-DAEMONS = PAGE_SERVER | LAZY_PAGES
-NETWORK = DUMP | DAEMONS
+SERVICE = frozenset({"service"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
+NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
 EXEC = frozenset({"exec"})
 CPUINFO = frozenset({"cpuinfo"})
 IMAGES = BOTH | DAEMONS | CPUINFO | {"dedup"}
@@ -305,7 +306,9 @@ class Options:
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
-    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    address: str = _row(
+        "text", NETWORK | SERVICE, "address of the page server; service: path of its socket", metavar="ADDR", default=""
+    )
     port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
     ps_socket: int = _row(
         "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
@@ -338,7 +341,7 @@ class Options:
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",
@@ -371,7 +374,9 @@ class Options:
         default=-1,
         rpc="pidfd_store_sk",
     )
-    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
+    allow_uprobes: bool = _row(
+        "flag", BOTH, "dump tasks that are or were probed (uprobes), and restore them: the probes must be there again"
+    )
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
     stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")
@@ -386,6 +391,8 @@ class Options:
     version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
     operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
+    service_socket: int = 0
+    """Inode of our end of the connection to a task that asks to be dumped itself."""
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:
         if self.notify is not None:

@@ -17,7 +17,7 @@ from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks, stub
+from cr.resources import file_locks, plugin_file, stub
 
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""
@@ -66,7 +66,7 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
-        yield from memory.obstacles(mapping, task)
+        yield from memory.obstacles(mapping, task, context.options)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)
@@ -90,7 +90,7 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
     try:
         file = files.open_file(task, fd)
         kind = files.claim(file)
-        if stub.wanted(file, kind, context):
+        if plugin_file.wanted(file, kind, context) or stub.wanted(file, kind, context):
             pass
         elif kind is None:
             yield files.unsupported(file)
