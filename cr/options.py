@@ -295,14 +295,14 @@ class Options:
     )
     prev_images_dir: str = _row(
         "text",
-        DUMP,
+        DUMP | PAGE_SERVER,
         "write only what changed since the snapshot in DIR (relative to --images-dir)",
         metavar="DIR",
         default="",
         rpc="parent_img",
     )
     track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
-    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
+    auto_dedup: bool = _row("flag", IMAGES, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
