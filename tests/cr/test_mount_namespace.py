@@ -95,3 +95,19 @@ def test_a_failed_restore_says_why_and_leaves_nothing(
         assert not (tmp_path / "root/run/sub").exists()
         workload.restore(**inside(tmp_path))
         workload.check()
+
+
+def test_mounts_are_left_out_or_made_anew_on_request(tmp_path: Path) -> None:
+    with Workload("mounts_left_out", tmp_path, prefix=NEW_NAMESPACE) as workload:
+        with pytest.raises(Refused, match=r"mount /odd .* or have it mounted anew with --enable-fs ramfs"):
+            workload.dump(**outside(tmp_path), skip_mnt=["/aside"])
+        workload.dump(**outside(tmp_path), skip_mnt=["/aside"], enable_fs=["ramfs,odd"])
+        workload.restore(**inside(tmp_path), enable_fs=["ramfs"])
+        workload.check()
+
+
+def test_mounts_can_be_left_out_at_restore_too(tmp_path: Path) -> None:
+    with Workload("mounts_left_out", tmp_path, prefix=NEW_NAMESPACE) as workload:
+        workload.dump(**outside(tmp_path), enable_fs=["all"])
+        workload.restore(**inside(tmp_path), skip_mnt=["/aside/"])
+        workload.check()
