@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory, preflight
+from cr.dump import files, memory, preflight, tracking
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
@@ -30,8 +30,10 @@ def scout(context: DumpContext) -> None:
     own = KernelObjects()
     host_ids = own.namespace_ids("self")
     tree = list(tasks(context.options.tree))
+    track = tracking.begin(context)
     for task in tree:
         try:
+            track.recognise(task)
             reasons += preflight.obstacles(task, tree, context.options)
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
@@ -39,6 +41,8 @@ def scout(context: DumpContext) -> None:
     warm_up(tree, context.options)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
+    track.report(tree)
+    context.scouted = tree
 
 
 def tasks(root: int) -> Iterator[DumpTask]:

@@ -92,8 +92,6 @@ class Builder:
         context = self.context
         self.family = family = Family(context)
         for task in family.grow():
-            if task.parent is not None:
-                namespaces.enter(context, task)
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
         family.group()
@@ -133,7 +131,7 @@ class Builder:
             resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
-                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
                 place(task.leader, placements, context, self.channel)
         for task in context.live_tasks:
             program = Program()
