@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
@@ -91,8 +92,6 @@ class Builder:
         context = self.context
         self.family = family = Family(context)
         for task in family.grow():
-            if task.parent is not None:
-                namespaces.enter(context, task)
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
         family.group()
@@ -181,6 +180,7 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
 
     @staticmethod
