@@ -51,18 +51,20 @@ class woodfrog_sleep_entry(_message.Message):
     def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
-    __slots__ = ("id", "name", "semaphore", "target", "packet")
+    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEMAPHORE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     PACKET_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: bytes
     semaphore: bool
     target: _containers.RepeatedCompositeFieldContainer[woodfrog_epoll_target]
     packet: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ...) -> None: ...
+    events_lost: bool
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ...) -> None: ...
 
 class woodfrog_epoll_target(_message.Message):
     __slots__ = ("tfd", "file_id")
