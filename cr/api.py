@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cr import log
+from cr.contract.plugins import plugged
 from cr.guard import held
 from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Notify, Options
@@ -20,16 +21,57 @@ def dump_tree(options: Options) -> DumpReport:
 
     _check("dump", options)
     preload.preload()
+    notify = _with_status(options, with_scripts(options, options.notify))
+
+    def work(tell: Notify) -> DumpReport:
+        with plugged(options, "dump"):
+            return flow.dump(replace(options, notify=tell))
+
+    report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
+    _complete(options, report)
+    log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
+    return report
+
+
+def pre_dump_tree(options: Options) -> DumpReport:
+    """Write the memory of a tree, which runs on, tracked; a later dump names it with `prev_images_dir`."""
+    from cr.dump import predump, preload
+
+    _check("pre-dump", options)
+    preload.preload()
     notify = with_scripts(options, options.notify)
 
     def work(tell: Notify) -> DumpReport:
-        return flow.dump(replace(options, notify=tell))
+        return predump.pre_dump(replace(options, track_mem=True, notify=tell))
 
-    report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
-    write_dump_stats(options, report)
-    tell_status(options)
-    log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
+    report = held(work, notify, Progress(f"pre-dumping the tree of process {options.tree}", options.images_dir))
+    _complete(options, report)
+    log.info(f"pre-dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report
+
+
+def _complete(options: Options, report: DumpReport) -> None:
+    write_dump_stats(options, report)
+    if options.auto_dedup and options.prev_images_dir:
+        from cr.dedup import dedup_tree
+
+        dedup_tree(options.images_dir)
+    if not options.lazy_pages:
+        tell_status(options)
+
+
+def _with_status(options: Options, notify: Notify | None) -> Notify | None:
+    """A dump whose pages stay in the tasks tells --status-fd when they can be fetched, not when all is over."""
+    if not options.lazy_pages:
+        return notify
+
+    def tell(event: str, pid: int = 0, fd: int | None = None) -> None:
+        if event == "status-ready":
+            tell_status(options)
+        if notify is not None:
+            notify(event, pid, fd)
+
+    return tell
 
 
 def restore_tree(options: Options) -> RestoreReport:
@@ -37,10 +79,15 @@ def restore_tree(options: Options) -> RestoreReport:
     from cr.restore import flow
 
     _check("restore", options)
-    report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    with plugged(options, "restore"):
+        report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
         write_restore_stats(options, report)
+    if options.auto_dedup and not options.dry_run:
+        from cr.dedup import free_restored
+
+        free_restored(options.images_dir)
     return report
 
 

@@ -11,15 +11,16 @@ from typing import Any
 
 from cr.values import dataclass, field, fields
 
-DUMP = frozenset({"dump"})
+DUMP = frozenset({"dump", "pre-dump"})
 RESTORE = frozenset({"restore"})
 CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
 PAGE_SERVER = frozenset({"page-server"})
 LAZY_PAGES = frozenset({"lazy-pages"})
-DAEMONS = PAGE_SERVER | LAZY_PAGES
-NETWORK = DUMP | DAEMONS
-IMAGES = BOTH | DAEMONS
+SERVICE = frozenset({"service"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
+NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
+IMAGES = BOTH | DAEMONS | {"dedup"}
 ALL = IMAGES | CHECK
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
@@ -116,6 +117,14 @@ class Options:
         "text", IMAGES, "write the pid of the root task or of the daemon to FILE", metavar="FILE", default=""
     )
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
+    snapshot: str = _row(
+        "text",
+        DUMP,
+        "with --leave-running, write memory from copy-on-write copies while the tasks run on: auto, always or never",
+        metavar="WHEN",
+        default="auto",
+        choices=("auto", "always", "never"),
+    )
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
     exec_cmd: bool = _row(
@@ -141,7 +150,7 @@ class Options:
     external: list[str] = _row(
         "list",
         BOTH,
-        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], veth[], net[], pid[]",
+        "a resource that stays outside: mnt[], dev[], file[], tty[], unix[], net[], pid[], veth[], macvlan[], netdev[]",
         metavar="RES",
     )
     ext_mount_map: list[str] = _row(
@@ -263,7 +272,9 @@ class Options:
         rpc="veths",
     )
     empty_ns: list[str] = _row("list", BOTH, "create the namespace but leave its content alone: net", metavar="NS")
-    join_ns: list[str] = _row("list", RESTORE, "NS:PID|PATH: restore into this existing namespace", metavar="NS:FILE")
+    join_ns: list[str] = _row(
+        "list", RESTORE, "NS:PID|PATH: restore into this existing namespace", short="-J", metavar="NS:FILE"
+    )
     network_lock: str = _row(
         "text",
         BOTH,
@@ -280,10 +291,22 @@ class Options:
         default="",
         choices=("splice", "read"),
     )
+    prev_images_dir: str = _row(
+        "text",
+        DUMP,
+        "write only what changed since the snapshot in DIR (relative to --images-dir)",
+        metavar="DIR",
+        default="",
+        rpc="parent_img",
+    )
+    track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
+    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
-    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    address: str = _row(
+        "text", NETWORK | SERVICE, "address of the page server; service: path of its socket", metavar="ADDR", default=""
+    )
     port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
     ps_socket: int = _row(
         "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
@@ -310,7 +333,7 @@ class Options:
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",
@@ -343,7 +366,9 @@ class Options:
         default=-1,
         rpc="pidfd_store_sk",
     )
-    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
+    allow_uprobes: bool = _row(
+        "flag", BOTH, "dump tasks that are or were probed (uprobes), and restore them: the probes must be there again"
+    )
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
     stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")
@@ -358,6 +383,8 @@ class Options:
     version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
     operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
+    service_socket: int = 0
+    """Inode of our end of the connection to a task that asks to be dumped itself."""
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:
         if self.notify is not None:

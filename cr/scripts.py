@@ -13,6 +13,19 @@ from cr import log
 from cr.model import CheckpointError
 from cr.options import Notify, Options
 
+EVENTS = {
+    "pre-dump": "before a dump begins",
+    "network-lock": "when the network of the tasks is locked",
+    "post-dump": "when the images of a dump are complete, the tasks still stand still",
+    "pre-restore": "before a restore begins",
+    "setup-namespaces": "when there is a root task in its namespaces, which are empty still",
+    "post-setup-namespaces": "when the namespaces are filled",
+    "post-restore": "when everything is restored",
+    "network-unlock": "when the network is unlocked; a failure is noted only",
+    "pre-resume": "just before the tasks run",
+    "post-resume": "when they run; a failure is noted only",
+}
+"""The notification points in their order, and when they are."""
 _TOO_LATE = frozenset({"network-unlock", "post-resume"})
 """At these points nothing can be taken back any more."""
 _RPC_ONLY = frozenset({"orphan-pts-master", "query-ext-files"})

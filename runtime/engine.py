@@ -51,9 +51,11 @@ class InProcess:
         """See `Engine`."""
         import cr
 
-        check_supported(request.options)
+        options = dict(request.options)
+        verb = cr.pre_dump if options.pop("pre_dump", False) else cr.dump
+        check_supported(options)
         with _engine_errors("checkpoint", request):
-            return cr.dump(request.pid, request.directory, notify=notify, **request.options)
+            return verb(request.pid, request.directory, notify=notify, **options)
 
     def restore(self, request: RestoreRequest, notify: Notify) -> int:
         """See `Engine`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cr.kernel import proc
 from cr.kernel.namespaces import inside_of
+from cr.model import CheckpointError
 
 if TYPE_CHECKING:
     from cgroups.collect import Selection
@@ -25,8 +26,10 @@ def set_numbers(context: DumpContext) -> dict[int, int]:
     return context.once("cgroup sets", lambda: _collect(context))
 
 
-def warm_up(tasks: list[DumpTask]) -> None:
+def warm_up(tasks: list[DumpTask], options: Options) -> None:
     """Load what a dump of cgroups needs, before anything is frozen, if these tasks will need it."""
+    if options.cgroup_props or options.cgroup_props_file:
+        _specs(options)  # what is wrong with them is said now
     try:
         needed = not _with_us(task.pid for task in tasks)
     except (FileNotFoundError, ProcessLookupError):
@@ -100,11 +103,18 @@ def _selection(context: DumpContext) -> Selection:
 
 
 def _specs(options: Options) -> list[ControllerSpec]:
+    """--cgroup-props and --cgroup-props-file; CheckpointError where one is wrong."""
+    from cgroups.errors import CgroupError
     from cgroups.properties import parse_spec
 
     specs: list[ControllerSpec] = []
-    if options.cgroup_props:
-        specs += parse_spec(options.cgroup_props)
-    if options.cgroup_props_file:
-        specs += parse_spec(proc.read_file(options.cgroup_props_file), options.cgroup_props_file)
+    try:
+        if options.cgroup_props:
+            specs += parse_spec(options.cgroup_props)
+        if options.cgroup_props_file:
+            specs += parse_spec(proc.read_file(options.cgroup_props_file), options.cgroup_props_file)
+    except OSError as error:
+        raise CheckpointError(f"--cgroup-props-file {options.cgroup_props_file}: {error.strerror}") from error
+    except CgroupError as error:
+        raise CheckpointError(str(error)) from error
     return specs

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from cr.contract.dumping import DumpContext
+from cr.dump.lending import lending
 
 
 def prepare(context: DumpContext) -> None:
-    """Connect to the page server where one is asked for; CheckpointError where it cannot be reached."""
+    """Connect to the page server, or listen for a lazy-pages daemon, where one is asked for."""
     options = context.options
-    if not options.page_server or options.lazy_pages:
+    if lending(context) is not None or not options.page_server:
         return
     from cr.page_server.connect import connect
     from cr.page_server.send import RemotePages

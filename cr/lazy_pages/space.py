@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import time
 
 from cr.kernel import missing_pages as kernel
 from cr.kernel import vm
@@ -16,6 +17,8 @@ NEAR = 16 * PAGE_SIZE
 """bytes around a page that somebody waits for, which come with it"""
 BATCH = 1 << 20
 """bytes that are brought at once in the background: so long may somebody have to wait"""
+_MOMENT = 0.001  # seconds
+_MOST_MISSES = 200
 
 
 class Space:
@@ -27,6 +30,7 @@ class Space:
         self.children: list[Space] = []
         self._position = 0
         self._waiting: list[int] = []
+        self._events = self._misses = 0
 
     def close(self) -> None:
         """The kernel lets everybody go who still waits: from now on, missing pages are empty ones."""
@@ -45,6 +49,7 @@ class Space:
         while events := kernel.events(self.fd):
             for event in events:
                 self._note(event)
+                self._events += 1
 
     def _note(self, event: kernel.Event) -> None:
         if event.kind == kernel.FAULT:
@@ -91,20 +96,31 @@ class Space:
         while done < size and not self.gone:
             count, code = kernel.copy(self.fd, piece.start + done, address + done, size - done)
             done += count
-            if code == errno.EAGAIN and not count:
-                self.remaining.put([piece.part(piece.start + done, piece.end)])
-                self._read_events()
+            if code in (errno.EAGAIN, errno.ENOENT) and not count:
+                self._put_back(piece.part(piece.start + done, piece.end), code)
                 return False
             if code != errno.EAGAIN:  # after some pages it only says that the next one is special
                 done += self._settle(code, piece.start + done)
         return True
 
+    def _put_back(self, piece: Piece, code: int) -> None:
+        """An event says, now or in a moment, what has become of the memory; only then its pages may be forgotten.
+
+        ENOENT without any event, for long: nobody has registered that memory with us.
+        """
+        self.remaining.put([piece])
+        before = self._events
+        self._read_events()
+        self._misses = self._misses + 1 if code == errno.ENOENT and self._events == before else 0
+        if self._misses:
+            time.sleep(_MOMENT)
+        if self._misses > _MOST_MISSES:
+            self.remaining.take(piece.start, piece.start + PAGE_SIZE)
+
     def _settle(self, code: int, place: int) -> int:
         """Bytes to pass over after an error at `place`."""
         if code == errno.EEXIST:
-            kernel.wake(self.fd, place, PAGE_SIZE)
-            return PAGE_SIZE
-        if code == errno.ENOENT:  # unmapped, or mapped anew since
+            self._wake(place)
             return PAGE_SIZE
         if code in (errno.ESRCH, errno.ENOSPC):  # the memory is gone: exit or execve(2)
             self.gone = True
@@ -112,10 +128,15 @@ class Space:
             raise OSError(code, f"userfaultfd: {os.strerror(code)} at {place:#x} of task {self.pid}")
         return 0
 
+    def _wake(self, address: int) -> None:
+        kernel.wake(self.fd, address, PAGE_SIZE)
+
     def _bring_empty(self, address: int) -> None:
         _, code = kernel.zero(self.fd, address, PAGE_SIZE)
         if code == errno.EAGAIN:
             self._read_events()
             self._waiting.append(address)
-        else:
+        elif code != errno.ENOENT:  # unmapped by another thread: whoever waits finds out
             self._settle(code, address)
+        else:
+            self._wake(address)

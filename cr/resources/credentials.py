@@ -61,7 +61,7 @@ class Credentials(ThreadResource):
             _drop_capabilities(program, entry, have)
             return
         program.call("prctl", controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
-        _set_ids(program, entry)
+        _set_ids(program, entry, have)
         _set_capabilities(program, entry, have)
 
 
@@ -117,9 +117,10 @@ def _drop_capabilities(program: Program, entry: m.creds_entry, have: dict[str, s
     _capset(program, _mask(list(entry.cap_eff)), _mask(list(entry.cap_prm)), _mask(list(entry.cap_inh)) & inheritable)
 
 
-def _set_ids(program: Program, entry: m.creds_entry) -> None:
-    groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
-    program.call("setgroups", len(entry.groups), groups)
+def _set_ids(program: Program, entry: m.creds_entry, have: dict[str, str]) -> None:
+    if entry.groups or have["Groups"].split():  # some user namespaces do not let groups be set
+        groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
+        program.call("setgroups", len(entry.groups), groups)
     program.call("setresgid", entry.gid, entry.egid, entry.sgid)
     program.call("setfsgid", entry.fsgid)
     program.call("setresuid", entry.uid, entry.euid, entry.suid)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
@@ -73,6 +74,7 @@ class Builder:
         self._grow()
         if later is not None:
             later.hand_over()
+        namespaces.join_user(context)
         for task in context.live_tasks:
             births.bear_threads(context, task)
         for action in context.when_grown:
@@ -118,6 +120,7 @@ class Builder:
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
+        namespaces.look_from_inside(context)
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
@@ -128,7 +131,7 @@ class Builder:
             resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
-                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
                 place(task.leader, placements, context, self.channel)
         for task in context.live_tasks:
             program = Program()
@@ -177,6 +180,7 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
 
     @staticmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cr.contract.outside import Joined, open_joined, outside
+from cr.contract.outside import open_joined, outside
 from cr.contract.resource import NamespaceResource, namespace_resources
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel.namespaces import CLONE_NEWUSER, FLAGS
@@ -74,19 +74,49 @@ def clone_flags(context: RestoreContext) -> int:
 
 def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
     """Before the root puppet is born: the seed joins the namespaces that exist already, which it inherits."""
-    there = handed_over(context)
+    there = {kind: fd for kind, fd in handed_over(context).items() if kind != "user" or not _joins_user_late(context)}
     program = Program()
     if there:
         ordered = sorted(there, key=lambda kind: (FLAGS[kind] == CLONE_NEWUSER, kind))  # rights are lost with user
         context.add_joins(program, [(there[kind], FLAGS[kind]) for kind in ordered])
-    for join in outside(context).joined:
-        _take_ids(program, join)
+    if "user" in there:
+        _take_ids(program, context)
     if program.calls:
         context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
 
 
-def _take_ids(program: Program, join: Joined) -> None:
-    if join.kind == "user":
+def _joins_user_late(context: RestoreContext) -> bool:
+    """Pids are chosen with rights in the user namespace that owns the pid namespace: not ours after the join."""
+    return "user" in handed_over(context) and "pid" not in {resource.name for resource, _ in own_namespaces(context)}
+
+
+def join_user(context: RestoreContext) -> None:
+    """After the births, where pids had to be chosen with the rights that we have here."""
+    if not _joins_user_late(context):
+        return
+    for task in context.live_tasks:
+        if len(task.threads) > 1:
+            raise CheckpointError(
+                f"--join-ns user: {task} has threads; their ids can be chosen there only in a pid namespace of its own"
+            )
+        program = Program()
+        context.add_joins(program, [(handed_over(context)["user"], CLONE_NEWUSER)])
+        _take_ids(program, context)
+        context.run(task.leader, program)
+
+
+def look_from_inside(context: RestoreContext) -> None:
+    """Files are found as the tasks find them, who are in a mount namespace that exists already."""
+    if "mnt" in handed_over(context):
+        path = f"/proc/{context.root.puppet.tid}/root/{context.options.root.lstrip('/')}"
+        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.dup2(fd, context.root_fd, inheritable=False)
+        os.close(fd)
+
+
+def _take_ids(program: Program, context: RestoreContext) -> None:
+    """--join-ns user:FILE,UID,GID."""
+    for join in outside(context).joined:
         if join.gid is not None:
             program.call("setresgid", join.gid, join.gid, join.gid)
         if join.uid is not None:

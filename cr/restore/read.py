@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
-from cr.model import TASK_DEAD, BadImages, RestoreReport
+from cr.model import TASK_DEAD, BadImages, CheckpointError, RestoreReport
 from cr.options import Options
-from cr.restore import memory_check
+from cr.restore import foreign_vdso, memory_check
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ def read(options: Options) -> RestoreContext:
     if not images.exists("inventory"):
         raise BadImages(f"{images.path} has no inventory.img: no dump was completed there")
     context.inventory = images.read_one("inventory")
+    if context.inventory.allow_uprobes and not context.options.allow_uprobes:
+        raise CheckpointError("the tasks were probed (uprobes): see that the probes are there, and use --allow-uprobes")
     if context.inventory.img_version not in IMAGE_VERSIONS:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
+    if context.inventory.HasField("pre_dump_mode") and not images.exists("pstree"):
+        raise BadImages(f"{images.path} is a pre-dump, memory only: restore the dump that was made after it")
     if images.exists("files"):
         context.file_entries = _read_files(context)
         take_over(context)
@@ -33,6 +37,7 @@ def read(options: Options) -> RestoreContext:
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
+    foreign_vdso.settle(context)
     memory_check.check(context)
     check_hostname(context)
     return context

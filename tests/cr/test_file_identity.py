@@ -53,7 +53,7 @@ def test_words() -> None:
 
 @pytest.fixture
 def dumped(tmp_path: Path) -> Iterator[Workload]:
-    with Workload("identity", tmp_path) as workload:
+    with Workload("replaced_files", tmp_path) as workload:
         workload.dump()
         yield workload
 
@@ -93,7 +93,7 @@ def test_another_build_of_a_program(dumped: Workload) -> None:
 
 @pytest.mark.root
 def test_the_images_hold_build_ids_unless_told_otherwise(tmp_path: Path) -> None:
-    with Workload("identity", tmp_path) as workload:
+    with Workload("replaced_files", tmp_path) as workload:
         for method, wanted in (("filesize", []), ("buildid", as_words(identity(Path("/bin/true"))))):
             workload.dump(leave_running=True, file_validation=method)
             with ImageDirectory.open(str(workload.images)) as images:

@@ -209,3 +209,39 @@ def test_notifications_tell_when_namespaces_exist_and_when_they_are_filled(tmp_p
         workload.restore(notify=notify)
         workload.check()
     assert events == [("setup-namespaces", os.uname().nodename), ("post-setup-namespaces", "frog-1")]
+
+
+@contextmanager
+def holder_of(kind: str) -> Iterator[int]:
+    """A process in another namespace of that kind."""
+    flags = {"mnt": ["--mount"], "user": ["--user", "--map-root-user"]}.get(kind, [f"--{kind}"])
+    command = [UNSHARE, *flags, "--fork", "--kill-child", "sh", "-c", "echo $$; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("kind", ["net", "uts", "ipc", "time", "cgroup", "mnt", "user"])
+def test_every_kind_can_be_joined(kind: str, tmp_path: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        workload.dump()
+        with holder_of(kind) as holder:
+            pid = workload.restore(join_ns=[f"{kind}:/proc/{holder}/ns/{kind}"])
+            assert namespace_inode(pid, kind) == namespace_inode(holder, kind)
+            if kind == "mnt":
+                _is_at_home(pid, holder, tmp_path)
+            workload.check()
+
+
+def _is_at_home(pid: int, holder: int, directory: Path) -> None:
+    """Whether root, directory and files of a task are on mounts of the namespace that the holder is in."""
+    assert os.readlink(f"/proc/{pid}/cwd") == str(directory)
+    known = {line.split()[0] for line in Path(f"/proc/{holder}/mountinfo").read_text().splitlines()}
+    for name in ("root", "cwd", "exe", "fd/1"):
+        fd = os.open(f"/proc/{pid}/{name}", os.O_PATH)
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text().split()
+        os.close(fd)
+        assert info[info.index("mnt_id:") + 1] in known, name

@@ -16,7 +16,7 @@ from cr.rpc.transport import BadRequest, Client
 from images import messages as m
 
 NOT_YET: set[str] = {
-    "parent_img", "track_mem", "auto_dedup", "cpu_cap",
+    "cpu_cap",
 }  # fmt: skip
 """Fields whose options are not there yet (LIMITS.md): a request that sets one is refused."""
 

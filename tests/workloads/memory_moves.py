@@ -12,7 +12,7 @@ import os
 from lib import workload
 
 PAGE = 4096
-PAGES = 2048
+PAGES = 512
 ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 FIXED, MAYMOVE, DONTNEED = 0x10, 1, 4
 libc = ctypes.CDLL(None, use_errno=True)
@@ -54,7 +54,7 @@ with workload() as check:
     shared = mmap.mmap(-1, 64 * PAGE)
     shared[:6] = b"shared"
     check.wait()
-    check.equal(wrong(plain, 1000, 1001), "", "one page")
+    check.equal(wrong(plain, 300, 301), "", "one page")
     check.equal(in_child(forked), 0, "a child's view")
     new = libc.mremap(moved, PAGES * PAGE, 2 * PAGES * PAGE, MAYMOVE, None)
     check.equal(wrong(new), "", "moved memory")
