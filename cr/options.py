@@ -20,8 +20,10 @@ LAZY_PAGES = frozenset({"lazy-pages"})
 SERVICE = frozenset({"service"})
 DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
 NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
-IMAGES = BOTH | DAEMONS | {"dedup"}
-ALL = IMAGES | CHECK
+EXEC = frozenset({"exec"})
+CPUINFO = frozenset({"cpuinfo"})
+IMAGES = BOTH | DAEMONS | CPUINFO | {"dedup"}
+ALL = IMAGES | CHECK | EXEC
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
 
@@ -330,6 +332,12 @@ class Options:
     tls_cert: str = _row("text", NETWORK, "our certificate (/etc/pki/criu/cert.pem)", metavar="FILE", default="")
     tls_key: str = _row("text", NETWORK, "its key (/etc/pki/criu/private/key.pem)", metavar="FILE", default="")
     tls_no_cn_verify: bool = _row("flag", NETWORK, "do not look whether the server's certificate is of its name")
+    cpu_cap: str | None = _row(
+        "optional",
+        BOTH | CPUINFO,
+        "what of the processor is noted or must be alike: fpu, cpu, ins, all or none, ^ for all but; default fpu,ins",
+        metavar="CAP,..",
+    )
     libdir: str = _row(
         "text",
         ALL,

@@ -209,4 +209,5 @@ from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk
 from images.schema.woodfrog_pb2 import woodfrog_sleep_entry as woodfrog_sleep_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog_socket_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_option as woodfrog_socket_option
+from images.schema.woodfrog_pb2 import woodfrog_span as woodfrog_span
 from images.schema.woodfrog_pb2 import woodfrog_task_entry as woodfrog_task_entry

@@ -37,7 +37,6 @@ UNSUPPORTED_FLAGS = {
     "pf": "is memory of a device, which the images cannot hold",
     "io": "is memory of a device, which the images cannot hold",
     "ss": "is a shadow stack (arch_prctl(2) ARCH_SHSTK_ENABLE), which cannot be rebuilt",
-    "sl": "is sealed (mseal(2)), which the images have no word for",
 }
 """VmFlags of smaps that stand against a dump, and why"""
 

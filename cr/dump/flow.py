@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cr import log
+from cr import cpuinfo, log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
@@ -24,6 +24,7 @@ from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
 from cr.resources import network_lock
+from cr.resources.own_settings import write_own_entries
 from cr.values import replace
 from images.directory import ImageDirectory
 
@@ -45,6 +46,8 @@ def _dump(options: Options) -> DumpReport:
     destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    if options.cpu_cap is not None:
+        cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
     known = [task.pid for task in tasks(options.tree)] if plugins.active() else []
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
@@ -160,6 +163,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     _run(task, asked, context)
     for thread, found, _ in asked:
         _write_core(thread, found, context)
+    write_own_entries(task, context)
     space.record()
 
 

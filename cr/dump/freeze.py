@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from cr.contract.dumping import DumpTask, DumpThread
-from cr.dump.context import lead_out
+from cr.dump.context import inside_vdso, lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
 from cr.remote.critical import critical
@@ -19,6 +19,7 @@ from cr.remote.tracee import TaskGone, Tracee
 from cr.values import dataclass, field
 
 _WALL = 0x40000000
+_NUDGES = 100
 
 
 def _reaped(tid: int) -> bool:
@@ -226,6 +227,7 @@ class FrozenTree:
         for thread in list(threads):
             try:
                 thread.tracee.settle(self.deadline)
+                _leave_vdso(thread, self.deadline)
             except TaskGone:
                 thread.tracee.tid = 0
                 task.threads.remove(thread)
@@ -291,6 +293,18 @@ def _seize(task: DumpTask, tid: int) -> DumpThread | None:
         os.waitpid(tid, _WALL)  # it ended in between; its real parent waits for us to have seen it
         return None
     return DumpThread(tid, tid, tracee, task, {})
+
+
+def _leave_vdso(thread: DumpThread, deadline: float) -> None:
+    """Where a thread was stopped inside of the vDSO, let it go a few steps further: they take a microsecond."""
+    tracee = thread.tracee
+    for _ in range(_NUDGES):
+        if tracee.stopped_by or not inside_vdso(tracee.registers, thread.task.pid):
+            return
+        tracee.resume()
+        time.sleep(0.00002)  # stopped at once, it would not have made a step
+        tracee.interrupt()
+        tracee.settle(deadline)
 
 
 def _has_ended(tid: int) -> bool:

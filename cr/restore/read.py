@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cr import cpuinfo
 from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, CheckpointError, RestoreReport
@@ -30,6 +31,7 @@ def read(options: Options) -> RestoreContext:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
     if context.inventory.HasField("pre_dump_mode") and not images.exists("pstree"):
         raise BadImages(f"{images.path} is a pre-dump, memory only: restore the dump that was made after it")
+    cpuinfo.check(images, options)
     if images.exists("files"):
         context.file_entries = _read_files(context)
         take_over(context)

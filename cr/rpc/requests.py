@@ -128,6 +128,10 @@ def _sibling(wanted: bool, client: Client) -> bool:
     return wanted
 
 
+def _cpu_capabilities(bits: int, _: Client) -> str:
+    return ",".join(name for name, bit in (("fpu", 1), ("cpu", 2), ("ins", 4)) if bits & bit) or "none"
+
+
 def _sockets(entries: Iterable[Any], _: Client) -> str:
     return ",".join(str(entry.inode) for entry in entries)
 
@@ -157,6 +161,7 @@ CONVERTERS: dict[str, Callable[[Any, Client], Any]] = {
     "empty_ns": _empty_ns,
     "join_ns": _join_ns,
     "network_lock": _network_lock,
+    "cpu_cap": _cpu_capabilities,
     "pre_dump_mode": _pre_dump_mode,
     "pidfd_store_sk": lambda number, client: client.lent(number, "pidfd_store_sk"),
 }

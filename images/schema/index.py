@@ -212,5 +212,6 @@ MODULES = {
     "woodfrog_sleep_entry": "woodfrog_pb2",
     "woodfrog_socket_entry": "woodfrog_sockets_pb2",
     "woodfrog_socket_option": "woodfrog_sockets_pb2",
+    "woodfrog_span": "woodfrog_pb2",
     "woodfrog_task_entry": "woodfrog_pb2",
 }

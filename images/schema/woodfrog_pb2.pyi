@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class woodfrog_task_entry(_message.Message):
-    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal")
+    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed")
     TID_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
     TIMER_SLACK_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class woodfrog_task_entry(_message.Message):
     STOP_WAS_REPORTED_FIELD_NUMBER: _ClassVar[int]
     SLEEP_FIELD_NUMBER: _ClassVar[int]
     EXIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     tid: int
     cpus: _containers.RepeatedScalarFieldContainer[int]
     timer_slack: int
@@ -28,7 +29,16 @@ class woodfrog_task_entry(_message.Message):
     stop_was_reported: bool
     sleep: woodfrog_sleep_entry
     exit_signal: int
-    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ...) -> None: ...
+    sealed: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_span(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class woodfrog_sleep_entry(_message.Message):
     __slots__ = ("clock", "remaining", "remainder_address")
@@ -80,7 +90,6 @@ class woodfrog_autofs_symlink(_message.Message):
     target: bytes
     def __init__(self, name: _Optional[bytes] = ..., target: _Optional[bytes] = ...) -> None: ...
 
-<<<<<<< HEAD
 class woodfrog_plugin_entry(_message.Message):
     __slots__ = ("id", "plugin", "data", "flags")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -92,7 +101,7 @@ class woodfrog_plugin_entry(_message.Message):
     data: bytes
     flags: int
     def __init__(self, id: _Optional[int] = ..., plugin: _Optional[str] = ..., data: _Optional[bytes] = ..., flags: _Optional[int] = ...) -> None: ...
-=======
+
 class woodfrog_io_uring_entry(_message.Message):
     __slots__ = ("id", "flags", "sq_entries", "cq_entries", "setup", "array_offset", "submitted", "completed", "rings", "requests", "file", "buffer", "files", "buffers", "owner")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -144,4 +153,3 @@ class woodfrog_io_uring_buffer(_message.Message):
     address: int
     length: int
     def __init__(self, index: _Optional[int] = ..., address: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
->>>>>>> zfiles
