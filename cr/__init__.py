@@ -34,6 +34,18 @@ def dump(pid: int, directory: str, **options: Any) -> DumpReport:
     return dump_tree(Options(tree=pid, images_dir=str(directory), **options))
 
 
+def pre_dump(pid: int, directory: str, **options: Any) -> DumpReport:
+    """Write the memory of the tree that starts at `pid` into `directory`; it runs on, its writes are tracked.
+
+    The next one, or the dump, gets `prev_images_dir` (relative to its own directory) and writes what has changed.
+    Raises as `dump` does.
+    """
+    from cr.api import pre_dump_tree
+    from cr.options import Options
+
+    return pre_dump_tree(Options(tree=pid, images_dir=str(directory), **options))
+
+
 def restore(directory: str, **options: Any) -> RestoreReport:
     """Restore the tree whose images are in `directory`; `report.pid` is its root, a child of ours.
 

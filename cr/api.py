@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cr import log
+from cr.contract.plugins import plugged
 from cr.guard import held
 from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Notify, Options
@@ -23,14 +24,40 @@ def dump_tree(options: Options) -> DumpReport:
     notify = _with_status(options, with_scripts(options, options.notify))
 
     def work(tell: Notify) -> DumpReport:
-        return flow.dump(replace(options, notify=tell))
+        with plugged(options, "dump"):
+            return flow.dump(replace(options, notify=tell))
 
     report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
-    write_dump_stats(options, report)
-    if not options.lazy_pages:
-        tell_status(options)
+    _complete(options, report)
     log.info(f"dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
     return report
+
+
+def pre_dump_tree(options: Options) -> DumpReport:
+    """Write the memory of a tree, which runs on, tracked; a later dump names it with `prev_images_dir`."""
+    from cr.dump import predump, preload
+
+    _check("pre-dump", options)
+    preload.preload()
+    notify = with_scripts(options, options.notify)
+
+    def work(tell: Notify) -> DumpReport:
+        return predump.pre_dump(replace(options, track_mem=True, notify=tell))
+
+    report = held(work, notify, Progress(f"pre-dumping the tree of process {options.tree}", options.images_dir))
+    _complete(options, report)
+    log.info(f"pre-dumped {report.tasks} tasks, frozen for {report.frozen_time} us")
+    return report
+
+
+def _complete(options: Options, report: DumpReport) -> None:
+    write_dump_stats(options, report)
+    if options.auto_dedup and options.prev_images_dir:
+        from cr.dedup import dedup_tree
+
+        dedup_tree(options.images_dir)
+    if not options.lazy_pages:
+        tell_status(options)
 
 
 def _with_status(options: Options, notify: Notify | None) -> Notify | None:
@@ -52,10 +79,15 @@ def restore_tree(options: Options) -> RestoreReport:
     from cr.restore import flow
 
     _check("restore", options)
-    report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    with plugged(options, "restore"):
+        report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
         write_restore_stats(options, report)
+    if options.auto_dedup and not options.dry_run:
+        from cr.dedup import free_restored
+
+        free_restored(options.images_dir)
     return report
 
 

@@ -11,16 +11,19 @@ from typing import Any
 
 from cr.values import dataclass, field, fields
 
-DUMP = frozenset({"dump"})
+DUMP = frozenset({"dump", "pre-dump"})
 RESTORE = frozenset({"restore"})
 CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
 PAGE_SERVER = frozenset({"page-server"})
 LAZY_PAGES = frozenset({"lazy-pages"})
-DAEMONS = PAGE_SERVER | LAZY_PAGES
-NETWORK = DUMP | DAEMONS
-IMAGES = BOTH | DAEMONS
-ALL = IMAGES | CHECK
+SERVICE = frozenset({"service"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
+NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
+EXEC = frozenset({"exec"})
+CPUINFO = frozenset({"cpuinfo"})
+IMAGES = BOTH | DAEMONS | CPUINFO | {"dedup"}
+ALL = IMAGES | CHECK | EXEC
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
 
@@ -116,6 +119,14 @@ class Options:
         "text", IMAGES, "write the pid of the root task or of the daemon to FILE", metavar="FILE", default=""
     )
     leave_running: bool = _row("flag", DUMP, "let the tasks run on after the dump", short="-R")
+    snapshot: str = _row(
+        "text",
+        DUMP,
+        "with --leave-running, write memory from copy-on-write copies while the tasks run on: auto, always or never",
+        metavar="WHEN",
+        default="auto",
+        choices=("auto", "always", "never"),
+    )
     leave_stopped: bool = _row("flag", BOTH, "leave the tasks stopped (SIGSTOP) afterwards", short="-s")
     restore_detached: bool = _row("flag", RESTORE, "return once everything is restored", short="-d")
     exec_cmd: bool = _row(
@@ -282,10 +293,22 @@ class Options:
         default="",
         choices=("splice", "read"),
     )
+    prev_images_dir: str = _row(
+        "text",
+        DUMP,
+        "write only what changed since the snapshot in DIR (relative to --images-dir)",
+        metavar="DIR",
+        default="",
+        rpc="parent_img",
+    )
+    track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
+    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
-    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    address: str = _row(
+        "text", NETWORK | SERVICE, "address of the page server; service: path of its socket", metavar="ADDR", default=""
+    )
     port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
     ps_socket: int = _row(
         "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
@@ -309,10 +332,16 @@ class Options:
     tls_cert: str = _row("text", NETWORK, "our certificate (/etc/pki/criu/cert.pem)", metavar="FILE", default="")
     tls_key: str = _row("text", NETWORK, "its key (/etc/pki/criu/private/key.pem)", metavar="FILE", default="")
     tls_no_cn_verify: bool = _row("flag", NETWORK, "do not look whether the server's certificate is of its name")
+    cpu_cap: str | None = _row(
+        "optional",
+        BOTH | CPUINFO,
+        "what of the processor is noted or must be alike: fpu, cpu, ins, all or none, ^ for all but; default fpu,ins",
+        metavar="CAP,..",
+    )
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",
@@ -345,7 +374,9 @@ class Options:
         default=-1,
         rpc="pidfd_store_sk",
     )
-    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
+    allow_uprobes: bool = _row(
+        "flag", BOTH, "dump tasks that are or were probed (uprobes), and restore them: the probes must be there again"
+    )
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
     stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")
@@ -360,6 +391,8 @@ class Options:
     version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
     operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
+    service_socket: int = 0
+    """Inode of our end of the connection to a task that asks to be dumped itself."""
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:
         if self.notify is not None:

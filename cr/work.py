@@ -37,7 +37,7 @@ def write_dump_stats(options: Options, report: DumpReport) -> None:
         memdump_time=report.memdump_time,
         memwrite_time=report.memwrite_time,
         pages_scanned=report.pages_scanned,
-        pages_skipped_parent=0,
+        pages_skipped_parent=report.pages_skipped_parent,
         pages_written=report.pages_written,
         pages_lazy=report.pages_lazy,
         shpages_scanned=report.shpages_written,

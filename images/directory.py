@@ -170,21 +170,21 @@ class ImageDirectory:
         """Every file name in the directory, sorted."""
         return sorted(os.listdir(self.fd))
 
-    def open_raw(self, kind: str, *ids: int, write: bool = False) -> int:
+    def open_raw(self, kind: str, *ids: int, write: bool = False, change: bool = False) -> int:
         """Descriptor of an image that has no entries (pages, archives); `write` makes a new empty one.
 
-        The caller closes it.
+        `change` opens an existing one for writing too.  The caller closes it.
         """
         row = KINDS[kind]
         if not row.raw:
             raise ValueError(f"{kind} images are made of entries")
         name = row.filename(*ids)
-        return self._make(name) if write else self._open(name)
+        return self._make(name) if write else self._open(name, os.O_RDWR if change else os.O_RDONLY)
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str, access: int = os.O_RDONLY) -> int:
         """An existing file, without waiting for the other end should it be a fifo."""
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
+            fd = os.open(name, access | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
         except FileNotFoundError as err:
             raise ImageError(os.path.join(self.path, name), "this image is missing from the snapshot") from err
         except OSError as err:
@@ -209,6 +209,19 @@ class ImageDirectory:
         except OSError as err:
             raise ImageError(os.path.join(self.path, PARENT), f"cannot be opened: {err.strerror}") from err
         return ImageDirectory(fd, os.path.join(self.path, PARENT))
+
+    def relative(self, path: str) -> ImageDirectory:
+        """Another directory, by its path as seen from this one. Raises ImageError where there is none."""
+        try:
+            return ImageDirectory(os.open(path, _DIRECTORY, dir_fd=self.fd), os.path.join(self.path, path))
+        except OSError as err:
+            raise ImageError(
+                os.path.join(self.path, path), f"the image directory cannot be opened: {err.strerror}"
+            ) from err
+
+    def same_as(self, other: ImageDirectory) -> bool:
+        """True if both are one directory, whatever it is called."""
+        return os.path.samestat(os.fstat(self.fd), os.fstat(other.fd))
 
     def link_parent(self, target: str) -> None:
         """Make this snapshot relative to the one at `target`, a path as seen from this directory."""

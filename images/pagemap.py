@@ -125,6 +125,17 @@ class PagemapReader:
             else:
                 yield PageSource(run.vaddr, run.nr_pages, self.directory, run.pages_id, run.offset)
 
+    def parent(self) -> PagemapReader | None:
+        """The same memory in the snapshot that this one builds on; None where that has none of it."""
+        if self._parent is not None:
+            return self._parent
+        directory = self.directory.parent()
+        if directory is None:
+            return None
+        known = directory.exists(self._kind, self._object)
+        directory.close()
+        return self._parent_reader() if known else None
+
     def find(self, vaddr: int, nr_pages: int) -> Iterator[PageSource]:
         """Where the bytes of this range are. Raises ImageError if a page of it is in no snapshot."""
         from bisect import bisect_right

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from netns.wire import Socket, attributes
 LIBRARY = "libnftables.so.1"
 FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 OURS = "WOODFROG-"
+_EMPTY = re.compile(
+    r"table ip6? filter \{\n"
+    r"(\tchain (INPUT|FORWARD|OUTPUT) \{\n\t\ttype filter hook \w+ priority filter; policy accept;\n\t\}\n\n?)*\}\n"
+)
 LEGACY = {"iptables": "ip_tables_names", "ip6tables": "ip6_tables_names"}
 
 
@@ -85,6 +91,20 @@ def _dump_nft(netns_fd: int | None) -> str | None:
     except NetnsError as err:
         names = ", ".join(f"{family} {name}" for family, name in found)
         raise NetnsError(f"cannot save the nftables rules of the network namespace ({names}): {err}") from err
+
+
+def does_nothing(table: str) -> bool:
+    """Whether a table, as nft lists it, is one of iptables' own without any rule."""
+    return _EMPTY.fullmatch(table) is not None
+
+
+def drop_empty(netns_fd: int | None) -> None:
+    """Remove the tables that iptables has made by nftables and that do nothing (any more)."""
+    for family, name in tables(netns_fd):
+        if name == "filter" and family in ("ip", "ip6"):
+            with contextlib.suppress(NetnsError):  # without libnftables and nft it stays, and does nothing
+                if does_nothing(nft_command(netns_fd, f"list table {family} {name}\n")):
+                    nft_command(netns_fd, f"delete table {family} {name}\n")
 
 
 def legacy_tables(netns_fd: int | None, kind: str) -> list[str]:

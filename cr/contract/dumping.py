@@ -181,10 +181,16 @@ class DumpContext:
     images: ImageDirectory
     report: DumpReport
     tasks: list[DumpTask] = field(default_factory=list)
+    scouted: list[DumpTask] = field(default_factory=list)
+    """the tasks as they were seen before the freeze"""
+    frozen_since: int = 0
+    """nanoseconds of time.monotonic_ns()"""
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
+    at_release: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done as soon as the tasks run again, or are gone"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
     succeeded: bool = False
@@ -192,6 +198,12 @@ class DumpContext:
     registry: FileRegistry | None = None
     at_kill: list[Callable[[], None]] = field(default_factory=list)
     """what is to be done just before the tasks are killed"""
+
+    @cached_property
+    def run_id(self) -> str:
+        """A random UUID in its usual form, which names this dump; the module of that name costs 5 ms."""
+        digits = os.urandom(16).hex()
+        return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
 
     @cached_property
     def pages(self) -> PageStore:

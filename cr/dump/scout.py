@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory, preflight
+from cr.dump import files, memory, preflight, tracking
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks, stub
+from cr.resources import file_locks, plugin_file, stub
 
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""
@@ -30,8 +30,10 @@ def scout(context: DumpContext) -> None:
     own = KernelObjects()
     host_ids = own.namespace_ids("self")
     tree = list(tasks(context.options.tree))
+    track = tracking.begin(context)
     for task in tree:
         try:
+            track.recognise(task)
             reasons += preflight.obstacles(task, tree, context.options)
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
@@ -39,6 +41,8 @@ def scout(context: DumpContext) -> None:
     warm_up(tree, context.options)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
+    track.report(tree)
+    context.scouted = tree
 
 
 def tasks(root: int) -> Iterator[DumpTask]:
@@ -64,7 +68,7 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
-        yield from memory.obstacles(mapping, task)
+        yield from memory.obstacles(mapping, task, context.options)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)
@@ -88,7 +92,7 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
     try:
         file = files.open_file(task, fd)
         kind = files.claim(file)
-        if stub.wanted(file, kind, context):
+        if plugin_file.wanted(file, kind, context) or stub.wanted(file, kind, context):
             pass
         elif kind is None:
             yield files.unsupported(file)

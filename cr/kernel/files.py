@@ -25,6 +25,8 @@ AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_FOLLOW = 0x400
 AT_FDCWD = -100
 
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+
 PROC_SUPER_MAGIC = 0x9FA0
 HUGETLBFS_MAGIC = 0x958458F6
 
@@ -90,3 +92,8 @@ def set_owner(fd: int, kind: int, pid: int, uid: int, euid: int) -> None:
         fcntl.fcntl(fd, F_SETOWN_EX, struct.pack("<ii", kind, pid))
     finally:
         syscall("setresuid", 117, 0, 0, 0)
+
+
+def punch_hole(fd: int, offset: int, length: int) -> None:
+    """Free a part of a file, which reads as zeros afterwards (fallocate(2))."""
+    syscall("fallocate", 285, fd, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, offset, length)

@@ -164,6 +164,11 @@ def mappings(pid: int) -> list[Mapping]:
     return parse_smaps(read_text(pid, "smaps"))
 
 
+def plain_mappings(pid: int) -> list[Mapping]:
+    """The same without flags, page sizes and keys: the kernel need not look at every page for it."""
+    return [_mapping(line + "\n", frozenset()) for line in read_text(pid, "maps").splitlines()]
+
+
 def parse_smaps(text: str) -> list[Mapping]:
     """The mappings that a text of /proc/PID/smaps tells of."""
     found: list[Mapping] = []

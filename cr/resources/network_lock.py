@@ -45,13 +45,13 @@ def lock(context: DumpContext) -> None:
     context.options.notification("network-lock")
     keep = not context.options.leave_running and not context.options.leave_stopped
     told = partial(context.options.notification, "network-unlock")
-    context.at_end.append(lambda: None if keep and context.succeeded else told())
+    context.at_release.append(lambda: None if keep and context.succeeded else told())
     records = []
-    run_id = _run_id()
+    run_id = context.run_id
     for each, lasts in _locks(context):
         kept = keep and lasts
         each.kept_as = criu_table(run_id)
-        context.at_end.append(partial(_unlock_unless_kept, each, kept, context))
+        context.at_release.append(partial(_unlock_unless_kept, each, kept, context))
         if kept:
             context.at_kill.append(partial(_keep, each))
             records.append(_message(each.kept_record))
@@ -60,12 +60,6 @@ def lock(context: DumpContext) -> None:
     in_nftables = any(record.method == "nftables" for record in records)
     changes: list[object] = context.once("inventory", list)
     changes.append(partial(_tell_others, run_id=run_id, locked=in_nftables))
-
-
-def _run_id() -> str:
-    """A random UUID in its usual form; the module of that name costs 5 ms."""
-    digits = os.urandom(16).hex()
-    return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
 
 
 def criu_table(run_id: str) -> str:

@@ -91,3 +91,67 @@ class woodfrog_autofs_symlink(_message.Message):
     name: bytes
     target: bytes
     def __init__(self, name: _Optional[bytes] = ..., target: _Optional[bytes] = ...) -> None: ...
+
+class woodfrog_plugin_entry(_message.Message):
+    __slots__ = ("id", "plugin", "data", "flags")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    plugin: str
+    data: bytes
+    flags: int
+    def __init__(self, id: _Optional[int] = ..., plugin: _Optional[str] = ..., data: _Optional[bytes] = ..., flags: _Optional[int] = ...) -> None: ...
+
+class woodfrog_io_uring_entry(_message.Message):
+    __slots__ = ("id", "flags", "sq_entries", "cq_entries", "setup", "array_offset", "submitted", "completed", "rings", "requests", "file", "buffer", "files", "buffers", "owner")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    SQ_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    CQ_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SETUP_FIELD_NUMBER: _ClassVar[int]
+    ARRAY_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    RINGS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    flags: int
+    sq_entries: int
+    cq_entries: int
+    setup: int
+    array_offset: int
+    submitted: int
+    completed: int
+    rings: bytes
+    requests: bytes
+    file: _containers.RepeatedCompositeFieldContainer[woodfrog_io_uring_file]
+    buffer: _containers.RepeatedCompositeFieldContainer[woodfrog_io_uring_buffer]
+    files: int
+    buffers: int
+    owner: int
+    def __init__(self, id: _Optional[int] = ..., flags: _Optional[int] = ..., sq_entries: _Optional[int] = ..., cq_entries: _Optional[int] = ..., setup: _Optional[int] = ..., array_offset: _Optional[int] = ..., submitted: _Optional[int] = ..., completed: _Optional[int] = ..., rings: _Optional[bytes] = ..., requests: _Optional[bytes] = ..., file: _Optional[_Iterable[_Union[woodfrog_io_uring_file, _Mapping]]] = ..., buffer: _Optional[_Iterable[_Union[woodfrog_io_uring_buffer, _Mapping]]] = ..., files: _Optional[int] = ..., buffers: _Optional[int] = ..., owner: _Optional[int] = ...) -> None: ...
+
+class woodfrog_io_uring_file(_message.Message):
+    __slots__ = ("index", "fd")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FD_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    fd: int
+    def __init__(self, index: _Optional[int] = ..., fd: _Optional[int] = ...) -> None: ...
+
+class woodfrog_io_uring_buffer(_message.Message):
+    __slots__ = ("index", "address", "length")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    address: int
+    length: int
+    def __init__(self, index: _Optional[int] = ..., address: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...

@@ -7,7 +7,32 @@ import pytest
 from cr.arguments import parse
 from cr.commands import COMMANDS
 from cr.model import CheckpointError
-from cr.options import Options
+from cr.options import Options, rows
+
+MANUAL = """
+--action-script --address --all --allow-uprobes --auto-dedup --cgroup-dump-controller --cgroup-props
+--cgroup-props-file --cgroup-props-ignore-default --cgroup-root --cgroup-yard --close --config --cpu-cap
+--daemon --display-stats --empty-ns --enable-external-masters --enable-external-sharing --enable-fs
+--evasive-devices --exec-cmd --experimental --ext-mount-map --ext-unix-sk --external --extra --feature
+--file-locks --file-validation --force-irmap --freeze-cgroup --ghost-fiemap --ghost-limit --help --images-dir
+--inherit-fd --irmap-scan-path --join-ns --lazy-pages --leave-running --leave-stopped --libdir --link-remap
+--log-file --log-pid --lsm-mount-context --lsm-profile --manage-cgroups --mntns-compat-mode --network-lock
+--no-default-config --page-server --pidfile --port --pre-dump-mode --prev-images-dir --ps-socket
+--restore-detached --restore-sibling --root --shell-job --skip-file-rwx-check --skip-in-flight --skip-mnt
+--status-fd --stream --tcp-close --tcp-established --timeout --tls --tls-cacert --tls-cacrl --tls-cert
+--tls-key --tls-no-cn-verify --track-mem --tree --unprivileged --verbosity --version --veth-pair
+--weak-sysctls --work-dir
+"""
+"""Every long option of the manual pages of criu 2.x to 4.2."""
+PENDING = {"--auto-dedup", "--cpu-cap", "--prev-images-dir", "--track-mem"}
+"""Options of commands that are not there yet."""
+
+
+def test_every_option_of_the_manual_pages_is_known() -> None:
+    known = {row.flag for row in rows()}
+    assert set(MANUAL.split()) - known <= PENDING
+    letters = {row.short for row in rows()}
+    assert {f"-{letter}" for letter in "dSsRthDovxVrjJlWLM"} <= letters
 
 
 def options(*words: str) -> Options:

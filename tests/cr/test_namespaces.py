@@ -110,6 +110,11 @@ def test_network(tmp_path: Path) -> None:
         workload.cycle()
 
 
+def test_a_pair_of_links_between_two_networks_of_the_tree(tmp_path: Path) -> None:
+    with Workload("two_networks", tmp_path, prefix=unshare("net")) as workload:
+        workload.cycle()
+
+
 def test_tun_and_tap(tmp_path: Path) -> None:
     with Workload("tuns", tmp_path, prefix=unshare("net")) as workload:
         workload.cycle()

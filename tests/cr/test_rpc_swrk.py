@@ -18,6 +18,7 @@ from cr.rpc import greeting
 from cr.rpc.transport import LIMIT
 from images import messages as m
 from tests.cr.harness import Workload, alive
+from tests.cr.rpc_client import acknowledge, ask, follow, hear, kind_of
 
 SO_SNDBUFFORCE = 32
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -42,20 +43,6 @@ def swrk(**environment: str) -> Iterator[tuple[subprocess.Popen[bytes], socket.s
     finally:
         server.kill()
         server.communicate()
-
-
-def ask(sock: socket.socket, kind: str, **fields: Any) -> m.criu_resp:
-    request = m.criu_req(type=kind, **fields)
-    sock.send(request.SerializeToString())
-    return hear(sock)
-
-
-def hear(sock: socket.socket) -> m.criu_resp:
-    return m.criu_resp.FromString(sock.recv(1024))
-
-
-def kind_of(answer: m.criu_resp) -> str:
-    return m.criu_req_type.Name(answer.type)
 
 
 def test_the_greeting_is_the_same_message_as_the_long_way_gives() -> None:
@@ -142,16 +129,6 @@ def test_refusals_have_an_errno_and_the_socket_goes_on(tmp_path: Path) -> None:
         assert answer.success, answer.cr_errmsg
     os.close(images)
     assert server.returncode == 0
-
-
-def follow(sock: socket.socket, refuse: str = "") -> tuple[list[str], m.criu_resp]:
-    """Acknowledge notifications, all but one; their names, and the answer."""
-    names = []
-    while kind_of(message := hear(sock)) == "NOTIFY":
-        names.append(message.notify.script)
-        agree = message.notify.script != refuse
-        sock.send(m.criu_req(type=m.criu_req_type.NOTIFY, notify_success=agree).SerializeToString())
-    return names, message
 
 
 def start(sock: socket.socket, kind: str, directory: int, **more: Any) -> None:
@@ -257,5 +234,5 @@ def test_a_client_that_dies_in_a_restore_leaves_nothing(frozen: tuple[Workload, 
 def leave_at(sock: socket.socket, point: str) -> None:
     """Acknowledge notifications until `point`, then close the socket."""
     while hear(sock).notify.script != point:
-        sock.send(m.criu_req(type=m.criu_req_type.NOTIFY, notify_success=True).SerializeToString())
+        acknowledge(sock)
     sock.close()
