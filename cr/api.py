@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cr import log
+from cr.contract.plugins import plugged
 from cr.guard import held
 from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Notify, Options
@@ -23,7 +24,8 @@ def dump_tree(options: Options) -> DumpReport:
     notify = _with_status(options, with_scripts(options, options.notify))
 
     def work(tell: Notify) -> DumpReport:
-        return flow.dump(replace(options, notify=tell))
+        with plugged(options, "dump"):
+            return flow.dump(replace(options, notify=tell))
 
     report = held(work, notify, Progress(f"dumping the tree of process {options.tree}", options.images_dir))
     _complete(options, report)
@@ -50,7 +52,7 @@ def pre_dump_tree(options: Options) -> DumpReport:
 
 def _complete(options: Options, report: DumpReport) -> None:
     write_dump_stats(options, report)
-    if options.auto_dedup and options.prev_images_dir:
+    if options.auto_dedup and options.prev_images_dir and not options.page_server:
         from cr.dedup import dedup_tree
 
         dedup_tree(options.images_dir)
@@ -77,11 +79,12 @@ def restore_tree(options: Options) -> RestoreReport:
     from cr.restore import flow
 
     _check("restore", options)
-    report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    with plugged(options, "restore"):
+        report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
     if not options.dry_run:
         write_pidfile(options, report.pid)
         write_restore_stats(options, report)
-    if options.auto_dedup and not options.dry_run:
+    if options.auto_dedup and not options.dry_run and not options.lazy_pages:
         from cr.dedup import free_restored
 
         free_restored(options.images_dir)

@@ -49,7 +49,10 @@ COMMANDS: dict[str, Command] = {
         ),
         Command("lazy-pages", "bring the pages of a lazy restore", "cr.lazy_pages.daemon:run", "Bringing pages"),
         Command("page-server", "take the pages of a dump, or lend pages", "cr.page_server.server:run", "Page serving"),
+        Command("cpuinfo", "write or check what the processor can do", "cr.cpuinfo:run", "Looking", "dump|check"),
+        Command("exec", "make a system call in a task", "cr.syscall_exec:run", "Calling", "SYSCALL ARGUMENT ..."),
         Command("check", "say whether this kernel has what we need", "cr.check:run", "Checking", logs=False),
         Command("swrk", "serve the program at socket FD (RPC)", "cr.rpc.swrk:run", "Serving", "FD", logs=False),
+        Command("service", "serve programs at the socket --address (RPC)", "cr.rpc.service:run", "Serving"),
     )
 }

@@ -30,6 +30,11 @@ RULES = (
     ),
     Rule(
         ("dump",),
+        lambda o: o.lazy_pages and o.leave_running,
+        "--lazy-pages and --leave-running contradict each other: the pages stay with the tasks for another tree",
+    ),
+    Rule(
+        ("dump",),
         lambda o: o.tcp_established and o.tcp_close,
         "--tcp-established and --tcp-close contradict each other: connections are kept, or they come back closed",
     ),

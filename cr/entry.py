@@ -20,12 +20,24 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command in this process and end it, without the time that taking an interpreter apart takes."""
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     images.lean = True
+    _occupy_standard()
     try:
         code = main()
     except SystemExit as error:
         code = _code(error)
     _flush()
     os._exit(code)
+
+
+def _occupy_standard() -> None:
+    """Descriptors 0 to 2 that are closed lead to /dev/null: no other file of ours shall get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _code(error: SystemExit) -> int:

@@ -7,8 +7,9 @@ belongs to and the sentence of the manual.  Names are those of criu(8).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from cr.option_row import Row
+from cr.option_row import row as _row
 from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump", "pre-dump"})
@@ -17,57 +18,18 @@ CHECK = frozenset({"check"})
 BOTH = DUMP | RESTORE
 PAGE_SERVER = frozenset({"page-server"})
 LAZY_PAGES = frozenset({"lazy-pages"})
-DAEMONS = PAGE_SERVER | LAZY_PAGES
-NETWORK = DUMP | DAEMONS
-IMAGES = BOTH | DAEMONS | {"dedup"}
-ALL = IMAGES | CHECK
+SERVICE = frozenset({"service"})
+DAEMONS = PAGE_SERVER | LAZY_PAGES | SERVICE
+NETWORK = DUMP | PAGE_SERVER | LAZY_PAGES
+EXEC = frozenset({"exec"})
+CPUINFO = frozenset({"cpuinfo"})
+IMAGES = BOTH | DAEMONS | CPUINFO | {"dedup"}
+ALL = IMAGES | CHECK | EXEC
 EVERY = frozenset({"*"})
 """The set of commands of a row that each command takes."""
 
 Notify = Callable[[str, int, int | None], None]
 """(event, pid or 0, descriptor or None): called at each notification point; raises to abort."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """How an option is spelled and explained."""
-
-    name: str
-    kind: str  # flag | text | number | size | list | optional
-    short: str
-    metavar: str
-    commands: frozenset[str]
-    help: str
-    choices: tuple[str, ...] = ()
-    """the values that are allowed besides none, where not every text is"""
-    rpc: tuple[str, ...] = ()
-    """Fields of criu_opts that it comes from, the last one that is given holds; else the one of the same name."""
-
-    def of(self, command: str) -> bool:
-        """Whether the command makes use of it."""
-        return command in self.commands or "*" in self.commands
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-
-def _row(
-    kind: str,
-    commands: frozenset[str],
-    help: str,
-    *,
-    short: str = "",
-    metavar: str = "",
-    default: object = None,
-    choices: tuple[str, ...] = (),
-    rpc: str = "",
-) -> Any:
-    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help, "choices": choices}
-    meta["rpc"] = tuple(rpc.split())
-    if kind == "list":
-        return field(default_factory=list, metadata=meta)
-    return field(default=False if kind == "flag" else default, metadata=meta)
 
 
 @dataclass
@@ -292,18 +254,20 @@ class Options:
     )
     prev_images_dir: str = _row(
         "text",
-        DUMP,
+        DUMP | PAGE_SERVER,
         "write only what changed since the snapshot in DIR (relative to --images-dir)",
         metavar="DIR",
         default="",
         rpc="parent_img",
     )
     track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
-    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
+    auto_dedup: bool = _row("flag", IMAGES, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
-    address: str = _row("text", NETWORK, "address of the page server", metavar="ADDR", default="")
+    address: str = _row(
+        "text", NETWORK | SERVICE, "address of the page server; service: path of its socket", metavar="ADDR", default=""
+    )
     port: int = _row("number", NETWORK, "TCP port of the page server", metavar="PORT", default=0)
     ps_socket: int = _row(
         "number", NETWORK, "use this descriptor of ours as the connection to the other side", metavar="FD", default=-1
@@ -327,10 +291,16 @@ class Options:
     tls_cert: str = _row("text", NETWORK, "our certificate (/etc/pki/criu/cert.pem)", metavar="FILE", default="")
     tls_key: str = _row("text", NETWORK, "its key (/etc/pki/criu/private/key.pem)", metavar="FILE", default="")
     tls_no_cn_verify: bool = _row("flag", NETWORK, "do not look whether the server's certificate is of its name")
+    cpu_cap: str | None = _row(
+        "optional",
+        BOTH | CPUINFO,
+        "what of the processor is noted or must be alike: fpu, cpu, ins, all or none, ^ for all but; default fpu,ins",
+        metavar="CAP,..",
+    )
     libdir: str = _row(
         "text",
         ALL,
-        "accepted for compatibility: plug-ins are found as Python entry points",
+        "use the plug-ins (Python files) in DIR too, besides those that are installed as entry points",
         short="-L",
         metavar="DIR",
         default="",
@@ -363,7 +333,9 @@ class Options:
         default=-1,
         rpc="pidfd_store_sk",
     )
-    allow_uprobes: bool = _row("flag", BOTH, "accepted for compatibility: uprobes leave no trace in what is dumped")
+    allow_uprobes: bool = _row(
+        "flag", BOTH, "dump tasks that are or were probed (uprobes), and restore them: the probes must be there again"
+    )
     evasive_devices: bool = _row("flag", BOTH, "use any path to a device file when its own is gone")
     close: list[str] = _row("list", ALL, "close our descriptor FD before anything is done", metavar="FD")
     stream: bool = _row("flag", BOTH, "refused: images are not streamed, use woodfrog's archives instead")
@@ -378,12 +350,19 @@ class Options:
     version: bool = _row("flag", EVERY, "print the version, and exit", short="-V")
     operands: list[str] = field(default_factory=list)
     notify: Notify | None = None
+    service_socket: int = 0
+    """Inode of our end of the connection to a task that asks to be dumped itself."""
 
     def notification(self, event: str, pid: int = 0, fd: int | None = None) -> None:
         if self.notify is not None:
             self.notify(event, pid, fd)
 
 
+_ROWS: list[Row] = []
+
+
 def rows() -> list[Row]:
     """All options that users can spell, in the order of the table."""
-    return [Row(f.name, **f.metadata) for f in fields(Options) if f.metadata]
+    if not _ROWS:
+        _ROWS.extend(Row(f.name, **f.metadata) for f in fields(Options) if f.metadata)
+    return _ROWS

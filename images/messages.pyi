@@ -190,8 +190,12 @@ from images.schema.memory_pb2 import vma_entry as vma_entry
 from images.schema.tty_pb2 import winsize_entry as winsize_entry
 from images.schema.woodfrog_pb2 import woodfrog_autofs_entry as woodfrog_autofs_entry
 from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autofs_symlink
+from images.schema.woodfrog_sockets_pb2 import woodfrog_datagram as woodfrog_datagram
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
+from images.schema.woodfrog_pb2 import woodfrog_io_uring_buffer as woodfrog_io_uring_buffer
+from images.schema.woodfrog_pb2 import woodfrog_io_uring_entry as woodfrog_io_uring_entry
+from images.schema.woodfrog_pb2 import woodfrog_io_uring_file as woodfrog_io_uring_file
 from images.schema.woodfrog_netns_pb2 import woodfrog_link as woodfrog_link
 from images.schema.woodfrog_netns_pb2 import woodfrog_link_setting as woodfrog_link_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_membership as woodfrog_membership
@@ -199,9 +203,11 @@ from images.schema.woodfrog_netns_pb2 import woodfrog_neighbour as woodfrog_neig
 from images.schema.woodfrog_netns_pb2 import woodfrog_netns_entry as woodfrog_netns_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_network_lock as woodfrog_network_lock
 from images.schema.woodfrog_sockets_pb2 import woodfrog_peer_credentials as woodfrog_peer_credentials
+from images.schema.woodfrog_pb2 import woodfrog_plugin_entry as woodfrog_plugin_entry
 from images.schema.woodfrog_netns_pb2 import woodfrog_setting as woodfrog_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk_sender
 from images.schema.woodfrog_pb2 import woodfrog_sleep_entry as woodfrog_sleep_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog_socket_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_option as woodfrog_socket_option
+from images.schema.woodfrog_pb2 import woodfrog_span as woodfrog_span
 from images.schema.woodfrog_pb2 import woodfrog_task_entry as woodfrog_task_entry

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from oci.spec import default_config
 
@@ -93,7 +93,7 @@ class Container:
 
     # -- life --
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         self.place.mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "-o", "mode=755", "woodfrog-test", str(self.place))
         self._bundle()

@@ -156,7 +156,10 @@ def remove(record: LockRecord, netns_fd: int | None) -> None:
     An owned nftables table can be removed by its owner only; the kernel removes it once the owner is gone.
     """
     if record.method == Method.IPTABLES.value:
+        from netns.firewall import drop_empty
+
         iptables.remove(netns_fd, record.table, record.ipv6)
+        drop_empty(netns_fd)
     elif record.method == Method.NFTABLES.value:
         with run_in(netns_fd, lambda: Socket(wire.NETFILTER)) as sock:
             messages = _delete(record.table)

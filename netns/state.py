@@ -16,12 +16,14 @@ from values import dataclass
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore made outside of the namespace (`veth.remove` undoes it), the new indexes, and the settings that
-    could not be set: of those that are no matter of a link or an address."""
+    """What a restore made outside of the namespace (`veth.remove` undoes it), the new indexes, the settings that could
+    not be set (of those that are no matter of a link or an address), and the names of the ends of pairs that
+    wait for another namespace, by the index of the end that stays."""
 
     outside: tuple[MadeLink, ...]
     indexes: dict[int, int]
     left: list[str]
+    parked: dict[int, str]
 
 
 def dump(netns_fd: int, external: frozenset[str] = frozenset(), all_settings: bool = True) -> NetworkState:
@@ -78,7 +80,7 @@ def restore(
             except NetnsError as failure:
                 err.add_note(f"while taking it back: {failure}")
             raise
-        return Restored(tuple(work.outside), dict(work.indexes), left)
+        return Restored(tuple(work.outside), dict(work.indexes), left, dict(work.parked))
 
 
 def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool) -> list[str]:

@@ -47,7 +47,7 @@ GLOBAL = (
     Option("log", "set the log file (default: standard error)"),
     Option("log-format", "set the log format ('text' or 'json')", default="text"),
     Option("root", "directory for the state of containers (should be in a tmpfs)"),
-    Option("criu", "accepted and not used: the engine is our own"),
+    Option("criu", "a program to freeze and thaw with in place of our own engine: criu, or what speaks its RPC"),
     Option("systemd-cgroup", "systemd cgroup support; cgroupsPath has the form slice:prefix:name", "flag"),
     Option("rootless", "ignore cgroup permission errors ('true', 'false', or 'auto')", default="auto"),
     Option("version", "print the version", "flag", short="v"),

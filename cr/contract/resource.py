@@ -102,6 +102,11 @@ class FdResource(ABC):
         """
 
     @classmethod
+    def passed(cls, entry: Any, made: int, context: RestoreContext) -> int:
+        """Our descriptor that is handed to the tasks: another than `made` where the kernel does not let that pass."""
+        return made
+
+    @classmethod
     def placed(cls, entry: Any, program: Program, fd: int, task: RestoreTask, context: RestoreContext) -> None:
         """Calls to run in one task that has it as `fd`, once all descriptors of all tasks are in place."""
 

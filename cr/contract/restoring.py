@@ -193,6 +193,12 @@ class RestoreContext:
                 raise
         return self._files[file_id]
 
+    def passed(self, file_id: int) -> int:
+        """Our descriptor that goes to the tasks for a file: the file's own, or what they get the file by."""
+        made, entry = self.file(file_id), self.file_entries[file_id]
+        resource = fd_resource(entry.type)
+        return resource.passed(getattr(entry, resource.field), made, self)
+
     def extra(self, file_id: int) -> m.woodfrog_file_entry | None:
         """What our own dumps say about a file beyond the format."""
         return self.once("woodfrog-files", self._read_extras).get(file_id)

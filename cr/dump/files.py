@@ -13,10 +13,11 @@ from cr.contract.resource import FdResource, fd_resources
 from cr.dump.objects import ObjectTable
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
-from cr.resources import stub
+from cr.resources import plugin_file, stub
 from cr.resources.device import is_terminal
 from cr.resources.eventfd import EventFd
 from cr.resources.file_locks import note_locks
+from cr.resources.plugin_file import PluginFile
 from cr.resources.unsupported import reason
 from cr.values import dataclass, field
 
@@ -166,7 +167,9 @@ class FileTable:
 
     def _describe(self, file: OpenFile) -> int:
         resource = claim(file)
-        if stub.wanted(file, resource, self.context):
+        if plugin_file.wanted(file, resource, self.context):
+            resource = PluginFile
+        elif stub.wanted(file, resource, self.context):
             file.id = self.new_id()
             self.entries[file.id] = (EventFd, stub.record(file))
             return file.id

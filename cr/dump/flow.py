@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cr import log
+from cr import cpuinfo, log
+from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import destination, scratch, snapshot, tracking
+from cr.dump import destination, main_thread, scratch, snapshot, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.lending import lending
@@ -16,13 +17,14 @@ from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
-from cr.dump.scout import scout
+from cr.dump.scout import scout, tasks
 from cr.model import DumpReport, Refused
 from cr.options import Options
 from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
 from cr.resources import network_lock
+from cr.resources.own_settings import write_own_entries
 from cr.values import replace
 from images.directory import ImageDirectory
 
@@ -40,13 +42,17 @@ def _dump(options: Options) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
     context = DumpContext(options, images, report)
+    destination.prepare(context, goes_on=options.track_mem)
     scout(context)
-    destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    if options.cpu_cap is not None:
+        cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
+    known = [task.pid for task in tasks(options.tree)] if plugins.active() else []
     tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:
+        plugins.pause(known)
         host_ids = _dump_frozen(tree, context)
         if snapshot.begin(context):
             _run_on(tree, context)
@@ -68,6 +74,8 @@ def _dump(options: Options) -> DumpReport:
     finally:
         _do(context.at_release)
         _do(context.at_end)  # the tasks need not wait for it
+        if options.leave_running or options.leave_stopped or not context.succeeded:
+            plugins.resume(known)
     return report
 
 
@@ -87,6 +95,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     context.frozen_since = frozen
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
+    plugins.checkpoint(task.pid for task in context.live_tasks)
     network_lock.lock(context)
     context.options.notification("query-ext-files")
     ids = _collect(context)
@@ -127,6 +136,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
+    plugins.write(context)
     finish_pages(context)
     _write_tree(context)
     if context.obstacles:
@@ -153,6 +163,7 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
     _run(task, asked, context)
     for thread, found, _ in asked:
         _write_core(thread, found, context)
+    write_own_entries(task, context)
     space.record()
 
 
@@ -178,7 +189,10 @@ def _write_core(thread: DumpThread, resources: list[object], context: DumpContex
         core.tc.SetInParent()
     for resource in resources:
         resource.record(thread, core, context)  # type: ignore[attr-defined]
-    name = thread.task.vpid if thread.is_leader else thread.ns_tid
+    if thread.is_leader and thread.task.exited_main:
+        context.images.write("core", thread.task.vpid, entries=[main_thread.image(core, thread.task)])
+        core.ClearField("tc")
+    name = thread.task.vpid if core.HasField("tc") else thread.ns_tid
     context.images.write("core", name, entries=[core])
     if thread.is_leader:
         ids = m.task_kobj_ids_entry(**thread.task.ids)
@@ -206,7 +220,7 @@ def _write_tree(context: DumpContext) -> None:
             ppid=task.vppid,
             pgid=task.vpgid,
             sid=task.vsid,
-            threads=[task.vpid] if task.is_zombie else [thread.ns_tid for thread in task.threads],
+            threads=main_thread.ids_of_threads(task),
         )
         for task in context.tasks
     ]
@@ -226,6 +240,8 @@ def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
         dump_uptime=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
     )
     inventory.tcp_close = context.options.tcp_close
+    if context.options.allow_uprobes:
+        inventory.allow_uprobes = True
     for change in context.shared.get("inventory", []):  # type: ignore[attr-defined]
         change(inventory)
     context.images.commit(inventory)

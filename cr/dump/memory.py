@@ -7,7 +7,7 @@ from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
+from cr.contract.vma import UPROBES, VmaResource, vma_resources, why_unclaimed
 from cr.dump import snapshot, tracking
 from cr.dump.lending import lending
 from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
@@ -19,6 +19,7 @@ from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
     from cr.contract.page_store import PageWriter
+    from cr.options import Options
     from cr.remote.program import Program, Result
     from images import messages as m
 
@@ -49,8 +50,15 @@ def _status(resource: type[VmaResource]) -> int:
     return int(resource.status | resource.also)
 
 
-def obstacles(mapping: proc.Mapping, task: DumpTask) -> list[str]:
+def left_out(mapping: proc.Mapping, options: Options) -> bool:
+    """--allow-uprobes: the page where probed instructions are carried out; the kernel makes it when it is needed."""
+    return mapping.path == UPROBES and options.allow_uprobes
+
+
+def obstacles(mapping: proc.Mapping, task: DumpTask, options: Options) -> list[str]:
     """Why this mapping cannot be dumped: nothing where it can."""
+    if left_out(mapping, options):
+        return []
     resource = claim(mapping)
     reasons = [why_unclaimed(mapping)] if resource is None else resource.obstacles(mapping, task)
     return [f"{mapping} of {task} {reason}" for reason in reasons]
@@ -101,7 +109,8 @@ class AddressSpaceDump:
     def _layout(self) -> tuple[m.mm_entry, Private]:
         entry, private = self._borders(), Private()
         for mapping in self.task.mappings:
-            private.add(mapping, self._describe(mapping, entry))
+            if not left_out(mapping, self.context.options):
+                private.add(mapping, self._describe(mapping, entry))
         return entry, private
 
     def _borders(self) -> m.mm_entry:
@@ -123,7 +132,7 @@ class AddressSpaceDump:
 
     def _describe(self, mapping: proc.Mapping, mm: m.mm_entry) -> type[VmaResource] | None:
         resource = claim(mapping)
-        for reason in obstacles(mapping, self.task):
+        for reason in obstacles(mapping, self.task, self.context.options):
             self.context.refuse(reason)
             return None
         assert resource is not None
@@ -159,6 +168,8 @@ class Private:
     anonymous: list[Span] = field(default_factory=list)
     """the only ones that are tracked: in others, a page that was dropped (madvise(2) MADV_DONTNEED, or reclaimed by
     the kernel) leaves a mark (PTE markers, include/linux/swapops.h) that looks like an unwritten page in swap"""
+    lazy: list[Span] = field(default_factory=list)
+    """those whose pages a restore may bring later; see cr.lazy_pages.which"""
     files: list[Span] = field(default_factory=list)
     """mappings of files, of huge pages, and others that may hold pages which are not the task's own"""
 
@@ -169,6 +180,8 @@ class Private:
         span = mapping.start, mapping.end
         plain = resource.status == VmaStatus.ANON_PRIVATE and "ht" not in mapping.flags
         (self.anonymous if plain else self.files).append(span)
+        if plain and "lo" not in mapping.flags and "lf" not in mapping.flags:
+            self.lazy.append(span)
 
     @property
     def size(self) -> int:

@@ -17,7 +17,7 @@ from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks, stub
+from cr.resources import file_locks, plugin_file, stub
 
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""
@@ -54,6 +54,8 @@ def tasks(root: int) -> Iterator[DumpTask]:
             stat, fields = proc.stat(pid), proc.status(pid)
             vpid = proc.ns_ids(fields, "NSpid")[level]
             task = DumpTask(pid, vpid, parent.vpid if parent else 0, 0, 0, stat, parent)
+            if (other := proc.living_thread(pid)) != pid:
+                task = DumpTask(other, vpid, task.vppid, 0, 0, proc.stat(other), parent, exited_main=pid)
             if not task.is_zombie:
                 waiting += [(child, task) for child in proc.children(pid)]
                 yield task
@@ -66,7 +68,7 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
-        yield from memory.obstacles(mapping, task)
+        yield from memory.obstacles(mapping, task, context.options)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)
@@ -90,7 +92,7 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
     try:
         file = files.open_file(task, fd)
         kind = files.claim(file)
-        if stub.wanted(file, kind, context):
+        if plugin_file.wanted(file, kind, context) or stub.wanted(file, kind, context):
             pass
         elif kind is None:
             yield files.unsupported(file)

@@ -19,6 +19,7 @@ from cr.kernel.sockets import CLOSE, LISTEN, SYN_SENT, lent
 from cr.model import CheckpointError
 from cr.resources.inet_options import allow_any_address, restore_ip_options, restore_tcp_options
 from cr.resources.tcp_rebuild import Connection
+from cr.resources.udp_queue import refill
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
@@ -39,7 +40,7 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
         try:
             _prepare(fd, entry)
             if not is_connection(entry):
-                _open(fd, entry)
+                _open(fd, entry, context)
             elif _is_kept(entry, context):
                 _connection(fd, entry, context)
             else:
@@ -124,7 +125,7 @@ def _prepare(fd: int, entry: m.inet_sk_entry) -> None:
     allow_any_address(fd)
 
 
-def _open(fd: int, entry: m.inet_sk_entry) -> None:
+def _open(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> None:
     """Bind, listen, connect a socket without a TCP connection."""
     with lent(fd) as sock:
         if entry.src_port or any(entry.src_addr):
@@ -135,6 +136,8 @@ def _open(fd: int, entry: m.inet_sk_entry) -> None:
             sock.connect(address(entry, "dst"))
             if entry.shutdown:
                 sock.shutdown(entry.shutdown - 1)
+        if entry.proto == socket.IPPROTO_UDP and entry.type == socket.SOCK_DGRAM:
+            refill(sock, entry, context)
 
 
 def bind(sock: socket.socket, entry: m.inet_sk_entry) -> None:

@@ -20,6 +20,7 @@ from cr.kernel.sockets import CLOSE, ESTABLISHED, LISTEN, RCV_SHUTDOWN, get_opti
 from cr.resources.inet_build import build
 from cr.resources.inet_options import IPPROTO_ICMPV6, dump_ip_options, dump_tcp_options
 from cr.resources.tcp_stream import dump_stream
+from cr.resources.udp_queue import dump_datagrams
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -72,6 +73,8 @@ class InetSocket(FdResource):
             dump_tcp_options(sock, entry.tcp_opts)
             if sock.type == socket.SOCK_STREAM and sock.proto == socket.IPPROTO_TCP:
                 _dump_tcp(entry, sock, context)
+            if sock.type == socket.SOCK_DGRAM and sock.proto == socket.IPPROTO_UDP:
+                dump_datagrams(file.id, sock, context)
         return entry
 
     @classmethod

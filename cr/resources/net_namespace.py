@@ -37,7 +37,6 @@ RAW = {
 FILTERS = {"iptables": "iptables", "ip6tables": "ip6tables", "nftables": "nftables"}
 ALWAYS = frozenset({"ifaddr", "route", "route6", "rule", "iptables", "ip6tables", "nftables"})
 """Images that are written even if there is nothing in them."""
-IFLA_NEW_IFINDEX = 49
 
 
 class NetNamespace(NamespaceResource):
@@ -116,9 +115,13 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
         return
     ids = idmaps.uids(context), idmaps.gids(context)
     known = [_with_sizes(link, ns_id, context) for link in found.links]
-    links = [link_message(link, ns_id, found.nsids, found.sysctls, ids) for link in known]
+    numbers = _numbers_of_others(fd, ns_id, context)
+    links = [link_message(link, ns_id, numbers, found.sysctls, ids) for link in known]
     context.images.write("netdev", ns_id, entries=links)
-    context.images.write("netns", ns_id, entries=[settings_message(found.sysctls)])
+    entry = settings_message(found.sysctls)
+    for number, other in numbers.items():
+        entry.nsids.add(target_ns_id=other, netnsid_value=number)
+    context.images.write("netns", ns_id, entries=[entry])
     settings = context.once("other network settings", dict[int, dict[str, str]]).get(os.fstat(fd).st_ino, {})
     extras = extras_message(found.links, found.neighbours, settings)
     context.images.write("woodfrog-netns", ns_id, entries=[extras])
@@ -126,6 +129,26 @@ def _dump(fd: int, ns_id: int, context: DumpContext) -> None:
         _write(kind, ns_id, getattr(found, name), context)
     for kind, name in FILTERS.items():
         _write(kind, ns_id, without_locks(kind, getattr(found.firewall, name) or "").encode(), context)
+
+
+def _numbers_of_others(fd: int, ns_id: int, context: DumpContext) -> dict[int, int]:
+    """The numbers that the tree's other network namespaces have in this one -> their ids in the images."""
+    from netns.enter import run_in
+    from netns.rtnl import nsid_of
+    from netns.wire import Socket
+
+    found = {}
+    others = {task.ids["net_ns_id"]: task for task in context.live_tasks if task.ids["net_ns_id"] != ns_id}
+    for other, task in others.items():
+        there = os.open(f"/proc/{task.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with run_in(fd, Socket) as sock:
+                number = nsid_of(sock, there)
+        finally:
+            os.close(there)
+        if number >= 0:
+            found[number] = other
+    return found
 
 
 def _with_sizes(link: Link, ns_id: int, context: DumpContext) -> Link:
@@ -155,7 +178,14 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
     from netns.model import Firewall
 
     saved = _read_state(ns_id, context)
-    externals = _externals(context)
+    restored_before = context.once("restored networks", dict[int, bool])
+    _number_others(fd, ns_id, context)
+    parked = context.once("parked links", dict[tuple[int, int], tuple[int, str]])
+    externals = replace(
+        _externals(context),
+        later=frozenset(ids[0] for ids in context.images.ids("netdev")) - restored_before.keys() - {ns_id},
+        parked=parked,
+    )
     for inner, outer in outside(context).external["netdev"].items():
         numbers = [link.index for link in saved.links if link.name == inner]
         _move_in(fd, inner, outer, numbers[0] if numbers else 0)
@@ -169,8 +199,26 @@ def _restore(fd: int, ns_id: int, context: RestoreContext) -> None:
         log.warning(f"settings of the network that cannot be set here: {', '.join(restored.left)}")
     if restored.outside:
         context.undo.append(partial(remove_outside, restored.outside))
-    context.once("restored networks", dict[int, bool])[ns_id] = saved.firewall != Firewall()
-    context.last.append(partial(state.restore_filters, saved, context.keep(os.dup(fd))))
+    restored_before[ns_id] = saved.firewall != Firewall()
+    here = context.keep(os.dup(fd))
+    parked.update({(ns_id, index): (here, name) for index, name in restored.parked.items()})
+    context.last.append(partial(state.restore_filters, saved, here))
+
+
+def _number_others(fd: int, ns_id: int, context: RestoreContext) -> None:
+    """Network namespaces that exist by now get the numbers in each other that they had."""
+    from netns.enter import run_in
+    from netns.rtnl import set_nsid
+    from netns.wire import Socket
+
+    before = context.once("restored networks", dict[int, bool])
+    pairs = [(ns_id, other) for other in before] + [(other, ns_id) for other in before]
+    for place, target in pairs:
+        for entry in context.images.read_one("netns", place).nsids:
+            if entry.target_ns_id == target:
+                own, there = (fd if number == ns_id else context.network_of(number) for number in (place, target))
+                with run_in(own, Socket) as sock:
+                    set_nsid(sock, there, entry.netnsid_value)
 
 
 def _read_state(ns_id: int, context: RestoreContext) -> NetworkState:
@@ -235,7 +283,7 @@ def _move_in(fd: int, inner: str, outer: str, number: int) -> None:
     with Socket() as sock:
         index = rtnl.index_of(sock, outer, "namespace outside")
         attrs = rtnl.u32(rtnl.IFLA_NET_NS_FD, fd) + text(rtnl.IFLA_IFNAME, inner)
-        attrs += rtnl.u32(IFLA_NEW_IFINDEX, number) if number else b""
+        attrs += rtnl.u32(rtnl.IFLA_NEW_IFINDEX, number) if number else b""
         rtnl.change_link(sock, index, f"move network link {outer} into the tree's namespace as {inner}", attrs)
 
 

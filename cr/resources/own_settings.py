@@ -18,7 +18,7 @@ from cr.kernel.ioprio import ioprio_get, ioprio_set
 from cr.resources.proc_settings import write_setting
 
 if TYPE_CHECKING:
-    from cr.contract.dumping import DumpContext, DumpThread
+    from cr.contract.dumping import DumpContext, DumpTask, DumpThread
     from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
     from cr.remote.program import Program
     from images import messages as m
@@ -28,10 +28,29 @@ _COREDUMP_FILTER = 0x33
 
 
 def own_entry(thread: DumpThread, context: DumpContext) -> m.woodfrog_task_entry:
-    """The thread's own message, to be filled in; written with the process when all threads were recorded."""
+    """The thread's own message, to be filled in."""
     from images import messages as m
 
     return context.once(("woodfrog task", thread.tid), lambda: m.woodfrog_task_entry(tid=thread.ns_tid))
+
+
+def write_own_entries(task: DumpTask, context: DumpContext) -> None:
+    """The messages of a process, once all that there is has been recorded."""
+    entries = [own_entry(each, context) for each in task.threads]
+    if task.exited_main:
+        entries.insert(0, _of_exited_main(task, context))
+    context.images.write("woodfrog-task", task.vpid, entries=entries)
+
+
+def _of_exited_main(task: DumpTask, context: DumpContext) -> m.woodfrog_task_entry:
+    """What the thread in its place has said of the process."""
+    from images import messages as m
+
+    entry = m.woodfrog_task_entry()
+    entry.CopyFrom(own_entry(task.leader, context))
+    entry.ClearField("sleep")
+    entry.tid, entry.exited = task.vpid, task.main_status
+    return entry
 
 
 def restored_entry(thread: RestoreThread, context: RestoreContext) -> m.woodfrog_task_entry | None:
@@ -51,8 +70,6 @@ def _read(task: RestoreTask, context: RestoreContext) -> dict[int, m.woodfrog_ta
 class OwnSettings(ThreadResource):
     """What differs from the default."""
 
-    order = 100  # after all that use `own_entry`
-
     def ask(self, program: Program, thread: DumpThread, context: DumpContext) -> None:
         self._cpuid = program.call("arch_prctl", controls.ARCH_GET_CPUID, 0, may_fail=True)
         self._slack = program.call("prctl", controls.PR_GET_TIMERSLACK, 0, 0, 0, 0)
@@ -70,9 +87,6 @@ class OwnSettings(ThreadResource):
             entry.cpuid_faults = True
         if thread.is_leader:
             _record_process(thread, entry)
-        if thread is thread.task.threads[-1]:
-            entries = [own_entry(each, context) for each in thread.task.threads]
-            context.images.write("woodfrog-task", thread.task.vpid, entries=entries)
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from cr.contract import plugins
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cr.kernel.sock_diag import UnixFacts
     from images import messages as m
 
+SERVICE = 2  # bit of unix_sk_entry.uflags: the task has asked us through it to be dumped, and waits for the answer
 EXTERNAL = 1  # bit of unix_sk_entry.uflags: the socket is not ours, others are connected to it
 
 
@@ -146,8 +148,14 @@ def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
     entry, facts = found.entries[inode], found.facts[inode]
     if entry.peer in found.entries:
         return
+    if entry.peer and entry.peer == context.options.service_socket:
+        entry.uflags |= SERVICE
+        entry.peer = 0
+        return
     connected = entry.type != socket.SOCK_DGRAM and facts.peer == 0 and facts.shutdown != 3
     if not entry.peer and not connected:
+        return
+    if not _may_be_external(inode, entry.peer, context) and plugins.dump("socket", found.files[inode], context):
         return
     if not _may_be_external(inode, entry.peer, context):
         context.refuse(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
@@ -91,8 +92,6 @@ class Builder:
         context = self.context
         self.family = family = Family(context)
         for task in family.grow():
-            if task.parent is not None:
-                namespaces.enter(context, task)
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
         family.group()
@@ -107,6 +106,7 @@ class Builder:
             deaths.settle_news(task, context)
             if births.owns(task, "vm_id"):
                 leave(task, context.foothold)
+            deaths.exit_main_thread(task, context)
             for thread in task.threads:
                 thread.puppet.store()
             if task.stop_signal:
@@ -132,7 +132,7 @@ class Builder:
             resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
-                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
                 place(task.leader, placements, context, self.channel)
         for task in context.live_tasks:
             program = Program()
@@ -181,6 +181,7 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
 
     @staticmethod

@@ -3,7 +3,8 @@
 A task that leads no session was born in its own.  A leader may have been born in any; but where a child of it is in
 yet another session, the child was born before its parent called setsid(2), and so the parent was born in that
 session itself; and so on upwards.  Or the child's real parent has died and it fell to an ancestor: that is possible
-for ancestors of the session's leader.  A leader that has died is stood in for, below a task that this fits.
+for ancestors of the session's leader.  A leader that has died is stood in for, below a task that this fits.  Those
+who fall to an ancestor do so when all are born: until then they are below the leader that they come from.
 """
 
 from __future__ import annotations
@@ -16,14 +17,6 @@ from cr.model import CheckpointError
 
 def leads_session(task: RestoreTask) -> bool:
     return bool(task.entry.sid == task.vpid)
-
-
-def ancestors(task: RestoreTask) -> Iterator[RestoreTask]:
-    """The task itself, its parent, and so on up to the root."""
-    here: RestoreTask | None = task
-    while here is not None:
-        yield here
-        here = here.parent
 
 
 class Lineage:
@@ -45,7 +38,7 @@ class Lineage:
     def _trace_back(self, sid: int, strangers: list[RestoreTask]) -> None:
         """Until each is below a task of the session, or below an ancestor of its leader."""
         leader = self._tasks.get(sid)
-        above = {task.vpid for task in ancestors(leader)} if leader is not None else set()
+        above = {task.vpid for task in self._line(leader)} if leader is not None else set()
         for task in strangers:
             while task.parent is not None and task.parent.entry.sid != sid and task.parent.vpid not in above:
                 task = self._must_be_born_in(sid, task)
@@ -53,15 +46,32 @@ class Lineage:
     def _find_place(self, sid: int, strangers: list[RestoreTask]) -> None:
         """The lowest of the parents, once all of them are on one line upwards."""
         while True:
-            deepest = max((task.parent for task in strangers if task.parent is not None), key=_depth)
-            line = {task.vpid for task in ancestors(deepest)}
-            if all(task.parent is not None and task.parent.vpid in line for task in strangers):
-                self.places[sid] = deepest
-                return
-            moved = self._must_be_born_in(sid, next(task for task in strangers if task.parent is deepest))
-            strangers = [task for task in strangers if task.parent is not deepest]
+            parents = [task.parent for task in strangers if task.parent is not None]
+            for lowest in parents:
+                line = {task.vpid for task in self._line(lowest)}
+                if all(parent.vpid in line for parent in parents):
+                    self.places[sid] = lowest
+                    return
+            youngest = max(parents, key=lambda parent: parent.vpid)  # older ones were there before the session
+            moved = self._must_be_born_in(sid, next(task for task in strangers if task.parent is youngest))
+            strangers = [task for task in strangers if task.parent is not youngest]
             if moved.parent is None or moved.parent.entry.sid != sid:
                 strangers.append(moved)
+
+    def _line(self, task: RestoreTask) -> Iterator[RestoreTask]:
+        """The task itself and whom it is below while all are being born."""
+        here: RestoreTask | None = task
+        while here is not None:
+            yield here
+            here = self._above(here)
+
+    def _above(self, task: RestoreTask) -> RestoreTask | None:
+        sid = self.born.get(task.vpid)
+        if sid is None or task.parent is None or task.parent.entry.sid == sid or task.vpid == sid:
+            return task.parent
+        if self.born.get(task.parent.vpid) == sid:
+            return task.parent
+        return self.places.get(sid) or self._tasks.get(sid) or task.parent
 
     def _must_be_born_in(self, sid: int, task: RestoreTask) -> RestoreTask:
         """The parent of a task that was in this session then; CheckpointError where it never can have been."""
@@ -74,7 +84,3 @@ class Lineage:
 
 def _comes_from_elsewhere(task: RestoreTask) -> bool:
     return task.parent is not None and task.parent.entry.sid != task.entry.sid
-
-
-def _depth(task: RestoreTask) -> int:
-    return sum(1 for _ in ancestors(task))

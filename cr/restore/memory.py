@@ -11,7 +11,7 @@ from cr.kernel import mman
 from cr.model import CheckpointError
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.restore import aio, foreign_vdso, inheritance
+from cr.restore import aio, foreign_vdso, inheritance, io_uring
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
@@ -95,6 +95,7 @@ class AddressSpace:
         if (later := laziness(self.context)) is not None:
             later.watch(self.task, self.channel)
         aio.restore(self.task, self.context)
+        io_uring.restore(self.task, self.context)
         foreign_vdso.patch(self.task, self.context)
         self.context.report.pages_restored += sum(source.nr_pages for source in read)
 

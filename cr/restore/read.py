@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cr import cpuinfo
 from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
-from cr.model import TASK_DEAD, BadImages, RestoreReport
+from cr.model import TASK_DEAD, BadImages, CheckpointError, RestoreReport
 from cr.options import Options
 from cr.restore import foreign_vdso, memory_check
 from images.directory import ImageDirectory
@@ -24,10 +25,13 @@ def read(options: Options) -> RestoreContext:
     if not images.exists("inventory"):
         raise BadImages(f"{images.path} has no inventory.img: no dump was completed there")
     context.inventory = images.read_one("inventory")
+    if context.inventory.allow_uprobes and not context.options.allow_uprobes:
+        raise CheckpointError("the tasks were probed (uprobes): see that the probes are there, and use --allow-uprobes")
     if context.inventory.img_version not in IMAGE_VERSIONS:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
     if context.inventory.HasField("pre_dump_mode") and not images.exists("pstree"):
         raise BadImages(f"{images.path} is a pre-dump, memory only: restore the dump that was made after it")
+    cpuinfo.check(images, options)
     if images.exists("files"):
         context.file_entries = _read_files(context)
         take_over(context)

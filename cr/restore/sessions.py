@@ -20,8 +20,20 @@ from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.inheritance import strangers
 from cr.restore.lineage import Lineage, leads_session
+from cr.values import dataclass
 
 WALL = 0x40000000
+
+
+@dataclass(frozen=True)
+class _Passing:
+    """A helper that stands between a child and its parent until all are born; `mother` waits for its end."""
+
+    puppet: Tracee
+    pid: int
+    mother: Tracee
+    who: Identity
+    child: RestoreTask
 
 
 class Family:
@@ -34,6 +46,7 @@ class Family:
         self.orphans: list[RestoreTask] = []
         self.helpers: dict[int, tuple[Tracee, RestoreTask]] = {}
         """pid -> (puppet that stands in for a dead leader, its parent)"""
+        self.passing: list[_Passing] = []
         self.lineage = Lineage(context.tasks)
         self._spare = max((thread.vtid for task in context.tasks for thread in task.threads), default=1)
 
@@ -56,6 +69,7 @@ class Family:
             queue += [child for child in steps if child is not None]
             if not queue:
                 queue += self._adopt_orphans()
+        self._let_fall()
 
     def _steps(self, task: RestoreTask) -> list[RestoreTask | None]:
         """The children in the order of their births; None stands for setsid(2) of the task itself."""
@@ -107,17 +121,26 @@ class Family:
         else:
             mother, who = self._stand_in(sid), Identity(sid, sid)
         pid, passing = self._helper(mother, who)
-        self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
         signo = births.exit_signal(child, self.context)
         child.leader.tracee = births.bear_helper(self.context, passing, Identity(pid, pid), child.vpid, signo=signo)
         child.born_with = (leader or parent).space
         namespaces.enter(self.context, child)
-        births.end(passing.tid)
-        self._call(mother, who, "wait4", pid, 0, WALL, 0)
-        self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
-        if proc.stat(child.puppet.tid).ppid != parent.puppet.tid:
-            raise CheckpointError(f"{child} is in session {sid}, in which {parent} cannot have children")
+        self.passing.append(_Passing(passing, pid, mother, who, child))
         self.inherited[child.vpid] = sid
+
+    def _let_fall(self) -> None:
+        """The passing helpers end, the last one first; their children fall to their parents."""
+        while self.passing:
+            helper = self.passing.pop()
+            parent = helper.child.parent
+            assert parent is not None
+            self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
+            births.end(helper.puppet.tid)
+            self._call(helper.mother, helper.who, "wait4", helper.pid, 0, WALL, 0)
+            self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
+            if proc.stat(helper.child.puppet.tid).ppid != parent.puppet.tid:
+                sid = self.inherited[helper.child.vpid]
+                raise CheckpointError(f"{helper.child} is in session {sid}, in which {parent} cannot have children")
 
     def _stand_in(self, sid: int) -> Tracee:
         """A process with the pid of a dead session leader."""
@@ -169,6 +192,8 @@ class Family:
 
     def abandon(self) -> None:
         """End the helpers of a restore that failed."""
+        for helper in self.passing:
+            births.end(helper.puppet.tid)
         for puppet, _ in self.helpers.values():
             births.end(puppet.tid)
 

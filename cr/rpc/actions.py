@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cr import stdio
+from cr.contradictions import check
 from cr.model import CheckpointError
 from cr.options import Notify, Options
 from cr.reporting import open_log
@@ -39,6 +40,8 @@ class Work:
                 open_log(options)
             raise
         open_log(options)
+        options.service_socket = os.fstat(self.client.sock.fileno()).st_ino
+        options.unprivileged |= self.client.apart and self.client.uid != 0
         warn_of_unknown(self.request.opts)
         return options
 
@@ -56,10 +59,45 @@ def _dump(work: Work, answer: m.criu_resp) -> None:
     from cr.api import dump_tree
 
     options = work.options()
-    options.tree = options.tree or work.client.pid
+    check("dump", _aimed(options, work.client))
     answer.dump.restored = False
     options.external += stdio.write(options.images_dir, _host_files(options))
     dump_tree(options)
+
+
+def _pre_dump(work: Work, _: m.criu_resp) -> None:
+    from cr.api import pre_dump_tree
+
+    options = work.options()
+    check("pre-dump", _aimed(options, work.client))
+    pre_dump_tree(options)
+
+
+def _aimed(options: Options, client: Client) -> Options:
+    """The tree that is meant: without a pid, the client itself."""
+    if not options.tree:
+        options.tree = client.pid
+    elif client.apart and not _same_pids(client.pid):
+        raise CheckpointError(
+            f"process {client.pid} lives in another pid namespace: its pid {options.tree} means nothing here"
+        )
+    if client.apart:
+        _check_right(options.tree)
+    return options
+
+
+def _check_right(pid: int) -> None:
+    """The kernel's rule for looking at a process, as it applies to the client, whose rights we have taken on."""
+    try:
+        os.readlink(f"/proc/{pid}/ns/pid")
+    except PermissionError as error:
+        raise CheckpointError(f"user {os.getuid()} has no right to dump process {pid}") from error
+    except FileNotFoundError:
+        return  # the dump says that there is none
+
+
+def _same_pids(pid: int) -> bool:
+    return os.stat(f"/proc/{pid}/ns/pid").st_ino == os.stat("/proc/self/ns/pid").st_ino
 
 
 def _host_files(options: Options) -> list[str]:
@@ -76,17 +114,38 @@ def _restore(work: Work, answer: m.criu_resp) -> None:
 
     options = work.options()
     options.restore_detached = True
+    check("restore", options)
     known = {entry.partition(":")[2] for entry in options.inherit_fd}
-    options.inherit_fd += stdio.inherit("" if name in known else name for name in stdio.read(options.images_dir))
+    if not work.client.apart:
+        options.inherit_fd += stdio.inherit("" if name in known else name for name in stdio.read(options.images_dir))
     with interruptible():
         answer.restore.pid = restore_tree(options).pid
 
 
-def _check(work: Work, _: m.criu_resp) -> None:
-    from cr.check import run as check
+def _check(_: Work, __: m.criu_resp) -> None:
+    from cr.check import features
+    from cr.check.feature import NEEDED, problem
 
-    if check(work.options()):
-        raise CheckpointError("this kernel lacks what is needed: `woodfrog-criu check` says what")
+    needed = [feature for feature in features().values() if feature.category == NEEDED]
+    missing = [f"{feature.name} ({why})" for feature in needed if (why := problem(feature))]
+    if missing:
+        raise CheckpointError(f"this kernel lacks what is needed: {', '.join(missing)}")
+
+
+def _cpuinfo(work: Work, word: str) -> None:
+    from cr.cpuinfo import run
+
+    options = work.options()
+    options.operands = [word]
+    run(options)
+
+
+def _cpuinfo_dump(work: Work, _: m.criu_resp) -> None:
+    _cpuinfo(work, "dump")
+
+
+def _cpuinfo_check(work: Work, _: m.criu_resp) -> None:
+    _cpuinfo(work, "check")
 
 
 def _features(work: Work, answer: m.criu_resp) -> None:
@@ -114,12 +173,29 @@ def _wait(work: Work, answer: m.criu_resp) -> None:
         ) from error
 
 
+def _page_server(work: Work, answer: m.criu_resp, *, detached: bool = True) -> None:
+    from cr.page_server import start
+
+    answer.ps.pid, answer.ps.port = start(work.options(), detached=detached)
+
+
+def _page_server_child(work: Work, answer: m.criu_resp) -> None:
+    """One that WAIT_PID can wait for."""
+    _page_server(work, answer, detached=False)
+
+
 ACTIONS = {
     1: Action(_dump, "Dumping"),
     2: Action(_restore, "Restoring"),
     3: Action(_check, "Checking"),
+    4: Action(_pre_dump, "Pre-dumping", goes_on=True),
+    5: Action(_page_server, "Serving pages"),
+    7: Action(_cpuinfo_dump, "Looking"),
+    8: Action(_cpuinfo_check, "Looking"),
     9: Action(_features, "Checking"),
     10: Action(_version, "Saying the version"),
     11: Action(_wait, "Waiting"),
+    12: Action(_page_server_child, "Serving pages"),
+    13: Action(_pre_dump, "Pre-dumping"),
 }
 """By criu_req_type."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from cr import log
@@ -33,7 +35,8 @@ class Conversation:
                 if not self._answer(request):
                     return 0
         except BadRequest as error:
-            return self._refuse(error)
+            decline(self.client.sock, error)
+            return FAILED
         except Gone:
             return FAILED
         return 0
@@ -104,17 +107,15 @@ class Conversation:
             raise BadRequest(f"what process {self.client.pid} answered is no criu_req message") from error
         return bool(request.type == m.criu_req_type.NOTIFY and request.notify_success)
 
-    def _refuse(self, error: BadRequest) -> int:
-        """What cannot be understood has no type to answer with."""
-        from images import messages as m
 
-        answer = m.criu_resp(type=m.criu_req_type.EMPTY, success=False)
-        _explain([str(error)], error, answer)
-        try:
-            self.client.send(answer.SerializeToString())
-        except Gone:
-            return FAILED
-        return FAILED
+def decline(sock: socket.socket, error: Exception) -> None:
+    """Answer what cannot be understood or allowed: it has no type that could be repeated."""
+    from images import messages as m
+
+    answer = m.criu_resp(type=m.criu_req_type.EMPTY, success=False)
+    _explain([str(error)], error, answer)
+    with suppress(OSError):  # whoever is gone does not want to know
+        sock.send(answer.SerializeToString())
 
 
 def _explain(reasons: list[str], error: BaseException, answer: m.criu_resp) -> None:

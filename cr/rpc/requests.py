@@ -51,18 +51,17 @@ def merge(opts: m.criu_opts, client: Client, options: Options) -> None:
     if unknown:
         raise BadRequest(f"the engine does not support {', '.join(sorted(unknown))}; leave it out")
     if opts.HasField("ps"):
-        _page_server(opts.ps, options)
+        _page_server(opts.ps, client, options)
     _settle_log(opts, options)
     if os.path.exists(opts.config_file):  # runc names one without looking whether it is there
         apply(read(words(opts.config_file)).settings, options)
 
 
-def _page_server(info: m.criu_page_server_info, options: Options) -> None:
-    """A descriptor is one that this process was given by its parent."""
+def _page_server(info: m.criu_page_server_info, client: Client, options: Options) -> None:
     options.page_server = True
     options.address, options.port = info.address or options.address, info.port or options.port
     if info.HasField("fd"):
-        options.ps_socket = info.fd
+        options.ps_socket = client.lent(info.fd, "ps")
 
 
 def _settle_log(opts: m.criu_opts, options: Options) -> None:
@@ -123,6 +122,16 @@ def _cgroup_roots(entries: Iterable[Any], _: Client) -> list[str]:
     return [f"{e.ctrl}:{e.path}" if e.HasField("ctrl") else e.path for e in entries]
 
 
+def _sibling(wanted: bool, client: Client) -> bool:
+    if wanted and client.apart:
+        raise BadRequest("rst_sibling: only over swrk does a tree become a child of the process that asks")
+    return wanted
+
+
+def _cpu_capabilities(bits: int, _: Client) -> str:
+    return ",".join(name for name, bit in (("fpu", 1), ("cpu", 2), ("ins", 4)) if bits & bit) or "none"
+
+
 def _sockets(entries: Iterable[Any], _: Client) -> str:
     return ",".join(str(entry.inode) for entry in entries)
 
@@ -145,11 +154,16 @@ CONVERTERS: dict[str, Callable[[Any, Client], Any]] = {
     "ext_mnt": lambda entries, _: [f"{entry.key}:{entry.val}" for entry in entries],
     "auto_ext_mnt": lambda wanted, _: ["auto"] if wanted else [],
     "veths": lambda entries, _: [f"{entry.if_in}={entry.if_out}" for entry in entries],
-    "inherit_fd": lambda entries, _: [f"fd[{entry.fd}]:{entry.key}" for entry in entries],
+    "inherit_fd": lambda entries, client: [
+        f"fd[{client.lent(entry.fd, 'inherit_fd')}]:{entry.key}" for entry in entries
+    ],
+    "rst_sibling": _sibling,
     "empty_ns": _empty_ns,
     "join_ns": _join_ns,
     "network_lock": _network_lock,
+    "cpu_cap": _cpu_capabilities,
     "pre_dump_mode": _pre_dump_mode,
+    "pidfd_store_sk": lambda number, client: client.lent(number, "pidfd_store_sk"),
 }
 """Fields whose values are not yet those of the option: (value, client) to the option's value, a list for a list."""
 

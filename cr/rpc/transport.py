@@ -8,6 +8,7 @@ import socket
 import struct
 from errno import EBADRQC
 
+from cr.kernel.pidfd import pidfd_getfd
 from cr.model import CheckpointError
 
 LIMIT = 1 << 20
@@ -25,12 +26,15 @@ class Gone(CheckpointError):
 
 
 class Client:
-    """The process at the other end; `pid`, `uid` and `gid` are those it had when the socket was made."""
+    """The process at the other end; `pid`, `uid` and `gid` are those it had when the socket was made.
 
-    def __init__(self, sock: socket.socket) -> None:
+    `apart`: it did not start us, so that numbers of descriptors that it would have left us mean its own.
+    """
+
+    def __init__(self, sock: socket.socket, *, apart: bool = False) -> None:
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
             raise CheckpointError(f"descriptor {sock.fileno()} is no unix socket of type SOCK_SEQPACKET")
-        self.sock = sock
+        self.sock, self.apart = sock, apart
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
         self.pid, self.uid, self.gid = struct.unpack("iII", credentials)
         self._held: list[int] = []
@@ -63,6 +67,21 @@ class Client:
             ) from error
         self._held.append(fd)
         return fd
+
+    def lent(self, number: int, what: str) -> int:
+        """Our number of a descriptor that the client lends us: inherited, or taken from it (pidfd_getfd(2))."""
+        if not self.apart:
+            return number
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            self._held.append(pidfd_getfd(pidfd, number))
+        except OSError as error:
+            raise BadRequest(
+                f"{what}: descriptor {number} of process {self.pid} cannot be taken: {error.strerror}"
+            ) from error
+        finally:
+            os.close(pidfd)
+        return self._held[-1]
 
     def directory(self, number: int, what: str) -> str:
         """A path of the directory that the client has as `number`, valid until `close`."""

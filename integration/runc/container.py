@@ -16,13 +16,11 @@ from integration.containers import run as run_command
 COUNTER = Path(__file__).with_name("counter.sh")
 
 
-class RuncContainer(Container):
-    """A container of runc's; by default its process is counter.sh, which counts in memory and in a file."""
+class CountingContainer(Container):
+    """By default its process is counter.sh, which counts in memory and in a file."""
 
     def __init__(self, place: Path, name: str, args: Sequence[str] = ()) -> None:
         super().__init__(place, name, args or ["/bin/bash", "-c", COUNTER.read_text()])
-        self.runtime = [shims.binary("WOODFROG_TEST_RUNC", "runc 1.1 or newer")]
-        self.environment = shims.environment(PROJECT / ".pytest_cache" / "shim")
 
     def count(self) -> int:
         """How far it has counted."""
@@ -70,3 +68,12 @@ class RuncContainer(Container):
         found = [path.read_text(errors="replace") for path in self.images.glob("*.log")]
         lines = [line for text in found for line in text.splitlines() if "Error" in line or "Warn" in line]
         return "\n".join([super().explanation(), *lines])
+
+
+class RuncContainer(CountingContainer):
+    """A container of runc's, which finds this engine as criu."""
+
+    def __init__(self, place: Path, name: str, args: Sequence[str] = ()) -> None:
+        super().__init__(place, name, args)
+        self.runtime = [shims.binary("WOODFROG_TEST_RUNC", "runc 1.1 or newer")]
+        self.environment = shims.environment(PROJECT / ".pytest_cache" / "shim")

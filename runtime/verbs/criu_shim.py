@@ -27,9 +27,9 @@ _PROGRAM = """#!{python} -IS
 import sys
 
 sys.path[:0] = {path!r}
-from cr.cli import main
+from cr.cli import command
 
-sys.exit(main())
+command()
 """
 
 

@@ -99,6 +99,26 @@ def test_a_thread_inside_of_it_is_refused(tmp_path: Path) -> None:
             workload.restore()
 
 
+def places(images: Path) -> list[tuple[int, int]]:
+    """Where each task goes on, and where its vDSO is."""
+    found = []
+    with ImageDirectory.open(images) as directory:
+        for (pid,) in directory.ids("mm"):
+            start = next(vma.start for vma in directory.read_one("mm", pid).vmas if vma.status & VmaStatus.VDSO)
+            found.append((directory.read_one("core", pid).thread_info.gpregs.ip, start))
+    return found
+
+
+@pytest.mark.root
+def test_no_thread_is_dumped_inside_of_it(tmp_path: Path) -> None:
+    with Workload("clock_reader", tmp_path) as workload:
+        for _ in range(5):
+            workload.dump(leave_running=True)
+            for place, start in places(workload.images):
+                assert not start <= place < start + len(our_code())
+        workload.check()
+
+
 def test_every_function_leads_on() -> None:
     code = our_code()
     new = functions(code)

@@ -66,7 +66,7 @@ MOVES = {
 
 @pytest.mark.root
 def test_sockets_links_and_routes_go_along(tmp_path: Path) -> None:
-    with Workload("identity", tmp_path, prefix=unshare("net", "uts")) as workload:
+    with Workload("new_identity", tmp_path, prefix=unshare("net", "uts")) as workload:
         workload.dump(tcp_established=True)
         workload.restore(tcp_established=True, **MOVES)
         workload.check()
@@ -74,7 +74,7 @@ def test_sockets_links_and_routes_go_along(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_a_gateway_that_is_out_of_reach_is_named(tmp_path: Path) -> None:
-    with Workload("identity", tmp_path, prefix=unshare("net", "uts")) as workload:
+    with Workload("new_identity", tmp_path, prefix=unshare("net", "uts")) as workload:
         workload.dump(tcp_established=True)
         with pytest.raises(NetnsError, match=r"gateway 10\.9\.8\.1, which is in none of the networks"):
             workload.restore(tcp_established=True, remap_ip=["10.9.8.7=10.9.9.7"])
@@ -84,7 +84,7 @@ def test_a_gateway_that_is_out_of_reach_is_named(tmp_path: Path) -> None:
 def test_peers_outside_and_the_hosts_name_are_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with Workload("identity", tmp_path, ["outside", str(port)]) as workload:
+        with Workload("new_identity", tmp_path, ["outside", str(port)]) as workload:
             workload.dump(tcp_established=True)
             with pytest.raises(Refused, match=f"to 127.0.0.1 port {port} cannot follow to 127.0.0.9 port"):
                 workload.restore(tcp_established=True, remap_ip=["127.0.0.1=127.0.0.9"])

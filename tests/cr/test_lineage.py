@@ -50,8 +50,15 @@ def test_a_dead_leader_stood_below_the_lowest_parent() -> None:
 
 def test_a_dead_leader_had_children_that_have_left() -> None:
     lineage = Lineage(family((1, 0, 1), (2, 1, 2), (3, 2, 9), (4, 1, 4), (5, 4, 9)))
-    assert {sid: task.vpid for sid, task in lineage.places.items()} == {9: 4}
-    assert lineage.born == {3: 9, 5: 9, 2: 9}
+    assert {sid: task.vpid for sid, task in lineage.places.items()} == {9: 2}
+    assert lineage.born == {3: 9, 5: 9, 4: 9}
+
+
+def test_who_was_below_another_before_it_fell() -> None:
+    tasks = family((5, 0, 5), (6, 5, 6), (8, 6, 7), (15, 6, 12), (10, 5, 10), (11, 10, 7), (13, 10, 12))
+    lineage = Lineage(tasks)
+    assert {sid: task.vpid for sid, task in lineage.places.items()} == {7: 6, 12: 10}
+    assert lineage.born[10] == 7
 
 
 def test_what_cannot_have_happened() -> None:

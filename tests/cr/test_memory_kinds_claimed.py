@@ -33,13 +33,13 @@ CLAIMED = {
     ("rw-s", 0, "/SYSV00000000 (deleted)"): "SysvMapping",
     ("rw-s", 5, "socket:[123]"): "PacketRing",
     ("rw-s", 5, "/[aio] (deleted)"): "AioRing",
+    ("rw-s", 5, "anon_inode:[io_uring]"): "IoUringMapping",
     ("r-xp", 0, "[vdso]"): "Vdso",
     ("r--p", 0, "[vvar]"): "Vvar",
     ("r--p", 0, "[vvar_vclock]"): "Vvar",
     ("--xp", 0, "[vsyscall]"): "Vsyscall",
 }
 REFUSED = {
-    "anon_inode:[io_uring]": "io_uring",
     "anon_inode:[perf_event]": "perf_event_open",
     "anon_inode:bpf-map": "BPF",
     "anon_inode:kvm-vcpu:0": "device",

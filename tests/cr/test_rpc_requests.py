@@ -15,11 +15,6 @@ from cr.rpc.requests import CONVERTERS, ELSEWHERE, copy_of, merge
 from cr.rpc.transport import BadRequest, Client
 from images import messages as m
 
-NOT_YET: set[str] = {
-    "cpu_cap",
-}  # fmt: skip
-"""Fields whose options are not there yet (LIMITS.md): a request that sets one is refused."""
-
 
 @pytest.fixture
 def client() -> Iterator[Client]:
@@ -47,7 +42,7 @@ def test_every_field_is_an_option_or_explained() -> None:
     assert named <= fields
     assert set(CONVERTERS) <= mapped & fields
     missing = fields - mapped - set(ELSEWHERE)
-    assert missing == NOT_YET
+    assert not missing
 
 
 def test_simple_fields(client: Client) -> None:
@@ -132,7 +127,5 @@ def test_what_cannot_be_done_is_refused(client: Client) -> None:
     with pytest.raises(BadRequest, match="0x20000000: only the network namespace"):
         ask(client, empty_ns=0x20000000)
     assert ask(client, lazy_pages=False, auto_dedup=False).tree == 0
-    with pytest.raises(BadRequest, match="does not support cpu_cap"):
-        ask(client, cpu_cap=3)
     with pytest.raises(BadRequest, match="exec_cmd: no command takes the place of the engine"):
         ask(client, exec_cmd=["true"])

@@ -327,8 +327,16 @@ def no_huge_pages(check: Check) -> Iterator[None]:
 
 
 def sealed(check: Check) -> Iterator[None]:
-    system_call(462, written(), 8 * PAGE, 0)
+    """It was made writable once, read-only afterwards, then sealed."""
+    address = written()
+    call("mprotect", address, 4 * PAGE, READ)
+    system_call(462, address, 8 * PAGE, 0)
+    before = [smaps(address), smaps(address + 4 * PAGE)]
     yield
+    check.equal([smaps(address), smaps(address + 4 * PAGE)], before, "flags in smaps")
+    check.equal(get(address), b"hello", "contents")
+    check.equal(libc.munmap(address, PAGE, 0), -1, "munmap(2) of sealed memory")
+    put(address + 5 * PAGE, b"again")
 
 
 def tight(check: Check) -> Iterator[None]:

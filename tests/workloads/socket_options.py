@@ -68,8 +68,24 @@ with workload() as check:
             socks[name].setsockopt(level, option, wanted)
     for name, version in (("dgram", 4), ("dgram6", 6)):
         check.equal(join(socks[name], version), 0, "error of the first join")
+    queues = {}
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        receiver, wide, sender = (socket.socket(family, DGRAM) for _ in range(3))
+        receiver.bind((host, 0))
+        wide.bind(("", 0))
+        sender.bind((host, 0))
+        for data in (b"one", b"", b"x" * 30000, b"four"):
+            sender.sendto(data, receiver.getsockname())
+            sender.sendto(data, (host, wide.getsockname()[1]))
+        queues[family] = (receiver, wide, sender.getsockname())
     before = values(socks)
     check.wait()
+    for family, (receiver, wide, name) in queues.items():
+        for sock in (receiver, wide):
+            sock.setblocking(False)
+            found = [sock.recvfrom(65536) for _ in range(4)]
+            wanted = [(data, name) for data in (b"one", b"", b"x" * 30000, b"four")]
+            check.equal(found, wanted, f"datagrams of a socket of family {family}")
     after = values(socks)
     for name, rows in WANTED.items():
         for row, found, expected in zip(rows, after[name], before[name], strict=True):
