@@ -90,6 +90,11 @@ class FdResource(ABC):
         return f"{cls.__name__} {entry.id}"
 
     @classmethod
+    def knows(cls, file_id: int, context: RestoreContext) -> bool:
+        """Whether a file of its `type` is one of its own, for kinds that share a number of the format."""
+        return True
+
+    @classmethod
     def prepare(cls, context: RestoreContext) -> None:  # noqa: B027
         """All processes stand there and have no descriptors yet: make what needs calls in some of them."""
 
@@ -185,8 +190,9 @@ def fd_resources() -> tuple[type[FdResource], ...]:
 
 
 @cache
-def fd_resource(type: int) -> type[FdResource]:
-    return next(cls for cls in fd_resources() if cls.type == type)
+def fd_kinds(type: int) -> tuple[type[FdResource], ...]:
+    """All resources of a number of the format; more than one where it only means that others cannot know."""
+    return tuple(cls for cls in fd_resources() if cls.type == type)
 
 
 @cache

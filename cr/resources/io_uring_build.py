@@ -22,14 +22,20 @@ _MOST = 1 << 30
 _SKIP = struct.pack("<BB", 0, kernel.SKIP_SUCCESS)
 
 
-def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
+def known_rings(context: RestoreContext) -> dict[int, m.woodfrog_io_uring_entry]:
+    """The rings of the images, by file id."""
+
     def read() -> dict[int, m.woodfrog_io_uring_entry]:
         found = context.images.read("woodfrog-io-uring") if context.images.exists("woodfrog-io-uring") else []
         return {entry.id: entry for entry in found}
 
-    entry = context.once("rings of io_uring", read).get(file_id)
+    return context.once("rings of io_uring", read)
+
+
+def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
+    entry = known_rings(context).get(file_id)
     if entry is None:
-        raise CheckpointError(f"file {file_id:#x} of the images was left to a plug-in that is not here")
+        raise BadImages(f"the images have no ring of io_uring for file {file_id:#x}")
     return entry
 
 
