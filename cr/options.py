@@ -254,14 +254,14 @@ class Options:
     )
     prev_images_dir: str = _row(
         "text",
-        DUMP,
+        DUMP | PAGE_SERVER,
         "write only what changed since the snapshot in DIR (relative to --images-dir)",
         metavar="DIR",
         default="",
         rpc="parent_img",
     )
     track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
-    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
+    auto_dedup: bool = _row("flag", IMAGES, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
@@ -358,6 +358,11 @@ class Options:
             self.notify(event, pid, fd)
 
 
+_ROWS: list[Row] = []
+
+
 def rows() -> list[Row]:
     """All options that users can spell, in the order of the table."""
-    return [Row(f.name, **f.metadata) for f in fields(Options) if f.metadata]
+    if not _ROWS:
+        _ROWS.extend(Row(f.name, **f.metadata) for f in fields(Options) if f.metadata)
+    return _ROWS

@@ -106,6 +106,7 @@ class Builder:
             deaths.settle_news(task, context)
             if births.owns(task, "vm_id"):
                 leave(task, context.foothold)
+            deaths.exit_main_thread(task, context)
             for thread in task.threads:
                 thread.puppet.store()
             if task.stop_signal:
