@@ -163,7 +163,7 @@ def write(context: DumpContext) -> None:
 
 def restore(kind: str, file_id: int, context: RestoreContext) -> int | None:
     """A new descriptor of a file or socket that a plug-in has saved; None where none has."""
-    entry = saved(context).get(file_id)
+    entry = context.once("plug-in data", lambda: _read(context)).get(file_id)
     if entry is None:
         return None
     fd: int = call(_named(entry.plugin, f"file {file_id:#x}"), f"restore_{kind}", entry.data)
@@ -173,14 +173,9 @@ def restore(kind: str, file_id: int, context: RestoreContext) -> int | None:
     return fd
 
 
-def saved(context: RestoreContext) -> dict[int, m.woodfrog_plugin_entry]:
-    """What plug-ins have saved, by file id."""
-
-    def read() -> dict[int, m.woodfrog_plugin_entry]:
-        found = context.images.read("woodfrog-plugin") if context.images.exists("woodfrog-plugin") else []
-        return {entry.id: entry for entry in found}
-
-    return context.once("plug-in data", read)
+def _read(context: RestoreContext) -> dict[int, m.woodfrog_plugin_entry]:
+    found = context.images.read("woodfrog-plugin") if context.images.exists("woodfrog-plugin") else []
+    return {entry.id: entry for entry in found}
 
 
 def _named(name: str, what: str) -> Plugin:

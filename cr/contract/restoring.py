@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cr.contract.mounts import open_in_mount, placed
-from cr.contract.resource import FdResource, fd_kinds
+from cr.contract.resource import fd_resource
 from cr.kernel.files import open_in_root
 from cr.kernel.namespaces import inside
-from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, CheckpointError, RestoreReport
+from cr.model import TASK_DEAD, TASK_STOPPED, BadImages, RestoreReport
 from cr.options import Options
 from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
@@ -185,7 +185,7 @@ class RestoreContext:
             entry = self.file_entries.get(file_id)
             if entry is None:
                 raise BadImages(f"files.img has no file {file_id:#x}, which a task refers to")
-            resource = self.kind_of(entry)
+            resource = fd_resource(entry, self)
             try:
                 self._files[file_id] = resource.make(getattr(entry, resource.field), self)
             except Exception as error:
@@ -196,18 +196,8 @@ class RestoreContext:
     def passed(self, file_id: int) -> int:
         """Our descriptor that goes to the tasks for a file: the file's own, or what they get the file by."""
         made, entry = self.file(file_id), self.file_entries[file_id]
-        resource = self.kind_of(entry)
+        resource = fd_resource(entry, self)
         return resource.passed(getattr(entry, resource.field), made, self)
-
-    def kind_of(self, entry: m.file_entry) -> type[FdResource]:
-        """The resource of a file of the images."""
-        kinds = fd_kinds(entry.type)
-        for kind in kinds:
-            if kind.knows(entry.id, self):
-                return kind
-        if not kinds:
-            raise BadImages(f"file {entry.id:#x} of the images is of the kind {entry.type}, which is not known")
-        raise CheckpointError(f"file {entry.id:#x} of the images was left to a plug-in of another engine")
 
     def extra(self, file_id: int) -> m.woodfrog_file_entry | None:
         """What our own dumps say about a file beyond the format."""

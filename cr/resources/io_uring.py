@@ -16,7 +16,7 @@ from cr.contract.vma import VmaResource, unsupported_flags
 from cr.kernel import io_uring as kernel
 from cr.kernel import mman, proc, vm
 from cr.resources.anonymous_inode import common
-from cr.resources.io_uring_build import build, known_rings, settle
+from cr.resources.io_uring_build import build, is_ring, settle
 from cr.resources.io_uring_facts import LINK, Facts, parse
 from cr.resources.io_uring_passing import carrier
 from cr.resources.io_uring_probe import holders as ring_holders
@@ -62,8 +62,8 @@ class IoUring(FdResource):
         context.images.write("woodfrog-io-uring", entries=rings_of(context))
 
     @classmethod
-    def knows(cls, file_id: int, context: RestoreContext) -> bool:
-        return file_id in known_rings(context)
+    def has(cls, file_id: int, context: RestoreContext) -> bool:
+        return is_ring(file_id, context)
 
     @classmethod
     def make(cls, entry: m.ext_file_entry, context: RestoreContext) -> int:

@@ -22,9 +22,7 @@ _MOST = 1 << 30
 _SKIP = struct.pack("<BB", 0, kernel.SKIP_SUCCESS)
 
 
-def known_rings(context: RestoreContext) -> dict[int, m.woodfrog_io_uring_entry]:
-    """The rings of the images, by file id."""
-
+def _entries(context: RestoreContext) -> dict[int, m.woodfrog_io_uring_entry]:
     def read() -> dict[int, m.woodfrog_io_uring_entry]:
         found = context.images.read("woodfrog-io-uring") if context.images.exists("woodfrog-io-uring") else []
         return {entry.id: entry for entry in found}
@@ -32,11 +30,13 @@ def known_rings(context: RestoreContext) -> dict[int, m.woodfrog_io_uring_entry]
     return context.once("rings of io_uring", read)
 
 
+def is_ring(file_id: int, context: RestoreContext) -> bool:
+    """Whether this file of the images is a ring."""
+    return file_id in _entries(context)
+
+
 def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
-    entry = known_rings(context).get(file_id)
-    if entry is None:
-        raise BadImages(f"the images have no ring of io_uring for file {file_id:#x}")
-    return entry
+    return _entries(context)[file_id]
 
 
 def build(record: m.ext_file_entry, context: RestoreContext) -> int:

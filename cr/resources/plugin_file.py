@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cr.contract import plugins
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
-from cr.model import BadImages
+from cr.model import CheckpointError
+from cr.resources.io_uring_build import is_ring
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -34,14 +35,17 @@ class PluginFile(FdResource):
         return m.ext_file_entry(id=file.id, fown=dump_owner(file))
 
     @classmethod
-    def knows(cls, file_id: int, context: RestoreContext) -> bool:
-        return file_id in plugins.saved(context)
+    def has(cls, file_id: int, context: RestoreContext) -> bool:
+        """What no kind of ours has is a plug-in's, should it be there or not."""
+        return not is_ring(file_id, context)
 
     @classmethod
     def make(cls, entry: m.ext_file_entry, context: RestoreContext) -> int:
         fd = plugins.restore("file", entry.id, context)
         if fd is None:
-            raise BadImages(f"woodfrog-plugin.img has nothing about file {entry.id:#x}")
+            raise CheckpointError(
+                f"file {entry.id:#x} was saved by a plug-in of another engine: dump it with a plug-in of this one"
+            )
         try:
             restore_owner(fd, entry.fown, context)
         except BaseException:

@@ -10,7 +10,7 @@ from functools import partial
 
 from cr import log
 from cr.contract import plugins
-from cr.contract.resource import Stage, fd_resources, task_resources
+from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
 from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
@@ -137,8 +137,9 @@ class Builder:
         for task in context.live_tasks:
             program = Program()
             for slot in task.fds:
-                resource = context.kind_of(context.file_entries[slot.id])
-                entry = getattr(context.file_entries[slot.id], resource.field)
+                record = context.file_entries[slot.id]
+                resource = fd_resource(record, context)
+                entry = getattr(record, resource.field)
                 resource.placed(entry, program, slot.fd, task, context)
             context.run(task.leader, program)
 

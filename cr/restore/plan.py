@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cr.contract.resource import fd_resource
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.model import TASK_DEAD, TASK_STOPPED
 from cr.restore.namespaces import own_namespaces
@@ -34,7 +35,7 @@ def _files(context: RestoreContext) -> Iterator[str]:
     wanted = {slot.id for task in context.tasks for slot in task.fds}
     for file_id in sorted(wanted & context.file_entries.keys()):
         entry = context.file_entries[file_id]
-        resource = context.kind_of(entry)
+        resource = fd_resource(entry, context)
         yield f"make {resource.describe(getattr(entry, resource.field))}"
 
 
