@@ -201,6 +201,7 @@ _TABLE = (
               "woodfrog_sk_backlog"),
     ImageKind("woodfrog-network-lock", "woodfrog-network-lock.img", "WOODFROG_NETWORK_LOCK", 0x57464E4C,
               "woodfrog_network_lock"),
+    ImageKind("woodfrog-sent", "woodfrog-sent-%u.img", "WOODFROG_SENT", 0x57465354, "pagemap_entry"),
     ImageKind("woodfrog-plugin", "woodfrog-plugin.img", "WOODFROG_PLUGIN", 0x57464B03, "woodfrog_plugin_entry"),
     ImageKind("woodfrog-task", "woodfrog-task-%u.img", "WOODFROG_TASK", 0x57464B01, "woodfrog_task_entry"),
 )

@@ -65,6 +65,14 @@ def _dump(work: Work, answer: m.criu_resp) -> None:
     dump_tree(options)
 
 
+def _pre_dump(work: Work, _: m.criu_resp) -> None:
+    from cr.api import pre_dump_tree
+
+    options = work.options()
+    check("pre-dump", _aimed(options, work.client))
+    pre_dump_tree(options)
+
+
 def _aimed(options: Options, client: Client) -> Options:
     """The tree that is meant: without a pid, the client itself."""
     if not options.tree:
@@ -124,6 +132,22 @@ def _check(_: Work, __: m.criu_resp) -> None:
         raise CheckpointError(f"this kernel lacks what is needed: {', '.join(missing)}")
 
 
+def _cpuinfo(work: Work, word: str) -> None:
+    from cr.cpuinfo import run
+
+    options = work.options()
+    options.operands = [word]
+    run(options)
+
+
+def _cpuinfo_dump(work: Work, _: m.criu_resp) -> None:
+    _cpuinfo(work, "dump")
+
+
+def _cpuinfo_check(work: Work, _: m.criu_resp) -> None:
+    _cpuinfo(work, "check")
+
+
 def _features(work: Work, answer: m.criu_resp) -> None:
     """What was asked about, each tried; what was not asked about is false."""
     from cr.check import lacks
@@ -164,10 +188,14 @@ ACTIONS = {
     1: Action(_dump, "Dumping"),
     2: Action(_restore, "Restoring"),
     3: Action(_check, "Checking"),
+    4: Action(_pre_dump, "Pre-dumping", goes_on=True),
     5: Action(_page_server, "Serving pages"),
+    7: Action(_cpuinfo_dump, "Looking"),
+    8: Action(_cpuinfo_check, "Looking"),
     9: Action(_features, "Checking"),
     10: Action(_version, "Saying the version"),
     11: Action(_wait, "Waiting"),
     12: Action(_page_server_child, "Serving pages"),
+    13: Action(_pre_dump, "Pre-dumping"),
 }
 """By criu_req_type."""

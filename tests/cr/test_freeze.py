@@ -104,7 +104,7 @@ def test_a_vfork_parent_is_refused_and_goes_on() -> None:
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["root", "child"])
-def test_a_process_without_its_main_thread_is_refused_and_goes_on(below: bool) -> None:
+def test_another_thread_answers_for_a_main_thread_that_has_exited(below: bool) -> None:
     code = LEADERLESS if not below else f"import os\nif os.fork():\n    os.wait()\n{LEADERLESS}"
     with running(code) as pid:
         leader = pid
@@ -112,10 +112,12 @@ def test_a_process_without_its_main_thread_is_refused_and_goes_on(below: bool) -
             leader = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
         wait_for(lambda: state(leader) == "Z", "the main thread to exit")
         tree = FrozenTree(pid, time.monotonic() + 5)
-        with pytest.raises(CheckpointError, match="main thread"):
-            if not below:
-                preflight.check_root(pid)
-            tree.freeze()
+        preflight.check_root(pid)
+        tree.freeze()
+        (task,) = [task for task in tree.tasks.values() if task.exited_main]
+        assert (task.tgid, task.vpid) == (leader, leader)
+        assert task.pid == task.leader.tid != leader
+        tree.release()
         assert not any(traced(each) for each in {pid, leader})
         assert len(threads(leader)) == 2
 

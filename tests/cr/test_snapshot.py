@@ -81,7 +81,18 @@ def test_the_original_notices_nothing(tmp_path: Path) -> None:
         work.check()
 
 
-def test_threads_and_tracking_go_with_it(tmp_path: Path) -> None:
+def test_the_first_process_of_a_pid_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copies take ids there, and the zombies are taken by their ids there."""
+    record = taken(monkeypatch, tmp_path)
+    with Workload("busy", tmp_path, ["32", "children"], prefix=["unshare", "--pid", "--fork", "setsid"]) as work:
+        before = state(work.pid)
+        work.dump(leave_running=True)
+        assert len(record.read_text().splitlines()) == 3
+        assert state(work.pid) == before
+        work.check()
+
+
+def test_tracking_goes_with_it(tmp_path: Path) -> None:
     with Workload("busy", tmp_path, ["32"]) as work:
         cr.pre_dump(work.pid, str(tmp_path / "first"))
         work.dump(leave_running=True, track_mem=True, prev_images_dir="../first")
@@ -158,3 +169,27 @@ def test_the_holder_is_killed_while_there_are_copies(tmp_path: Path, monkeypatch
         work.dump()
         work.restore()
         work.check()
+
+
+def test_no_copies_where_the_cgroup_has_no_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cgroups
+
+    if cgroups.layout().holding("memory") is None:
+        pytest.skip("this kernel lacks the cgroup controller memory")
+    record = taken(monkeypatch, tmp_path)
+    manager = cgroups.Manager(f"/woodfrog-test-room-{os.getpid()}-{os.stat(tmp_path).st_ino}")
+    try:
+        with Workload("busy", tmp_path, ["32"]) as work:
+            manager.create()
+            manager.apply({"memory": {"limit": 64 << 20}})
+            manager.attach(work.pid)
+            work.dump(leave_running=True)
+            assert record.read_text(), "what was touched outside of the cgroup does not count, so there was room"
+            record.write_text("")
+            manager.apply({"memory": {"limit": 56 << 20}})  # by now, all was written again, and is charged there
+            work.dump(leave_running=True)
+            assert not record.read_text()
+            work.check()
+    finally:
+        manager.kill()
+        manager.delete()
