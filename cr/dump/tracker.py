@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from cr.kernel import proc
-from cr.kernel.pidfd import pidfd_getfd, pidfd_open, pidfd_send_signal
+from cr.kernel.pidfd import pidfd_getfd, pidfd_of_thread, pidfd_open, pidfd_send_signal
 from cr.model import CheckpointError
 from cr.remote.puppet import elf
 from cr.values import dataclass
@@ -131,7 +131,7 @@ class Starting:
         token, self._go = os.pipe2(os.O_CLOEXEC)
         pidfds: list[int] = []
         try:
-            pidfds += (pidfd_open(task.pid) for task in tasks)
+            pidfds += (pidfd_of_thread(task.pid) for task in tasks)
             _start(run_id, tasks, pidfds, token)
         except BaseException:
             os.close(self._go)
