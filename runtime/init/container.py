@@ -84,7 +84,7 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     propagation = linux.get("rootfsPropagation", "")
     root_fd = rootfs.isolate(plan.rootfs, propagation)
     shared = propagation in ("shared", "rshared")
-    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared)
+    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared, "user" in plan.spaces)
     mounter.mount_all(plan.config.get("mounts") or [])
     _fill_dev(plan, root_fd)
     slave = -1
