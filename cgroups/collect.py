@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from cgroups import properties as props
 from cgroups.errors import CgroupError, from_os
@@ -22,6 +21,7 @@ from cgroups.model import (
 )
 from cgroups.node import Node
 from cgroups.roots import Roots
+from values import dataclass, field
 
 InsideView = Callable[[int], Mapping[str, str] | None]
 

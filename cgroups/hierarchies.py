@@ -8,11 +8,10 @@ from __future__ import annotations
 import functools
 import os
 import posixpath
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cgroups.errors import CgroupError, from_os
+from values import dataclass
 
 Kind = Literal["v1", "v2", "hybrid"]
 
@@ -125,7 +124,7 @@ def parse_mounts(text: str) -> list[Mount]:
 def is_visible(mount: Mount) -> bool:
     """False for a mount that a later one covers: its mountpoint then shows another device."""
     try:
-        device = Path(mount.mountpoint).stat().st_dev
+        device = os.stat(mount.mountpoint).st_dev
     except OSError:
         return False
     return f"{os.major(device)}:{os.minor(device)}" == mount.device

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgroups import freezer, killer, oom
 from cgroups.controllers import Controller, Resources, all_controllers, cpuset
+from cgroups.delegation import enable_controllers
 from cgroups.errors import CgroupError, from_os
 from cgroups.hierarchies import Hierarchy, Layout
 from cgroups.hierarchies import layout as this_layout
 from cgroups.node import Node, read_ids, subtree, write_file
 from cgroups.pause import Pause
 from cgroups.removal import remove_tree
-from cgroups.stats import Stats
+
+if TYPE_CHECKING:
+    from cgroups.stats import Stats
 
 ATTACH_DEADLINE = 1.0
 
@@ -187,7 +191,7 @@ class Manager:
     def _thaw_quietly(self) -> None:
         """A dead task leaves a frozen v1 cgroup only once it is thawed."""
         hierarchy = self.layout.holding("freezer")
-        if hierarchy is not None and Path(self.directory(hierarchy)).is_dir():
+        if hierarchy is not None and os.path.isdir(self.directory(hierarchy)):
             for directory in subtree(self.directory(hierarchy)):
                 write_file(posixpath.join(directory, "freezer.state"), "THAWED")
 
@@ -207,35 +211,12 @@ def _make(path: str, hierarchy: Hierarchy, made: list[str]) -> None:
             enable_controllers(current)
         current = posixpath.join(current, part)
         try:
-            Path(current).mkdir(mode=0o755)
+            os.mkdir(current, 0o755)
         except FileExistsError:
             continue
         except OSError as err:
             raise from_os(f"create cgroup {current}", err) from err
         made.append(current)
-
-
-def enable_controllers(path: str) -> None:
-    """Hand every controller of this v2 cgroup to its children, one by one.
-
-    One that cannot be handed down (tasks in the way, no right) is left out here: a limit that needs it then
-    fails with a sentence that names it.
-    """
-    node = Node(path, 2)
-    missing = set(node.read("cgroup.controllers").split()) - set(node.read("cgroup.subtree_control").split())
-    for controller in sorted(missing):
-        try:
-            node.write("cgroup.subtree_control", f"+{controller}")
-        except CgroupError as err:
-            if err.errno not in (
-                errno.EBUSY,
-                errno.EACCES,
-                errno.EPERM,
-                errno.ENOENT,
-                errno.EROFS,
-                errno.EOPNOTSUPP,
-            ):
-                raise
 
 
 def _attach(node: Node, pid: int, deadline: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from cgroups.controllers import Controller
@@ -13,6 +12,7 @@ from cgroups.controllers.memory import Memory
 from cgroups.controllers.pids import Pids
 from cgroups.node import Node
 from cgroups.stats import CpuStats, Stats
+from values import replace
 
 
 def measure(find: Callable[[Controller], Node | None]) -> Stats:
@@ -45,7 +45,7 @@ def _cpu(find: Callable[[Controller], Node | None]) -> CpuStats | None:
     usage = acct.stats(acct_node)
     if throttling is None:
         return usage
-    return dataclasses.replace(
+    return replace(
         usage,
         periods=throttling.periods,
         throttled_periods=throttling.throttled_periods,

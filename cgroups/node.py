@@ -6,11 +6,10 @@ import errno
 import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cgroups.errors import from_os
+from values import dataclass
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Node:
         return posixpath.join(self.path, name)
 
     def exists(self, name: str = "") -> bool:
-        return Path(self.path, name).exists()
+        return os.path.exists(posixpath.join(self.path, name))
 
     def read(self, name: str) -> str:
         """The file's text without its last newline."""
@@ -81,7 +80,7 @@ def write_file(path: str, value: str) -> None:
 
 def subtree(path: str) -> Iterator[str]:
     """The cgroup directories at and below a path, parents first; those that vanish meanwhile are left out."""
-    if not Path(path).is_dir():
+    if not os.path.isdir(path):
         return
     yield path
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-from dataclasses import dataclass
 
 from cgroups.errors import from_os
 from cgroups.node import Node
+from values import dataclass
 
 
 @dataclass(frozen=True)

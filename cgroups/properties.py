@@ -7,11 +7,11 @@ period comes before its quota, memory.limit_in_bytes before memsw.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from cgroups.errors import CgroupError
+from values import dataclass
 
 Strategy = Literal["merge", "replace"]
 PropertyList = Mapping[str, tuple[str, ...]]

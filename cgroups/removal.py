@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+import os
 
 from cgroups.errors import from_os
 from cgroups.node import read_ids, subtree
@@ -23,7 +23,7 @@ def remove_tree(path: str, deadline: float = 10.0) -> None:
 
 def _try(directory: str, pause: Pause) -> bool:
     try:
-        Path(directory).rmdir()
+        os.rmdir(directory)
     except FileNotFoundError:
         return True
     except OSError as err:

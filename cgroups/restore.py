@@ -14,23 +14,23 @@ Source: criu(8), restore, --manage-cgroups.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from cgroups import properties as props
 from cgroups.controllers import cpuset
+from cgroups.delegation import enable_controllers
 from cgroups.errors import CgroupError, from_os
 from cgroups.hierarchies import Hierarchy, Layout
 from cgroups.hierarchies import layout as this_layout
-from cgroups.manager import enable_controllers
 from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupProperty, CgroupSet, CgroupTree
 from cgroups.node import Node
 from cgroups.roots import Roots, common_root, replant
 from cgroups.undo import UndoStep, undo
 from cgroups.writing import set_perms, write_property
+from values import dataclass, field
 
 
 class Mode(Enum):
@@ -192,17 +192,17 @@ def _make(path: str, hierarchy: Hierarchy, steps: list[UndoStep], topmost: bool)
     On v2 the parents of a topmost saved directory hand down all controllers.  Below it, each saved
     cgroup.subtree_control says what is handed down: more would forbid threaded cgroups.
     """
-    if Path(path).exists():
+    if os.path.exists(path):
         return False
     current = hierarchy.mountpoint
     for part in posixpath.relpath(path, hierarchy.mountpoint).split("/"):
         if hierarchy.version == 2 and topmost:
             enable_controllers(current)
         current = posixpath.join(current, part)
-        if Path(current).exists():
+        if os.path.exists(current):
             continue
         try:
-            Path(current).mkdir()
+            os.mkdir(current)
         except OSError as err:
             raise from_os(f"create cgroup {current}", err) from err
         steps.append(UndoStep("rmdir", current))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from cgroups.errors import CgroupError
+from values import dataclass, field
 
 
 @dataclass(frozen=True)

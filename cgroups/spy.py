@@ -7,8 +7,9 @@ full path, so this gives it just that.  The import costs about 7 ms, hence only 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
+
+from values import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from cgroups.errors import CgroupError
 
@@ -12,7 +12,7 @@ RUNNING = "/run/systemd/system"
 
 def refuse(path: str) -> CgroupError:
     """The error for --systemd-cgroup with this cgroupsPath ("slice:prefix:name")."""
-    if not Path(RUNNING).is_dir():
+    if not os.path.isdir(RUNNING):
         why = f"this host's init is not systemd ({RUNNING} does not exist)"
     else:
         why = "only the cgroupfs driver is built in"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cgroups.errors import CgroupError
 from cgroups.node import write_file
 from cgroups.removal import remove_tree
+from values import dataclass
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def undo(steps: Iterable[UndoStep]) -> list[CgroupError]:
         try:
             if step.kind == "rmdir":
                 remove_tree(step.path)
-            elif Path(step.path).exists():
+            elif os.path.exists(step.path):
                 write_file(step.path, step.value)
         except CgroupError as err:
             failures.append(err)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
-from cr import log
-from cr.arguments import options as options_of
-from cr.arguments import parse
-from cr.model import CheckpointError
-from cr.options import Options
+TYPE_CHECKING = False  # nothing is imported before `greet` had its chance
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from cr.commands import Command
+    from cr.options import Options
 
 FAILED = 1
 
@@ -18,31 +18,47 @@ FAILED = 1
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status says how it went, the log (or standard error) why."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words and words[0] in ("-V", "--version"):
-        return _version()
+    if words[:1] == ["swrk"]:
+        from cr.rpc.greeting import greet
+
+        if greet(words[1:]):
+            return 0
+    return _main(words)
+
+
+def _main(words: list[str]) -> int:
+    from cr.model import CheckpointError
+
     try:
-        namespace = _with_configuration(words)
+        command, options = understand(words)
+        if options.version:
+            return _version()
+        if options.help or command is None:
+            return _help(command, wanted=options.help)
     except CheckpointError as error:
         print(f"woodfrog-criu: {error}", file=sys.stderr)
         return FAILED
-    options = options_of(namespace)
-    if namespace.command == "check":
-        from cr.check import check
-
-        return check(namespace.feature)
-    return _run(namespace.command, options)
+    return perform(command, options)
 
 
-def _with_configuration(words: list[str]) -> argparse.Namespace:
-    """The command line, behind the options of the configuration files."""
+def understand(words: list[str]) -> tuple[Command | None, Options]:
+    """Command and options of a command line and of the configuration files that apply; the command line wins."""
+    from cr.arguments import apply, read
     from cr.configuration import gather
+    from cr.model import CheckpointError
+    from cr.options import Options
 
-    namespace = parse(words)
-    found = gather(namespace.config, defaults=not namespace.no_default_config, environment=os.environ)
-    if not found:
-        return namespace
-    place = 1 if words[0] == namespace.command else 0
-    return parse([*words[:place], *found, *words[place:]])
+    line = read(words)
+    alone = apply(line.settings, Options())
+    options, wanted = Options(), not (alone.help or alone.version)
+    if wanted:
+        found = gather(alone.config, defaults=not alone.no_default_config, environment=os.environ)
+        apply(read(found, line.command).settings, options)
+    apply(line.settings, options)
+    if line.operands and line.command is not None and not line.command.operands:
+        raise CheckpointError(f"{line.command.name} does not know what to do with {line.operands[0]!r}")
+    options.operands = line.operands
+    return line.command, options
 
 
 def _version() -> int:
@@ -52,85 +68,60 @@ def _version() -> int:
     return 0
 
 
-def _run(command: str, options: Options) -> int:
-    from images.errors import ImageError
+def _help(command: Command | None, *, wanted: bool) -> int:
+    from cr.help import of_command, overview
+
+    print(of_command(command) if command else overview(), end="", file=sys.stdout if wanted else sys.stderr)
+    return 0 if wanted else FAILED
+
+
+def perform(command: Command, options: Options) -> int:
+    """Run a command with the log open; every failure ends in one sentence a reason and status 1."""
+    from cr import log
+    from cr.contradictions import check
+    from cr.reporting import open_log
 
     try:
-        _open_log(options)
-        return _COMMANDS[command](options)
-    except (CheckpointError, ImageError, OSError) as error:
+        _close(options)
+        check(command.name, options)
+        if command.logs:
+            open_log(options)
+        return command.load()(options)
+    except Exception as error:
         _report(command, error)
-        return FAILED
-    except Exception as error:  # the last resort: a defect of ours, but nobody shall have to read a traceback
-        log.trace(error)
-        text = f"unexpected {type(error).__name__}: {error}; see where with -v4, and report it"
-        _report(command, CheckpointError(text))
         return FAILED
     finally:
         log.close_log()
 
 
-def _open_log(options: Options) -> None:
-    directory = options.work_dir or options.images_dir
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CheckpointError(f"the directory {directory} cannot be used: {error.strerror}; make it first") from error
-    try:
-        log.open_log(options.log_file, fd, options.verbosity)
-    finally:
-        os.close(fd)
+def _close(options: Options) -> None:
+    """--close: descriptors that whoever started us left open."""
+    from cr.model import CheckpointError
+
+    for text in options.close:
+        try:
+            os.close(int(text))
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"--close {text}: that is no open descriptor") from error
 
 
-def _report(command: str, error: BaseException) -> None:
-    """One sentence a reason, in the log; and on standard error, where the log is a file."""
-    from cr.model import Refused
+def _report(command: Command, error: BaseException) -> None:
+    """In the log; and on standard error, where the log is a file."""
+    from cr import log
+    from cr.reporting import report
 
-    reasons = error.reasons if isinstance(error, Refused) else [str(error)]
-    for reason in reasons:
-        log.error(reason)
-        for text in getattr(error, "__notes__", []):
-            log.error(f"  {text}")
-    verb = {"dump": "Dumping", "restore": "Restoring"}[command]
-    log.error(f"{verb} FAILED.")
+    reasons = report(command.doing, error)
     if not log.to_standard_error():
         for reason in reasons:
             print(f"woodfrog-criu: {reason}", file=sys.stderr)
 
 
-def _dump(options: Options) -> int:
-    from cr.api import dump_tree
-    from cr.stats import show_dump
+def command() -> NoReturn:
+    """The console script."""
+    from cr.entry import run_command
 
-    if not options.tree:
-        raise CheckpointError("dump needs the pid of the tree's root: use -t PID")
-    report = dump_tree(options)
-    if options.display_stats:
-        show_dump(report)
-    return 0
-
-
-def _restore(options: Options) -> int:
-    from cr.api import restore_tree
-    from cr.guard import interruptible
-    from cr.stats import show_restore
-
-    with interruptible():
-        report = restore_tree(options)
-    for step in report.steps:
-        print(step)
-    if options.dry_run:
-        return 0
-    if options.display_stats:
-        show_restore(report)
-    if options.restore_detached:
-        return 0
-    _, status = os.waitpid(report.pid, 0)
-    return os.waitstatus_to_exitcode(status) & 0xFF
-
-
-_COMMANDS = {"dump": _dump, "restore": _restore}
+    run_command(main)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -10,32 +10,55 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 ERROR, WARNING, INFO, DEBUG = 1, 2, 3, 4
 _NAMES = {ERROR: "Error", WARNING: "Warn "}
 
 
 class _Log:
     fd = -1
+    task_fd = -1
+    directory = -1
+    """where the logs of single tasks go, -1 unless they were asked for"""
+    path = ""
     level = WARNING
     began = time.monotonic()
 
 
-def open_log(path: str, directory_fd: int | None, level: int) -> None:
-    """Log to `path` (relative to `directory_fd`), or to standard error where `path` is empty."""
+def open_log(path: str, directory_fd: int, level: int, *, per_task: bool = False) -> None:
+    """Log to `path` (relative to `directory_fd`), or to standard error where `path` is empty.
+
+    With `per_task` what is said inside of `about(pid)` goes to `path`.pid instead.
+    """
     close_log()
-    _Log.began, _Log.level = time.monotonic(), level
-    if path:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        _Log.fd = os.open(path, flags, 0o600, dir_fd=directory_fd)
-    else:
-        _Log.fd = os.dup(2)
+    _Log.began, _Log.level, _Log.path = time.monotonic(), level, path
+    _Log.fd = os.open(path, _FLAGS | os.O_TRUNC, 0o600, dir_fd=directory_fd) if path else os.dup(2)
+    if path and per_task:
+        _Log.directory = os.dup(directory_fd)
 
 
 def close_log() -> None:
-    if _Log.fd >= 0:
-        os.close(_Log.fd)
-        _Log.fd = -1
+    for name in ("fd", "directory"):
+        if getattr(_Log, name) >= 0:
+            os.close(getattr(_Log, name))
+            setattr(_Log, name, -1)
+
+
+@contextmanager
+def about(pid: int) -> Iterator[None]:
+    """Inside the block it is all about one task (--log-pid)."""
+    if _Log.directory < 0:
+        yield
+        return
+    _Log.task_fd = os.open(f"{_Log.path}.{pid}", _FLAGS, 0o600, dir_fd=_Log.directory)
+    try:
+        yield
+    finally:
+        os.close(_Log.task_fd)
+        _Log.task_fd = -1
 
 
 def _write(level: int, text: str) -> None:
@@ -47,7 +70,7 @@ def _write(level: int, text: str) -> None:
         frame = sys._getframe(2)
         place = f"{_NAMES[level]} ({frame.f_globals['__name__'].replace('.', '/')}.py:{frame.f_lineno}): "
     line = f"({seconds:09.6f}) {place}{text}\n"
-    os.write(_Log.fd, line.encode(errors="surrogateescape"))
+    os.write(_Log.fd if _Log.task_fd < 0 else _Log.task_fd, line.encode(errors="surrogateescape"))
 
 
 def error(text: str) -> None:

@@ -35,8 +35,10 @@ class DumpReport:
     memdump_time: int = 0
     memwrite_time: int = 0
     pages_scanned: int = 0
+    pages_skipped_parent: int = 0
     pages_written: int = 0
     shpages_written: int = 0
+    pages_lazy: int = 0
     image_bytes: int = 0
 
 

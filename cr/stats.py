@@ -13,6 +13,7 @@ def show_dump(report: DumpReport) -> None:
     print(f"Memory dump time: {report.memdump_time} us")
     print(f"Memory write time: {report.memwrite_time} us")
     print(f"Memory pages scanned: {report.pages_scanned}")
+    print(f"Memory pages skipped from parent: {report.pages_skipped_parent} ({report.pages_skipped_parent:#x})")
     print(f"Memory pages written: {report.pages_written} ({report.pages_written:#x})")
     print(f"Shared memory pages written: {report.shpages_written}")
 

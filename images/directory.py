@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,32 +31,32 @@ class ImageDirectory:
     `fd` is the directory, `path` what messages to the user call it. Close it, or use it as a context manager.
     """
 
-    def __init__(self, fd: int, path: Path) -> None:
+    def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
         self.path = path
         self._written: set[str] = set()
         self._made = False
 
     @classmethod
-    def open(cls, path: str | Path) -> ImageDirectory:
+    def open(cls, path: str | os.PathLike[str]) -> ImageDirectory:
         """An existing directory. Raises ImageError if it is missing or not one."""
         try:
-            return cls(os.open(path, _DIRECTORY), Path(path))
+            return cls(os.open(path, _DIRECTORY), os.fspath(path))
         except OSError as err:
             raise ImageError(path, f"the image directory cannot be opened: {err.strerror}") from err
 
     @classmethod
-    def from_fd(cls, fd: int, path: str | Path | None = None) -> ImageDirectory:
+    def from_fd(cls, fd: int, path: str | os.PathLike[str] | None = None) -> ImageDirectory:
         """A directory that is open already; `fd` stays the caller's, this object has a duplicate."""
-        name = Path(path) if path is not None else Path(f"/proc/self/fd/{fd}").readlink()
+        name = os.fspath(path) if path is not None else os.readlink(f"/proc/self/fd/{fd}")
         return cls(os.open(".", _DIRECTORY, dir_fd=fd), name)
 
     @classmethod
-    def create(cls, path: str | Path) -> ImageDirectory:
+    def create(cls, path: str | os.PathLike[str]) -> ImageDirectory:
         """A directory to dump into: made with mode 0755 (its parents are not), or an existing one."""
         made = True
         try:
-            os.mkdir(path, 0o755)  # noqa: PTH102 (pathlib has no better)
+            os.mkdir(path, 0o755)
         except FileExistsError:
             made = False
         except OSError as err:
@@ -86,7 +85,7 @@ class ImageDirectory:
         """A new image, in place of an old one of that name. Use as a context manager."""
         row = _entries_kind(kind)
         name = row.filename(*ids)
-        return ImageWriter(self._make(name), self.path / name, row)
+        return ImageWriter(self._make(name), os.path.join(self.path, name), row)
 
     def write(self, kind: str, *ids: int, entries: Iterable[Message]) -> None:
         """A whole image without payloads."""
@@ -96,18 +95,18 @@ class ImageDirectory:
 
     def commit(self, inventory: Message) -> None:
         """Write inventory.img, last and atomically: a directory that has one is a complete snapshot."""
-        with ImageWriter(self._make(_UNCOMMITTED), self.path / _INVENTORY, KINDS["inventory"]) as image:
+        with ImageWriter(self._make(_UNCOMMITTED), os.path.join(self.path, _INVENTORY), KINDS["inventory"]) as image:
             image.add(inventory)
-            os.fsync(image.fd)
         os.rename(_UNCOMMITTED, _INVENTORY, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self._written.discard(_UNCOMMITTED)
         self._written.add(_INVENTORY)
-        os.fsync(self.fd)
 
     def uncommit(self) -> None:
-        """Remove inventory.img of an older snapshot, before the first file of a new one replaces it."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_INVENTORY, dir_fd=self.fd)
+        """Remove the images of an older snapshot, inventory.img first: none may be taken for one of the new."""
+        old = [name for name in self.names() if kind_of_file(name) is not None]
+        for name in sorted(old, key=lambda name: name != _INVENTORY):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.fd)
 
     def discard(self) -> None:
         """Remove every file that this object wrote, and the directory if this object made it."""
@@ -116,7 +115,7 @@ class ImageDirectory:
                 os.unlink(name, dir_fd=self.fd)
         self._written.clear()
         if self._made and not self.names():
-            self.path.rmdir()
+            os.rmdir(self.path)
             self._made = False
 
     def _make(self, name: str) -> int:
@@ -127,7 +126,7 @@ class ImageDirectory:
                 os.unlink(name, dir_fd=self.fd)
             fd = os.open(name, flags, _MODE, dir_fd=self.fd)
         except OSError as err:
-            raise ImageError(self.path / name, f"cannot be created: {err.strerror}") from err
+            raise ImageError(os.path.join(self.path, name), f"cannot be created: {err.strerror}") from err
         self._written.add(name)
         return fd
 
@@ -140,7 +139,7 @@ class ImageDirectory:
         """
         row = _entries_kind(kind)
         name = row.filename(*ids)
-        return read_entries(ImageFile(self._open(name), self.path / name), row)
+        return read_entries(ImageFile(self._open(name), os.path.join(self.path, name)), row)
 
     def read(self, kind: str, *ids: int) -> list[Any]:
         """All entries, without payloads."""
@@ -150,7 +149,7 @@ class ImageDirectory:
         """The only entry. Raises ImageError if there are none or several."""
         entries = self.read(kind, *ids)
         if len(entries) != 1:
-            path = self.path / KINDS[kind].filename(*ids)
+            path = os.path.join(self.path, KINDS[kind].filename(*ids))
             raise ImageError(path, f"has {len(entries)} entries where one is expected")
         return entries[0]
 
@@ -169,31 +168,31 @@ class ImageDirectory:
 
     def names(self) -> list[str]:
         """Every file name in the directory, sorted."""
-        return sorted(os.listdir(self.fd))  # noqa: PTH208 (pathlib knows no descriptors)
+        return sorted(os.listdir(self.fd))
 
-    def open_raw(self, kind: str, *ids: int, write: bool = False) -> int:
+    def open_raw(self, kind: str, *ids: int, write: bool = False, change: bool = False) -> int:
         """Descriptor of an image that has no entries (pages, archives); `write` makes a new empty one.
 
-        The caller closes it.
+        `change` opens an existing one for writing too.  The caller closes it.
         """
         row = KINDS[kind]
         if not row.raw:
             raise ValueError(f"{kind} images are made of entries")
         name = row.filename(*ids)
-        return self._make(name) if write else self._open(name)
+        return self._make(name) if write else self._open(name, os.O_RDWR if change else os.O_RDONLY)
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str, access: int = os.O_RDONLY) -> int:
         """An existing file, without waiting for the other end should it be a fifo."""
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
+            fd = os.open(name, access | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.fd)
         except FileNotFoundError as err:
-            raise ImageError(self.path / name, "this image is missing from the snapshot") from err
+            raise ImageError(os.path.join(self.path, name), "this image is missing from the snapshot") from err
         except OSError as err:
-            raise ImageError(self.path / name, f"cannot be opened: {err.strerror}") from err
+            raise ImageError(os.path.join(self.path, name), f"cannot be opened: {err.strerror}") from err
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return fd
         os.close(fd)
-        raise ImageError(self.path / name, "an image must be a regular file, this is something else")
+        raise ImageError(os.path.join(self.path, name), "an image must be a regular file, this is something else")
 
     # Snapshots that build on others
 
@@ -204,10 +203,25 @@ class ImageDirectory:
         except FileNotFoundError as err:
             if PARENT not in self.names():
                 return None
-            raise ImageError(self.path / PARENT, "the parent snapshot is not where this link points") from err
+            raise ImageError(
+                os.path.join(self.path, PARENT), "the parent snapshot is not where this link points"
+            ) from err
         except OSError as err:
-            raise ImageError(self.path / PARENT, f"cannot be opened: {err.strerror}") from err
-        return ImageDirectory(fd, self.path / PARENT)
+            raise ImageError(os.path.join(self.path, PARENT), f"cannot be opened: {err.strerror}") from err
+        return ImageDirectory(fd, os.path.join(self.path, PARENT))
+
+    def relative(self, path: str) -> ImageDirectory:
+        """Another directory, by its path as seen from this one. Raises ImageError where there is none."""
+        try:
+            return ImageDirectory(os.open(path, _DIRECTORY, dir_fd=self.fd), os.path.join(self.path, path))
+        except OSError as err:
+            raise ImageError(
+                os.path.join(self.path, path), f"the image directory cannot be opened: {err.strerror}"
+            ) from err
+
+    def same_as(self, other: ImageDirectory) -> bool:
+        """True if both are one directory, whatever it is called."""
+        return os.path.samestat(os.fstat(self.fd), os.fstat(other.fd))
 
     def link_parent(self, target: str) -> None:
         """Make this snapshot relative to the one at `target`, a path as seen from this directory."""
@@ -216,7 +230,7 @@ class ImageDirectory:
                 os.unlink(PARENT, dir_fd=self.fd)
             os.symlink(target, PARENT, dir_fd=self.fd)
         except OSError as err:
-            raise ImageError(self.path / PARENT, f"cannot be linked: {err.strerror}") from err
+            raise ImageError(os.path.join(self.path, PARENT), f"cannot be linked: {err.strerror}") from err
         self._written.add(PARENT)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -85,7 +84,7 @@ def _skip_header(file: ImageFile, kind: ImageKind) -> int:
 class ImageWriter:
     """Writes one image: the magic numbers at once, then `add` for each entry; buffered by 64 KiB."""
 
-    def __init__(self, fd: int, path: Path, kind: ImageKind) -> None:
+    def __init__(self, fd: int, path: str, kind: ImageKind) -> None:
         self._fd = fd
         self._path = path
         self._kind = kind

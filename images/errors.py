@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 
 class ImageError(Exception):
@@ -12,8 +12,8 @@ class ImageError(Exception):
     trouble is the file as a whole).
     """
 
-    def __init__(self, path: str | Path, reason: str, offset: int | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], reason: str, offset: int | None = None) -> None:
+        self.path = os.fspath(path)
         self.offset = offset
         self.reason = reason
         place = f"{path}" if offset is None else f"{path}, byte {offset}"

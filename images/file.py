@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from images.errors import ImageError
 
 _BLOCK = 1 << 16
 
 
-def write_all(fd: int, path: Path, data: bytes | bytearray | memoryview) -> None:
+def write_all(fd: int, path: str, data: bytes | bytearray | memoryview) -> None:
     """Write all of `data`; ImageError naming `path` if the filesystem refuses, e.g. because it is full."""
     view = memoryview(data).cast("B")
     try:
@@ -24,9 +23,9 @@ def write_all(fd: int, path: Path, data: bytes | bytearray | memoryview) -> None
 class ImageFile:
     """Owns a descriptor of a regular file; closes it when the last reader or payload lets go of it."""
 
-    def __init__(self, fd: int, path: str | Path) -> None:
+    def __init__(self, fd: int, path: str | os.PathLike[str]) -> None:
         self.fd = fd
-        self.path = Path(path)
+        self.path = os.fspath(path)
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(path, "an image must be a regular file, this is something else")

@@ -189,11 +189,18 @@ _TABLE = (
               header=Header.SERVICE),
     ImageKind("irmap-cache", "irmap-cache", "IRMAP_CACHE", 0x57004059, "irmap_cache_entry",
               header=Header.SERVICE),
+    ImageKind("woodfrog-autofs", "woodfrog-autofs-%u.img", "WOODFROG_AUTOFS", 0x57464146, "woodfrog_autofs_entry"),
     ImageKind("woodfrog-files", "woodfrog-files.img", "WOODFROG_FILES", 0x57464649, "woodfrog_file_entry"),
+    ImageKind("woodfrog-io-uring", "woodfrog-io-uring.img", "WOODFROG_IO_URING", 0x57464952,
+              "woodfrog_io_uring_entry"),
     ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
               "woodfrog_sk_sender"),
+    ImageKind("woodfrog-sockets", "woodfrog-sockets.img", "WOODFROG_SOCKETS", 0x5746534B, "woodfrog_socket_entry"),
+    ImageKind("woodfrog-netns", "woodfrog-netns-%u.img", "WOODFROG_NETNS", 0x57464E45, "woodfrog_netns_entry"),
     ImageKind("woodfrog-network-lock", "woodfrog-network-lock.img", "WOODFROG_NETWORK_LOCK", 0x57464E4C,
               "woodfrog_network_lock"),
+    ImageKind("woodfrog-sent", "woodfrog-sent-%u.img", "WOODFROG_SENT", 0x57465354, "pagemap_entry"),
+    ImageKind("woodfrog-plugin", "woodfrog-plugin.img", "WOODFROG_PLUGIN", 0x57464B03, "woodfrog_plugin_entry"),
     ImageKind("woodfrog-task", "woodfrog-task-%u.img", "WOODFROG_TASK", 0x57464B01, "woodfrog_task_entry"),
 )
 # fmt: on

@@ -10,17 +10,41 @@ The generated modules hold the same messages with the options that say how `wood
 
 from __future__ import annotations
 
+import sys
 from functools import cache
+from types import ModuleType
 from typing import Any
 
+import images
 from images.schema.index import MODULES
 
 __all__ = list(MODULES)
 
 
+_WELL_KNOWN = "google.protobuf.internal.well_known_types"
+
+
+def _spare_well_known_types() -> None:
+    """Load protobuf's C part without the extra methods of Timestamp and its like.
+
+    Their module imports datetime, which takes longer than all of the C part; the image format has none of them.
+    For commands of ours only: a program that uses this package as a library may need them.
+    """
+    stub = ModuleType(_WELL_KNOWN)
+    stub.__dict__["WKTBASES"] = {}
+    known = sys.modules.setdefault(_WELL_KNOWN, stub)
+    try:
+        import google._upb._message  # noqa: F401
+    finally:
+        if known is stub:
+            del sys.modules[_WELL_KNOWN]
+
+
 @cache
 def _pool() -> Any:
     """A pool of our own with all schema files: the generated modules use the default one."""
+    if images.lean:
+        _spare_well_known_types()
     from google._upb import _message
 
     from images.schema.descriptors import FILES

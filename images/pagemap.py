@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _TOP = 1 << 64
 _MOST_ANCESTORS = 200
+# plain numbers: an IntFlag costs half a microsecond at each use, and there may be millions of runs
+_PRESENT, _PARENT = int(PageFlag.PRESENT), int(PageFlag.PARENT)
+_SOMEWHERE = int(PageFlag.PRESENT | PageFlag.PARENT | PageFlag.LAZY)
 Identity = tuple[int, int]
 
 
@@ -25,7 +28,7 @@ class PageRun(NamedTuple):
 
     vaddr: int
     nr_pages: int
-    flags: PageFlag
+    flags: int
     offset: int | None
     pages_id: int
 
@@ -62,7 +65,7 @@ class PagemapReader:
         self.directory = directory
         self._line = _line or frozenset({_identity(directory)})
         self._kind, self._object = kind, object_id
-        self._path = directory.path / KINDS[kind].filename(object_id)
+        self._path = os.path.join(directory.path, KINDS[kind].filename(object_id))
         self._parent: PagemapReader | None = None
         self.runs = self._load()
 
@@ -101,7 +104,7 @@ class PagemapReader:
             raise ImageError(self._path, f"{run.nr_pages} pages at {run.vaddr:#x} cannot be")
         if run.vaddr < floor:
             raise ImageError(self._path, f"the pages at {run.vaddr:#x} overlap those before")
-        if not run.flags & (PageFlag.PRESENT | PageFlag.PARENT | PageFlag.LAZY):
+        if not run.flags & _SOMEWHERE:
             raise ImageError(self._path, f"nothing says where the pages at {run.vaddr:#x} are")
 
     def _check_pages(self, pages_id: int, needed: int) -> None:
@@ -111,16 +114,27 @@ class PagemapReader:
         size = os.fstat(fd).st_size
         os.close(fd)
         if size < needed:
-            path = self.directory.path / KINDS["pages"].filename(pages_id)
-            raise ImageError(path, f"has {size} bytes where {self._path.name} needs {needed}", size)
+            path = os.path.join(self.directory.path, KINDS["pages"].filename(pages_id))
+            raise ImageError(path, f"has {size} bytes where {os.path.basename(self._path)} needs {needed}", size)
 
     def sources(self) -> Iterator[PageSource]:
         """Every page in ascending order with the snapshot and offset of its bytes, parents followed."""
         for run in self.runs:
-            if run.flags & PageFlag.PARENT:
+            if run.flags & _PARENT:
                 yield from self._parent_reader().find(run.vaddr, run.nr_pages)
             else:
                 yield PageSource(run.vaddr, run.nr_pages, self.directory, run.pages_id, run.offset)
+
+    def parent(self) -> PagemapReader | None:
+        """The same memory in the snapshot that this one builds on; None where that has none of it."""
+        if self._parent is not None:
+            return self._parent
+        directory = self.directory.parent()
+        if directory is None:
+            return None
+        known = directory.exists(self._kind, self._object)
+        directory.close()
+        return self._parent_reader() if known else None
 
     def find(self, vaddr: int, nr_pages: int) -> Iterator[PageSource]:
         """Where the bytes of this range are. Raises ImageError if a page of it is in no snapshot."""
@@ -138,7 +152,7 @@ class PagemapReader:
             index += 1
 
     def _part(self, run: PageRun, vaddr: int, count: int) -> Iterator[PageSource]:
-        if run.flags & PageFlag.PARENT:
+        if run.flags & _PARENT:
             yield from self._parent_reader().find(vaddr, count)
             return
         offset = None if run.offset is None else run.offset + vaddr - run.vaddr
@@ -172,10 +186,8 @@ def _identity(directory: ImageDirectory) -> Identity:
 
 def _run(entry: m.pagemap_entry, pages_id: int, offset: int) -> PageRun:
     """A record as any engine since the first wrote it: flags or in_parent, a 64-bit count or a 32-bit one."""
-    if entry.HasField("flags"):
-        flags = PageFlag(entry.flags)
-    else:
-        flags = PageFlag.PARENT if entry.in_parent else PageFlag.PRESENT
+    old = _PARENT if entry.in_parent else _PRESENT
+    flags = entry.flags if entry.HasField("flags") else old
     nr_pages = entry.nr_pages if entry.HasField("nr_pages") else entry.compat_nr_pages
-    place = offset if flags & PageFlag.PRESENT else None
+    place = offset if flags & _PRESENT else None
     return PageRun(entry.vaddr, nr_pages, flags, place, pages_id)

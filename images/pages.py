@@ -14,6 +14,8 @@ from images.pagemap import PAGE_SIZE, PagemapReader, PageRun, PageSource
 
 __all__ = ["PAGE_SIZE", "PageRun", "PageSource", "PagemapReader", "PagesWriter"]
 
+_PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get
+
 
 class PagesWriter:
     """Writes pagemap-<object_id>.img (or pagemap-shmem-) and pages-<pages_id>.img. Use as a context manager.
@@ -25,8 +27,8 @@ class PagesWriter:
     def __init__(self, directory: ImageDirectory, kind: str, object_id: int, pages_id: int) -> None:
         from images import messages as m
 
-        self._path = directory.path / KINDS[kind].filename(object_id)
-        self._pages = directory.path / KINDS["pages"].filename(pages_id)
+        self._path = os.path.join(directory.path, KINDS[kind].filename(object_id))
+        self._pages = os.path.join(directory.path, KINDS["pages"].filename(pages_id))
         self.fd = directory.open_raw("pages", pages_id, write=True)
         try:
             self._map = directory.writer(kind, object_id)
@@ -56,13 +58,24 @@ class PagesWriter:
         self._stored += nr_pages
         self._add(vaddr, nr_pages, flags)
 
+    def store(self, data: bytes | memoryview) -> None:
+        """Write the next bytes of pages recorded by `present`."""
+        write_all(self.fd, self._pages, data)
+
+    def store_at(self, data: memoryview, offset: int) -> None:
+        """Write bytes at this offset of the pages image; any order, from any thread."""
+        position = 0
+        while position < len(data):
+            piece = data[position : position + _PIECE]
+            position += os.pwrite(self.fd, piece, offset + position)
+
     def append(self, vaddr: int, data: bytes | memoryview, *, lazy: bool = False) -> None:
         """Write whole pages and record them."""
         view = memoryview(data).cast("B")
         nr_pages, rest = divmod(view.nbytes, PAGE_SIZE)
         if rest:
             raise ValueError(f"{view.nbytes} bytes are not whole pages")
-        write_all(self.fd, self._pages, view)
+        self.store(view)
         self.present(vaddr, nr_pages, lazy=lazy)
 
     def in_parent(self, vaddr: int, nr_pages: int) -> None:

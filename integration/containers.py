@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from oci.spec import default_config
 
@@ -65,8 +65,14 @@ def alive(pid: int) -> bool:
 class Container:
     """A container, its bundles and its images below `place`.  As a context it leaves nothing behind.
 
-    `args` is its process.  `uid` and `gid` are for those programs that refuse to be root.
+    `args` is its process.  `uid` and `gid` are for those programs that refuse to be root.  `runtime` is the command
+    with the verbs, and `environment` what it gets.
     """
+
+    standard: tuple[int, int, int] | None = None
+    """Standard descriptors of verbs, and so of the container, instead of files."""
+    runtime = WOODFROG
+    environment = ENVIRONMENT
 
     def __init__(self, place: Path, name: str, args: Sequence[str], uid: int = 0, gid: int = 0) -> None:
         self.place = place
@@ -87,7 +93,7 @@ class Container:
 
     # -- life --
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         self.place.mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "-o", "mode=755", "woodfrog-test", str(self.place))
         self._bundle()
@@ -138,19 +144,24 @@ class Container:
     def verb(self, *words: str, console: str = "") -> None:
         """Run a verb, which must succeed; the container's own output goes to the file `output`."""
         more = ["--console-socket", console] if console else []
-        command = [*WOODFROG, "--root", str(self.place / "state"), words[0], *more, *words[1:]]
+        command = [*self.runtime, "--root", str(self.place / "state"), words[0], *more, *words[1:]]
         with (self.place / "output").open("ab") as output, (self.place / "errors").open("wb") as errors:
+            streams = self.standard or (subprocess.DEVNULL, output, errors)
             done = subprocess.run(
                 command,
                 cwd=PROJECT,
-                env=ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
+                env=self.environment,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
                 timeout=PATIENCE,
                 check=False,
             )
-        assert done.returncode == 0, f"woodfrog {' '.join(words)}: {(self.place / 'errors').read_text()}{self.output()}"
+        assert done.returncode == 0, f"{' '.join(command)}: {self.explanation()}"
+
+    def explanation(self) -> str:
+        """What there is to read after a failure."""
+        return (self.place / "errors").read_text() + self.output()
 
     def start(self, console: str = "") -> None:
         (self.bundles[-1] / "config.json").write_text(json.dumps(self.config))
@@ -158,10 +169,10 @@ class Container:
 
     def exec(self, *command: str, **more: Any) -> str:
         """Run a real client in the container; its output."""
-        return run(*WOODFROG, "--root", str(self.place / "state"), "exec", self.name, *command, **more)
+        return run(*self.runtime, "--root", str(self.place / "state"), "exec", self.name, *command, **more)
 
     def pids(self) -> list[int]:
-        words = run(*WOODFROG, "--root", str(self.place / "state"), "ps", "--format", "json", self.name)
+        words = run(*self.runtime, "--root", str(self.place / "state"), "ps", "--format", "json", self.name)
         return [int(word) for word in json.loads(words)]
 
     def output(self) -> str:

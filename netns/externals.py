@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from netns.errors import NetnsError
+from values import dataclass, field
 
 _EXTERNAL = re.compile(r"(veth|macvlan)\[([^\]]+)\]:([^@]*)(?:@(.*))?")
 
@@ -25,12 +25,18 @@ class Externals:
 
     `outer_fd` is the namespace where outer ends live (None: the caller's).  `peers` are namespaces that are
     restored together with this one, by the id they had here: {nsid: descriptor}.
+
+    Where they are restored one after another: `later` are the ids of those that come after this one, whose ends of
+    pairs are parked here; `parked` are ends for this one, by (id of the namespace they are in, index that the end
+    there has): (descriptor of that namespace, name of the parked end).
     """
 
     veth: Mapping[str, Outer] = field(default_factory=dict)
     macvlan: Mapping[str, str] = field(default_factory=dict)
     outer_fd: int | None = None
     peers: Mapping[int, int] = field(default_factory=dict)
+    later: frozenset[int] = frozenset()
+    parked: Mapping[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
 
 
 def check_name(name: str, where: str) -> str:

@@ -8,7 +8,6 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from netns import rtnl, tun
 from netns.enter import open_netns, run_in
@@ -17,9 +16,12 @@ from netns.externals import Externals, Outer
 from netns.links import SUPPORTED, dump
 from netns.model import IFF_UP, SETTABLE_FLAGS, Link
 from netns.wire import Socket, attr, text
+from values import dataclass, field
 
 NAME_DEADLINE = 3.0
 """Seconds to wait for a name that is taken."""
+PARKED = 1 << 24
+"""Indexes from here on are nobody's: ends of pairs that wait for their namespace have them."""
 VETH_PEER, MACVLAN_MODE, MACVLAN_FLAGS = 1, 1, 2
 
 
@@ -45,6 +47,7 @@ class Maker:
     externals: Externals
     indexes: dict[int, int] = field(default_factory=dict)
     outside: list[MadeLink] = field(default_factory=list)
+    parked: dict[int, str] = field(default_factory=dict)
 
     def make_all(self, links: tuple[Link, ...]) -> None:
         """Make every link, then put them into their bridges.  Raises NetnsError that names the link."""
@@ -111,6 +114,12 @@ class Maker:
             self._veth_pair(link, rtnl.head(peer.index) + text(rtnl.IFLA_IFNAME, peer.name))
             self.indexes[peer.index] = rtnl.index_of(self.sock, peer.name)
             return
+        if link.peer_nsid in self.externals.later:
+            self._park(link)
+            return
+        if link.peer_nsid is not None and (link.peer_nsid, link.peer_index) in self.externals.parked:
+            self._fetch(link, *self.externals.parked[link.peer_nsid, link.peer_index])
+            return
         if link.peer_nsid is not None and link.peer_nsid in self.externals.peers:
             fd = rtnl.u32(rtnl.IFLA_NET_NS_FD, self.externals.peers[link.peer_nsid])
             self._veth_pair(link, rtnl.head(link.peer_index) + fd)
@@ -119,6 +128,21 @@ class Maker:
         name = text(rtnl.IFLA_IFNAME, outer.name or "veth%d")
         self._veth_pair_outside(link, rtnl.head() + name + rtnl.u32(rtnl.IFLA_NET_NS_FD, self.outer_fd))
         self._outer_end(link, outer)
+
+    def _park(self, link: Link) -> None:
+        """The other end belongs into a namespace that is not there yet: it waits here, under a name of its own."""
+        name = f"parked{link.index}"
+        self._veth_pair(link, rtnl.head(PARKED + link.index) + text(rtnl.IFLA_IFNAME, name))
+        self.parked[link.index] = name
+
+    def _fetch(self, link: Link, fd: int, name: str) -> None:
+        """Take an end that waits in another namespace."""
+        attrs = rtnl.u32(rtnl.IFLA_NET_NS_FD, self.netns_fd) + text(rtnl.IFLA_IFNAME, link.name)
+        attrs += rtnl.u32(rtnl.IFLA_NEW_IFINDEX, link.index)
+        with run_in(fd, Socket) as there:
+            rtnl.change_link(
+                there, rtnl.index_of(there, name), f"move network link {link.name} to its namespace", attrs
+            )
 
     def _veth_pair_outside(self, link: Link, peer: bytes) -> None:
         """The kernel takes a dead namespace apart in its own time: this name may be just going."""
@@ -180,6 +204,9 @@ class Maker:
                 raise NetnsError(f"network link {link.name} was in a bridge (index {link.master}) that is not saved")
             attrs += rtnl.u32(rtnl.IFLA_MASTER, self.indexes[link.master])
         rtnl.change_link(self.sock, self.indexes[link.index], f"set up network link {link.name}", attrs)
+        if link.port:
+            what = f"set up network link {link.name} as a port of its bridge"
+            rtnl.change_link(self.sock, self.indexes[link.index], what, rtnl.port_settings(link.port))
 
     def raise_flags(self, links: tuple[Link, ...]) -> None:
         """Give every link its flags, UP among them."""

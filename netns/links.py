@@ -7,9 +7,14 @@ from collections.abc import Callable
 
 from netns.codec import Decoded, decode
 from netns.model import Link, MacvlanData, TunData
-from netns.wire import Socket, attributes
+from netns.wire import Socket, attr, attributes
+from values import replace
 
 RTM_GETLINK = 18
+IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 18, 4, 5
+PORT_SETTINGS = frozenset({2, *range(4, 11), 12, 25, *range(27, 34), 39})
+"""IFLA_BRPORT_*: priority, hairpin mode, guard, protect, fast leave, learning, flooding, proxy ARP, multicast,
+VLAN tunnels, forward mask, neighbour suppression, isolation, lock; the path cost follows the link's speed."""
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_TXQLEN, IFLA_IFALIAS = 1, 3, 4, 13, 20
 ARPHRD_LOOPBACK = 772
 IFF_UP = 1
@@ -40,7 +45,7 @@ def dump(sock: Socket) -> tuple[Link, ...]:
     """All links by index, without unused fallback devices of tunnels."""
     body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
     messages = sock.dump(RTM_GETLINK, body, "list links")
-    found = [loopback_of(m.body) or link_of(decode("link", m.raw)) for m in messages]
+    found = [loopback_of(m.body) or replace(link_of(decode("link", m.raw)), port=port_of(m.body)) for m in messages]
     return tuple(sorted((link for link in found if not is_fallback(link)), key=lambda link: link.index))
 
 
@@ -55,6 +60,16 @@ def loopback_of(body: bytes) -> Link | None:
     name = found[IFLA_IFNAME].rstrip(b"\0").decode()
     address = found.get(IFLA_ADDRESS, b"")
     return Link("loopback", name, index, mtu, flags, address, tx_queue_length=queue, alias=alias)
+
+
+def port_of(body: bytes) -> bytes:
+    """The settings of a bridge's port that can be set; empty for a link that is in no bridge."""
+    found = dict(attributes(body[16:])).get(IFLA_LINKINFO, b"")
+    info = dict(attributes(found))
+    if info.get(IFLA_INFO_SLAVE_KIND, b"").rstrip(b"\0") != b"bridge":
+        return b""
+    settings = attributes(info.get(IFLA_INFO_SLAVE_DATA, b""))
+    return b"".join(attr(kind, payload) for kind, payload in settings if kind in PORT_SETTINGS)
 
 
 def is_fallback(link: Link) -> bool:

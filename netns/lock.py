@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from netns import iptables, nft, wire
@@ -19,6 +18,7 @@ from netns.enter import open_netns, run_in
 from netns.errors import NetnsError
 from netns.nft import Connection
 from netns.wire import Socket
+from values import dataclass
 
 
 class Method(Enum):
@@ -156,7 +156,10 @@ def remove(record: LockRecord, netns_fd: int | None) -> None:
     An owned nftables table can be removed by its owner only; the kernel removes it once the owner is gone.
     """
     if record.method == Method.IPTABLES.value:
+        from netns.firewall import drop_empty
+
         iptables.remove(netns_fd, record.table, record.ipv6)
+        drop_empty(netns_fd)
     elif record.method == Method.NFTABLES.value:
         with run_in(netns_fd, lambda: Socket(wire.NETFILTER)) as sock:
             messages = _delete(record.table)

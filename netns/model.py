@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from values import dataclass, field
 
 IFF_UP = 0x1
 IFF_PROMISC = 0x100
@@ -44,7 +45,8 @@ class Link:
     `kind` is loopback, veth, tun, bridge, macvlan, or what the kernel calls another.  `address` is the
     hardware address.  `peer_index` is the other end of a veth or the lower device of a macvlan; `peer_nsid`
     says in which namespace (None: this one).  `master` is the index of the bridge it is in, 0 for none.
-    `bridge` has the settings of a bridge by IFLA_BR_ name.
+    `bridge` has the settings of a bridge by IFLA_BR_ name, `port` those of a bridge's port: attributes IFLA_BRPORT_*
+    as netlink has them.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Link:
     tun: TunData | None = None
     macvlan: MacvlanData | None = None
     bridge: Mapping[str, int] = field(default_factory=dict)
+    port: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class Sysctls:
     unix: Mapping[str, str] = field(default_factory=dict)
     ipv4: Mapping[str, str] = field(default_factory=dict)
     core: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    """those that CRIU's images have no place for, by path below /proc/sys/net"""
 
 
 @dataclass(frozen=True)

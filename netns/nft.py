@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from netns import wire
 from netns.wire import attr, message, nest, text
+from values import dataclass
 
 SUBSYSTEM = 10
 BATCH_BEGIN, BATCH_END = 0x10, 0x11

@@ -13,7 +13,7 @@ from netns.streams import ADDRESSES, ROUTES, RULES, parse, rules_of
 from netns.wire import Socket, attr, attributes
 
 RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWRULE, RTM_DELRULE = 20, 24, 32, 33
-IFA_FLAGS, IFA_F_NODAD, IFA_KEPT = 8, 0x02, 0x712
+IFA_FLAGS, IFA_F_NODAD, IFA_F_TENTATIVE, IFA_KEPT = 8, 0x02, 0x40, 0x712
 """IFA_KEPT: NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN; the kernel sets the others."""
 RTA_OIF, RTA_IIF, RTA_MULTIPATH, RTA_CACHEINFO, RTA_NH_ID, RTNH_F_ONLINK = 4, 3, 9, 12, 30, 4
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.ENETDOWN)
@@ -36,13 +36,15 @@ def restore_addresses(sock: Socket, data: bytes, indexes: Indexes | None = None)
 def address_body(body: bytes, indexes: Indexes, skip_detection: bool = True) -> bytes:
     """An address as it is to be added: index as of now, no flags that report a state.
 
-    IPv6 addresses go without duplicate address detection: they were in use, and sockets must bind at once.
+    IPv6 addresses go without duplicate address detection, sockets must bind at once; but those for which it was
+    under way when they were saved go through it again.
     """
     family, prefix, flags, scope, index = struct.unpack_from("=BBBBI", body)
     found = dict(attributes(body[8:]))
     if IFA_FLAGS in found:
         flags = struct.unpack("=I", found[IFA_FLAGS])[0]
-    flags = flags & IFA_KEPT | (IFA_F_NODAD if family == socket.AF_INET6 and skip_detection else 0)
+    skip = skip_detection and family == socket.AF_INET6 and not flags & IFA_F_TENTATIVE
+    flags = flags & IFA_KEPT | (IFA_F_NODAD if skip else 0)
     found[IFA_FLAGS] = struct.pack("=I", flags)
     head = struct.pack("=BBBBI", family, prefix, flags & 0xFF, scope, indexes.get(index, index))
     return head + b"".join(attr(kind, payload) for kind, payload in found.items())

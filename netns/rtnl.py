@@ -13,8 +13,8 @@ from netns.wire import Socket, attr, text
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_TXQLEN = 1, 3, 4, 5, 10, 13
-IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD = 18, 20, 28
-INFO_KIND, INFO_DATA = 1, 2
+IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_NEW_IFINDEX = 18, 20, 28, 49
+INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 NETNSA_NSID, NETNSA_FD = 1, 3
 
 
@@ -30,6 +30,11 @@ def u32(kind: int, value: int) -> bytes:
 def linkinfo(kind: str, data: bytes = b"") -> bytes:
     """IFLA_LINKINFO with the kind and, if there is any, its data."""
     return wire.nest(IFLA_LINKINFO, text(INFO_KIND, kind), wire.nest(INFO_DATA, data) if data else b"")
+
+
+def port_settings(data: bytes) -> bytes:
+    """IFLA_LINKINFO with the settings of a bridge's port (IFLA_BRPORT_*)."""
+    return wire.nest(IFLA_LINKINFO, text(INFO_SLAVE_KIND, "bridge"), wire.nest(INFO_SLAVE_DATA, data))
 
 
 def index_of(sock: Socket, name: str, where: str = "network namespace") -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 
 from netns import conntrack, firewall, links, neighbours, replay, streams, sysctl
 from netns.enter import run_in
@@ -12,14 +11,19 @@ from netns.externals import Externals
 from netns.linkmake import MadeLink, Maker, maker
 from netns.model import NetworkState
 from netns.wire import Socket
+from values import dataclass
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore made outside of the namespace (`veth.remove` undoes it), and the new indexes."""
+    """What a restore made outside of the namespace (`veth.remove` undoes it), the new indexes, the settings that could
+    not be set (of those that are no matter of a link or an address), and the names of the ends of pairs that
+    wait for another namespace, by the index of the end that stays."""
 
     outside: tuple[MadeLink, ...]
     indexes: dict[int, int]
+    left: list[str]
+    parked: dict[int, str]
 
 
 def dump(netns_fd: int, external: frozenset[str] = frozenset(), all_settings: bool = True) -> NetworkState:
@@ -61,27 +65,27 @@ def check(state: NetworkState) -> None:
 def restore(
     state: NetworkState, netns_fd: int, externals: Externals | None = None, weak_sysctls: bool = False
 ) -> Restored:
-    """Fill a new namespace.
+    """Fill a new namespace, but for what `restore_filters` does.
 
-    Links first, then settings (before anything is up), addresses, flags, routes, rules, neighbours, tracked
-    connections, rule sets.  A failure removes what was made outside; what is inside goes with the namespace.
-    Raises NetnsError.
+    Links first, then settings (before anything is up), addresses, flags, routes, rules, neighbours.  A failure
+    removes what was made outside; what is inside goes with the namespace.  Raises NetnsError.
     """
     check(state)
     with maker(netns_fd, externals or Externals()) as work:
         try:
-            _restore(state, netns_fd, work, weak_sysctls)
+            left = _restore(state, netns_fd, work, weak_sysctls)
         except BaseException as err:
             try:
                 work.undo()
             except NetnsError as failure:
                 err.add_note(f"while taking it back: {failure}")
             raise
-        return Restored(tuple(work.outside), dict(work.indexes))
+        return Restored(tuple(work.outside), dict(work.indexes), left, dict(work.parked))
 
 
-def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool) -> None:
+def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool) -> list[str]:
     work.make_all(state.links)
+    left = run_in(netns_fd, lambda: sysctl.restore_others(state.sysctls.others))
     run_in(netns_fd, lambda: sysctl.restore(state.sysctls, weak_sysctls))
     # lo makes its addresses itself as it comes up; by hand, ::1 would bring a route that was not there
     work.raise_flags(tuple(link for link in state.links if link.kind == "loopback"))
@@ -94,5 +98,13 @@ def _restore(state: NetworkState, netns_fd: int, work: Maker, weak_sysctls: bool
     replay.restore_routes(work.sock, state.routes6, work.indexes)
     replay.restore_rules(work.sock, state.rules)
     neighbours.restore(work.sock, state.neighbours, work.indexes)
+    return left
+
+
+def restore_filters(state: NetworkState, netns_fd: int) -> None:
+    """Tracked connections and rule sets: last, for the rules may drop what connections need to come to life.
+
+    Raises NetnsError.
+    """
     conntrack.restore(netns_fd, state.conntrack, state.expectations)
     firewall.restore(netns_fd, state.firewall)

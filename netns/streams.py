@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from netns.errors import NetnsError
 from netns.wire import Message, Socket, attributes, split
+from values import dataclass
 
 RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWRULE, RTM_GETRULE = 20, 22, 24, 26, 32, 34
 RTM_F_CLONED = 0x200

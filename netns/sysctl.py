@@ -14,6 +14,8 @@ from netns.model import Sysctls
 ROOT = "/proc/sys/net"
 DERIVED = frozenset({"ip_forward"})
 """ip_forward is conf/all/forwarding by another name."""
+OTHERS = ("core", "ipv4", "ipv4/route", "ipv6", "ipv6/icmp", "ipv6/route", "mptcp", "netfilter", "unix")
+"""Directories of settings that belong to a namespace, besides those of devices."""
 FIRST = ("forwarding", "disable_ipv6")
 """Writing these changes others of the same device, so they go first."""
 
@@ -68,6 +70,46 @@ def dump_named() -> Sysctls:
         _named(f"{ROOT}/unix", devconf.UNIX),
         _named(f"{ROOT}/ipv4", devconf.IPV4),
     )
+
+
+def dump_others() -> dict[str, str]:
+    """What `dump_named` leaves out and can be set, by path below /proc/sys/net."""
+    found: dict[str, str] = {}
+    for directory in OTHERS:
+        found |= _settable(directory, frozenset(devconf.IPV4 if directory == "ipv4" else ()))
+    for family, known in (("ipv4", devconf.CONF4), ("ipv6", devconf.CONF6)):
+        base = f"{family}/conf"
+        for device in os.listdir(f"{ROOT}/{base}") if Path(f"{ROOT}/{base}").is_dir() else ():
+            found |= _settable(f"{base}/{device}", frozenset(known))
+    return found
+
+
+def _settable(directory: str, known: frozenset[str]) -> dict[str, str]:
+    """The settings of one directory that are not known and that root may write."""
+    found: dict[str, str] = {}
+    if not Path(f"{ROOT}/{directory}").is_dir():
+        return found
+    with os.scandir(f"{ROOT}/{directory}") as entries:
+        for entry in entries:
+            if entry.name in known | DERIVED or not entry.is_file() or not entry.stat().st_mode & 0o200:
+                continue
+            if (value := _read(entry.path)) is not None:
+                found[f"{directory}/{entry.name}"] = value
+    return found
+
+
+def restore_others(saved: Mapping[str, str]) -> list[str]:
+    """Write those that differ; paths of those that this kernel lacks or does not let one write."""
+    left = []
+    for name, value in saved.items():
+        path = f"{ROOT}/{name}"
+        if _read(path) == value:
+            continue
+        try:
+            Path(path).write_text(value)
+        except OSError:
+            left.append(path)
+    return left
 
 
 def _conf_named(family: str, names: Iterable[str]) -> dict[str, dict[str, str]]:

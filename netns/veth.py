@@ -7,13 +7,13 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from netns import rtnl, wire
 from netns.externals import Externals, Outer, check_name
 from netns.linkmake import MadeLink, maker
 from netns.model import IFF_UP, Link
 from netns.wire import Socket, attr
+from values import dataclass
 
 RTM_NEWADDR, RTM_NEWROUTE = 20, 24
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 0x02

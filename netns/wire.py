@@ -12,9 +12,9 @@ import itertools
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from netns.errors import NetnsError, from_errno
+from values import dataclass
 
 HEADER = struct.Struct("=IHHII")
 ERROR, DONE = 2, 3

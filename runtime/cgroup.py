@@ -70,13 +70,12 @@ def record(manager: Manager) -> dict[str, Any]:
 
 def manager_of(recorded: dict[str, Any]) -> Manager:
     """The manager of a container that exists."""
-    import dataclasses
-
     from cgroups import Layout, Manager, layout
+    from values import replace
 
     now = layout()
     own: dict[str, str] = recorded["own"]
-    hierarchies = tuple(dataclasses.replace(h, own=own.get(h.name, h.own)) for h in now.hierarchies)
+    hierarchies = tuple(replace(h, own=own.get(h.name, h.own)) for h in now.hierarchies)
     return Manager(recorded["path"], Layout(now.kind, hierarchies), recorded["rootless"])
 
 

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 class Context:
     """Where state is kept, where messages go, and whether we lack privileges."""
 
-    def __init__(self, root: str, reporter: Reporter, systemd_cgroup: bool, rootless: bool) -> None:
+    def __init__(self, root: str, reporter: Reporter, systemd_cgroup: bool, rootless: bool, criu: str = "") -> None:
         self.root = root
         self.reporter = reporter
         self.systemd_cgroup = systemd_cgroup
         self.rootless = rootless
+        self.criu = criu
 
     @classmethod
     def of(cls, values: dict[str, Any], reporter: Reporter) -> Context:
         """From the values of the global options."""
         rootless = os.geteuid() != 0 if values["rootless"] == "auto" else values["rootless"] == "true"
         root = os.path.abspath(values["root"] or default_root())
-        return cls(root, reporter, values["systemd_cgroup"], rootless)
+        return cls(root, reporter, values["systemd_cgroup"], rootless, values["criu"])
 
 
 def default_root() -> str:

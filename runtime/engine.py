@@ -7,11 +7,15 @@ requests, `InProcess` hands them to the engine in this process; a test hands the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runtime.errors import ContainerError
+
+if TYPE_CHECKING:
+    from cr.rpc.client import Remote
 
 Notify = Callable[[str, int, int | None], None]
 """(event, pid or 0, descriptor or None), at each notification point; raises to abort."""
@@ -51,9 +55,11 @@ class InProcess:
         """See `Engine`."""
         import cr
 
-        check_supported(request.options)
+        options = dict(request.options)
+        verb = cr.pre_dump if options.pop("pre_dump", False) else cr.dump
+        check_supported(options)
         with _engine_errors("checkpoint", request):
-            return cr.dump(request.pid, request.directory, notify=notify, **request.options)
+            return verb(request.pid, request.directory, notify=notify, **options)
 
     def restore(self, request: RestoreRequest, notify: Notify) -> int:
         """See `Engine`."""
@@ -62,6 +68,42 @@ class InProcess:
         check_supported(request.options)
         with _engine_errors("restore", request):
             return cr.restore(request.directory, notify=notify, **request.options).pid
+
+
+class OverRpc:
+    """Any program that speaks criu's RPC, started as `PROGRAM swrk FD`: `woodfrog --criu PROGRAM`."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+
+    def dump(self, request: DumpRequest, notify: Notify) -> object:
+        """See `Engine`; there is no report."""
+        with self._conversation("checkpoint", request) as engine:
+            engine.dump(request.pid, request.directory, notify=notify, **request.options)
+        return None
+
+    def restore(self, request: RestoreRequest, notify: Notify) -> int:
+        """See `Engine`."""
+        with self._conversation("restore", request) as engine:
+            return engine.restore(request.directory, notify=notify, restore_sibling=True, **request.options)
+
+    @contextmanager
+    def _conversation(self, verb: str, request: DumpRequest | RestoreRequest) -> Iterator[Remote]:
+        from cr.model import CheckpointError
+        from cr.rpc.client import Remote
+
+        lent = [int(entry[3 : entry.index("]")]) for entry in request.options.get("inherit_fd", [])]
+        try:
+            with Remote.start(self.program, [fd for fd in lent if fd > 2]) as engine:
+                yield engine
+        except CheckpointError as error:
+            log = os.path.join(request.options.get("work_dir") or request.directory, request.options["log_file"])
+            raise ContainerError(f"{verb} failed: {self.program}: {error} ({log} may say more)") from error
+
+
+def choose(program: str) -> Engine:
+    """The engine of this project, or the program that the user names."""
+    return OverRpc(program) if program else InProcess()
 
 
 def check_supported(options: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from cr.entry import run_command
 from oci.validate import InvalidDocument
 from runtime.context import Context
 from runtime.errors import ContainerError, reason
@@ -16,13 +17,14 @@ from runtime.report import Reporter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 VERSION = "0.1.0"
 
 VERBS: dict[str, str] = {
     "checkpoint": "checkpoint a running container",
     "create": "create a container",
+    "criu-shim": "write a program named criu, which is woodfrog-criu, into a directory",
     "delete": "delete any resources held by the container",
     "events": "display container events such as OOM notifications, cpu, memory, and IO usage statistics",
     "exec": "execute new process inside the container",
@@ -45,7 +47,7 @@ GLOBAL = (
     Option("log", "set the log file (default: standard error)"),
     Option("log-format", "set the log format ('text' or 'json')", default="text"),
     Option("root", "directory for the state of containers (should be in a tmpfs)"),
-    Option("criu", "accepted and not used: the engine is our own"),
+    Option("criu", "a program to freeze and thaw with in place of our own engine: criu, or what speaks its RPC"),
     Option("systemd-cgroup", "systemd cgroup support; cgroupsPath has the form slice:prefix:name", "flag"),
     Option("rootless", "ignore cgroup permission errors ('true', 'false', or 'auto')", default="auto"),
     Option("version", "print the version", "flag", short="v"),
@@ -103,7 +105,7 @@ def load_verb(name: str) -> tuple[Verb, Callable[[Context, dict[str, Any], list[
     """The declaration and the function of a verb."""
     from importlib import import_module
 
-    module = import_module(f"runtime.verbs.{name}")
+    module = import_module(f"runtime.verbs.{name.replace('-', '_')}")
     return module.VERB, module.run
 
 
@@ -133,5 +135,10 @@ def general_help() -> str:
     return "\n".join([*lines, "", *option_lines(GLOBAL, "GLOBAL OPTIONS:")]) + "\n"
 
 
+def command() -> NoReturn:
+    """The console script."""
+    run_command(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

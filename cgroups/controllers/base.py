@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
@@ -61,6 +59,9 @@ class Controller(ABC):
 @functools.cache
 def all_controllers() -> tuple[Controller, ...]:
     """One instance of every controller in this package, in the order of application."""
+    import importlib
+    import pkgutil
+
     package = importlib.import_module("cgroups.controllers")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"cgroups.controllers.{module.name}")

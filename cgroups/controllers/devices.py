@@ -7,12 +7,12 @@ gives the same answers.  Documentation/admin-guide/cgroup-v1/devices.rst, cgroup
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from cgroups import spy
 from cgroups.controllers.base import Controller, Resources, number, objects
 from cgroups.errors import CgroupError
 from cgroups.node import Node
+from values import dataclass, field
 
 WHERE = "linux.resources.devices"
 ANY = -1

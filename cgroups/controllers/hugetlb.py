@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from cgroups.controllers.base import Controller, Resources, limit_text, number, objects
 from cgroups.errors import CgroupError
@@ -17,7 +17,8 @@ USAGE = {1: "usage_in_bytes", 2: "current"}
 def page_sizes(node: Node) -> list[str]:
     """The kernel's names of its huge page sizes ("2MB", "1GB")."""
     suffix = "." + LIMIT[node.version]
-    found = (path.name for path in Path(node.path).glob(f"hugetlb.*{suffix}"))
+    names = os.listdir(node.path) if os.path.isdir(node.path) else []
+    found = (name for name in names if name.startswith("hugetlb.") and name.endswith(suffix))
     middles = (name.removeprefix("hugetlb.").removesuffix(suffix) for name in found)
     return sorted(middle for middle in middles if not middle.endswith(".rsvd"))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.kernel import proc
 from cr.kernel.namespaces import inside_of
+from cr.model import CheckpointError
 
 if TYPE_CHECKING:
     from cgroups.collect import Selection
@@ -26,8 +26,10 @@ def set_numbers(context: DumpContext) -> dict[int, int]:
     return context.once("cgroup sets", lambda: _collect(context))
 
 
-def warm_up(tasks: list[DumpTask]) -> None:
+def warm_up(tasks: list[DumpTask], options: Options) -> None:
     """Load what a dump of cgroups needs, before anything is frozen, if these tasks will need it."""
+    if options.cgroup_props or options.cgroup_props_file:
+        _specs(options)  # what is wrong with them is said now
     try:
         needed = not _with_us(task.pid for task in tasks)
     except (FileNotFoundError, ProcessLookupError):
@@ -50,7 +52,7 @@ def _with_us(tids: Iterable[int]) -> bool:
 
 def _collect(context: DumpContext) -> dict[int, int]:
     tids = [thread.tid for task in context.live_tasks for thread in task.threads]
-    if _with_us(tids):
+    if context.options.manage_cgroups == "ignore" or _with_us(tids):
         _note_own_set(1, context)
         return dict.fromkeys(tids, 1)
     tree = _collect_tree(context)
@@ -101,11 +103,18 @@ def _selection(context: DumpContext) -> Selection:
 
 
 def _specs(options: Options) -> list[ControllerSpec]:
+    """--cgroup-props and --cgroup-props-file; CheckpointError where one is wrong."""
+    from cgroups.errors import CgroupError
     from cgroups.properties import parse_spec
 
     specs: list[ControllerSpec] = []
-    if options.cgroup_props:
-        specs += parse_spec(options.cgroup_props)
-    if options.cgroup_props_file:
-        specs += parse_spec(Path(options.cgroup_props_file).read_text(), options.cgroup_props_file)
+    try:
+        if options.cgroup_props:
+            specs += parse_spec(options.cgroup_props)
+        if options.cgroup_props_file:
+            specs += parse_spec(proc.read_file(options.cgroup_props_file), options.cgroup_props_file)
+    except OSError as error:
+        raise CheckpointError(f"--cgroup-props-file {options.cgroup_props_file}: {error.strerror}") from error
+    except CgroupError as error:
+        raise CheckpointError(str(error)) from error
     return specs

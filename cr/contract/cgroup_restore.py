@@ -20,15 +20,20 @@ def restored_cgroups(context: RestoreContext) -> Restored | None:
 
 
 def _restore(context: RestoreContext) -> Restored | None:
+    if not context.images.exists("cgroup"):
+        return None
+    message = context.images.read_one("cgroup")
+    if not message.sets and not context.options.manage_cgroups:
+        return None  # all tasks were where the engine was
     from cgroups.restore import Mode, parse_mode, restore
     from cgroups.roots import parse_roots
     from cr.contract.cgroup_images import from_message
 
     mode = parse_mode(context.options.manage_cgroups or "")
-    if mode is Mode.IGNORE or not context.images.exists("cgroup"):
+    if mode is Mode.IGNORE:
         return None
     own = context.inventory.root_cg_set if context.inventory is not None else 0
-    tree = from_message(context.images.read_one("cgroup"), own)
+    tree = from_message(message, own)
     restored = restore(tree, mode, parse_roots(context.options.cgroup_root), cgroup_layout(context, tree))
     if restored.steps:
         context.undo.append(partial(take_back, tuple(restored.steps)))

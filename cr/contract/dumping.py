@@ -18,6 +18,7 @@ from cr.values import dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
+    from cr.contract.page_store import PageStore
     from cr.contract.resource import FdResource
     from images import messages as m
 
@@ -41,7 +42,10 @@ class DumpThread:
 
 @dataclass
 class DumpTask:
-    """A frozen process.  `vpid`, `vppid`, `vpgid`, `vsid` are ids as the root task's pid namespace sees them."""
+    """A frozen process.  `vpid`, `vppid`, `vpgid`, `vsid` are ids as the root task's pid namespace sees them.
+
+    `pid` is where /proc tells of it: its host pid, or the tid of another thread where the main one has exited.
+    """
 
     pid: int
     vpid: int
@@ -53,18 +57,28 @@ class DumpTask:
     threads: list[DumpThread] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)
     """kernel object ids: vm, files, fs, sighand and namespaces, equal where shared"""
+    exited_main: int = 0
+    """host pid of a main thread that has exited while others live on, else 0"""
+    main_status: int = 0
+    """what it exited with, as wait(2) tells it"""
 
     @property
     def is_zombie(self) -> bool:
         return self.stat.state == "Z"
 
     @property
+    def tgid(self) -> int:
+        """The host pid, whatever threads live."""
+        return self.exited_main or self.pid
+
+    @property
     def leader(self) -> DumpThread:
+        """The main thread, or the one that answers for the process in its place."""
         return self.threads[0]
 
     @cached_property
     def pidfd(self) -> int:
-        return pidfd.pidfd_open(self.pid)
+        return pidfd.pidfd_open(self.pid, pidfd.PIDFD_THREAD if self.exited_main else 0)
 
     @cached_property
     def mappings(self) -> list[proc.Mapping]:
@@ -134,6 +148,9 @@ class FileRegistry(Protocol):
     def add_record(self, resource: type[FdResource], record: Any) -> None:
         """Add a file that no task holds."""
 
+    def beneath(self, file_id: int, resource: type[FdResource], record: Any) -> None:
+        """Add a record that another file's rests on: it has the same id, and comes before it."""
+
     def move_to_end(self, file_id: int) -> None:
         """Let the record of a file come last in files.img."""
 
@@ -164,10 +181,16 @@ class DumpContext:
     images: ImageDirectory
     report: DumpReport
     tasks: list[DumpTask] = field(default_factory=list)
+    scouted: list[DumpTask] = field(default_factory=list)
+    """the tasks as they were seen before the freeze"""
+    frozen_since: int = 0
+    """nanoseconds of time.monotonic_ns()"""
     obstacles: list[str] = field(default_factory=list)
     shared: dict[object, object] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
+    at_release: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done as soon as the tasks run again, or are gone"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
     succeeded: bool = False
@@ -175,6 +198,19 @@ class DumpContext:
     registry: FileRegistry | None = None
     at_kill: list[Callable[[], None]] = field(default_factory=list)
     """what is to be done just before the tasks are killed"""
+
+    @cached_property
+    def run_id(self) -> str:
+        """A random UUID in its usual form, which names this dump; the module of that name costs 5 ms."""
+        digits = os.urandom(16).hex()
+        return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
+
+    @cached_property
+    def pages(self) -> PageStore:
+        """Where pages go; what is set before the first use holds."""
+        from cr.contract.page_store import LocalPages
+
+        return LocalPages(self.images)
 
     @property
     def files(self) -> FileRegistry:
@@ -185,6 +221,11 @@ class DumpContext:
     @property
     def root(self) -> DumpTask:
         return self.tasks[0]
+
+    @property
+    def root_pid(self) -> int:
+        """Where /proc tells of the root task, before it is frozen too."""
+        return self.root.pid if self.tasks else proc.living_thread(self.options.tree)
 
     @property
     def live_tasks(self) -> list[DumpTask]:

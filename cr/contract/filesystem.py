@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
     from cr.contract.restoring import RestoreContext
     from cr.kernel.mountinfo import Mount
+    from images import messages as m
 
 UNSUPPORTED = 0
 AUTO = 16
@@ -34,6 +35,8 @@ class FilesystemResource(ABC):
     """the kernel fills it: a part of it can be bound even where its root is mounted nowhere in the container"""
     has_content: ClassVar[bool] = False
     """whether `dump` and `fill` have anything to do"""
+    triggers: ClassVar[bool] = False
+    """whether going to a directory in it may have something mounted there"""
     last: ClassVar[bool] = False
     """mounted when everything else stands, with the container's root as root directory"""
 
@@ -50,6 +53,14 @@ class FilesystemResource(ABC):
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
         """Write what is in the filesystem; `fd` is its root directory, with nothing mounted over any part of it."""
+
+    @classmethod
+    def premade(cls, entry: m.mnt_entry, mountpoints: list[str], context: RestoreContext) -> int | None:
+        """Our descriptor of a detached mount, for what the root puppet cannot mount by mount(2) with the options.
+
+        `mountpoints` are paths in it on which something is going to be mounted, "" for its root.
+        """
+        return None
 
     @classmethod
     def fill(cls, device: int, fd: int, context: RestoreContext) -> None:

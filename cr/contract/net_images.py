@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from netns import devconf
+from netns.firewall import does_nothing, has_rules
 from netns.model import Link, MacvlanData, Sysctls, TunData
 
 if TYPE_CHECKING:
@@ -146,19 +147,34 @@ def _value(entry: m.sysctl_entry) -> str | None:
     return str(entry.iarg) if entry.HasField("iarg") else None
 
 
+_LOCK = r"(?:CRIU|WOODFROG-[0-9a-f]+)"
+_TABLE = re.compile(r"^table \S+ \S+ \{.*?^\}\n", re.DOTALL | re.MULTILINE)
 _LOCK_TABLE = re.compile(r"^table \S+ CRIU\S* \{.*?^\}\n", re.DOTALL | re.MULTILINE)
-_LOCK_CHAIN = re.compile(r"^\tchain CRIU \{.*?^\t\}\n\n?", re.DOTALL | re.MULTILINE)
-_LOCK_JUMP = re.compile(r"^\t\t.*\bjump CRIU\n", re.MULTILINE)
+_LOCK_CHAIN = re.compile(rf"^\tchain {_LOCK} \{{.*?^\t\}}\n\n?", re.DOTALL | re.MULTILINE)
+_LOCK_JUMP = re.compile(rf"^\t\t.*\bjump {_LOCK}\n", re.MULTILINE)
+_LEGACY_LOCK = re.compile(rf":{_LOCK} |-A {_LOCK} |-A \S+ -j {_LOCK}$")
+
+
+def without_locks(kind: str, rules: str) -> str:
+    """The rules of an image of this kind without a lock that was in force when they were saved."""
+    return without_lock(rules) if kind == "nftables" else without_legacy_lock(rules)
 
 
 def without_lock(rules: str) -> str:
-    """nftables rules without the lock that criu had put there itself and saved with them."""
+    """nftables rules without a lock that was in force when they were saved: criu's, or ours by iptables."""
+    return _TABLE.sub(_unlocked, rules)
+
+
+def _unlocked(match: re.Match[str]) -> str:
+    """One table; one that was only there for the lock is gone."""
+    rules = match[0]
     for pattern in (_LOCK_TABLE, _LOCK_CHAIN, _LOCK_JUMP):
         rules = pattern.sub("", rules)
-    return rules
+    return "" if rules != match[0] and does_nothing(rules) else rules
 
 
 def without_legacy_lock(rules: str) -> str:
     """The same for the output of iptables-save."""
     lines = rules.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r":CRIU |-A CRIU |-A \S+ -j CRIU$", line.rstrip("\n")))
+    left = "".join(line for line in lines if not _LEGACY_LOCK.match(line.rstrip("\n")))
+    return left if left == rules or has_rules(left) else ""

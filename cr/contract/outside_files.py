@@ -6,8 +6,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from cr.contract.external import external
-from cr.contract.outside import inherited as parse_inherited
+from cr.contract.outside import outside
 from cr.kernel import files
 from cr.model import CheckpointError
 
@@ -20,14 +19,19 @@ def external_name(file: OpenFile, context: DumpContext) -> str | None:
     """What the user calls a file that is to be left out, None where it goes into the images."""
     if not context.options.external:
         return None
-    key = f"{file.mnt_id:x}:{file.stat.st_ino:x}"
-    return f"file[{key}]" if key in external(context.options, "file") else None
+    mount, inode = file.mnt_id, file.stat.st_ino
+    return outside(context).name("file", f"{mount:x}:{inode:x}", f"{mount}:{inode}")
 
 
-def inherited(name: str, context: RestoreContext) -> int | None:
-    """The descriptor of ours that the user gave for what the images call `name`, a leading slash or not."""
-    table = context.once("inherited descriptors", lambda: parse_inherited(context.options.inherit_fd))
-    number = table.get(name, table.get(name.lstrip("/")))
+def inherited(name: str, context: RestoreContext, *others: str) -> int | None:
+    """The descriptor of ours that the user gave for what the images call `name`, with a leading slash or without.
+
+    `others` are names that mean the same.
+    """
+    table = outside(context).inherited
+    if not table:
+        return None
+    number = next((table[each] for each in (name, name.lstrip("/"), *others) if each in table), None)
     if number is not None:
         try:
             os.fstat(number)
@@ -36,9 +40,9 @@ def inherited(name: str, context: RestoreContext) -> int | None:
     return number
 
 
-def inherited_copy(name: str, context: RestoreContext) -> int | None:
+def inherited_copy(name: str, context: RestoreContext, *others: str) -> int | None:
     """A new descriptor of the open file that the user gave for `name`, None where nothing was given."""
-    number = inherited(name, context)
+    number = inherited(name, context, *others)
     return None if number is None else fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
 
 

@@ -90,12 +90,21 @@ class FdResource(ABC):
         return f"{cls.__name__} {entry.id}"
 
     @classmethod
+    def prepare(cls, context: RestoreContext) -> None:  # noqa: B027
+        """All processes stand there and have no descriptors yet: make what needs calls in some of them."""
+
+    @classmethod
     @abstractmethod
     def make(cls, entry: Any, context: RestoreContext) -> int:
         """Make the open file; a descriptor of ours, which is handed to every task that had it.
 
         Other files it needs come from `context.file(id)`, what several share from `context.once`.
         """
+
+    @classmethod
+    def passed(cls, entry: Any, made: int, context: RestoreContext) -> int:
+        """Our descriptor that is handed to the tasks: another than `made` where the kernel does not let that pass."""
+        return made
 
     @classmethod
     def placed(cls, entry: Any, program: Program, fd: int, task: RestoreTask, context: RestoreContext) -> None:

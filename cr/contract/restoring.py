@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -129,13 +129,24 @@ class RestoreContext:
     shared: dict[object, Any] = field(default_factory=dict)
     undo: Undo = field(default_factory=Undo)
     """what takes back things outside of the tree that were made for it, last first"""
+    when_grown: list[Callable[[], None]] = field(default_factory=list)
+    """what is to be done when every process is in its group, and none has a descriptor yet"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what remains to be done when every task is complete, just before they run"""
+    last: list[Callable[[], None]] = field(default_factory=list)
+    """what comes behind all of `at_end`: filters that would drop what is sent in it"""
+    released: list[Callable[[], None]] = field(default_factory=list)
+    spoken: list[Callable[[], None]] = field(default_factory=list)
+    """what must wait until the network is no longer locked, and what comes behind all of that; the tasks stand
+    still.  An OSError is told, and changes nothing."""
     before_release: list[Callable[[], None]] = field(default_factory=list)
     """what must wait until no task runs anything of ours any more: a freezer that stops them for good"""
     give: Callable[[Program, list[int]], list[int]] = _nobody
     """(program, descriptors of ours): sends them to a puppet that has none yet but its control socket and adds
     the call that takes them to its program; their numbers there"""
+
+    process_once_more: Callable[[int], AbstractContextManager[tuple[Tracee, Identity] | None]] = lambda _: nullcontext()
+    """a process with the pid of one that is gone, for the length of a block; None where that pid is taken"""
 
     when_done: list[Callable[[], None]] = field(default_factory=list)
     """what may only be done once nothing can fail any more: the removal of what the images refer to"""
@@ -182,6 +193,12 @@ class RestoreContext:
                 raise
         return self._files[file_id]
 
+    def passed(self, file_id: int) -> int:
+        """Our descriptor that goes to the tasks for a file: the file's own, or what they get the file by."""
+        made, entry = self.file(file_id), self.file_entries[file_id]
+        resource = fd_resource(entry.type)
+        return resource.passed(getattr(entry, resource.field), made, self)
+
     def extra(self, file_id: int) -> m.woodfrog_file_entry | None:
         """What our own dumps say about a file beyond the format."""
         return self.once("woodfrog-files", self._read_extras).get(file_id)
@@ -204,14 +221,14 @@ class RestoreContext:
 
         `ns_id` is its number in the images; the root task's where that is not known.
         """
-        fd = self._network(ns_id)
+        fd = self.network_of(ns_id)
         if fd < 0:
             yield
             return
         with inside(fd, "net"):
             yield
 
-    def _network(self, ns_id: int) -> int:
+    def network_of(self, ns_id: int) -> int:
         """Our descriptor of a network namespace; -1 where it is our own."""
         if self.root.ids is None or not ns_id or ns_id == self.root.ids.net_ns_id:
             return self.network_fd

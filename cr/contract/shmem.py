@@ -12,30 +12,15 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cr.contract.page_store import copy_file
 from cr.model import CheckpointError
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
+    from cr.contract.page_store import PageWriter
     from cr.contract.restoring import RestoreContext
-    from images.pages import PagesWriter
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-_PIECE = 1 << 22
-
-
-class PageIds:
-    """Numbers of pages-N.img files, over all address spaces and objects."""
-
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self) -> int:
-        self.last += 1
-        return self.last
-
-
-def next_pages_id(context: DumpContext) -> int:
-    return context.once("pages ids", PageIds).next()
 
 
 def dump_shmem(context: DumpContext, shmid: int, fd: int, size: int) -> None:
@@ -44,18 +29,16 @@ def dump_shmem(context: DumpContext, shmid: int, fd: int, size: int) -> None:
 
 
 def _dump(context: DumpContext, shmid: int, fd: int, size: int) -> bool:
-    from images.pages import PagesWriter
-
-    with PagesWriter(context.images, "pagemap-shmem", shmid, next_pages_id(context)) as writer:
+    with context.pages.writer("pagemap-shmem", shmid) as writer:
         if is_huge(fd):
             _dump_huge(context, fd, size, writer)
             return True
         for start, end in populated(fd, size):
             pages = -(-(end - start) // PAGE)
-            _send(writer.fd, fd, start, end - start)
-            if padding := pages * PAGE - (end - start):
-                os.write(writer.fd, bytes(padding))
             writer.present(start, pages)
+            writer.store_file(fd, start, end - start)
+            if padding := pages * PAGE - (end - start):
+                writer.store(bytes(padding))
             context.report.shpages_written += pages
     return True
 
@@ -65,7 +48,7 @@ def is_huge(fd: int) -> bool:
     return os.fstatvfs(fd).f_bsize > PAGE
 
 
-def _dump_huge(context: DumpContext, fd: int, size: int, writer: PagesWriter) -> None:
+def _dump_huge(context: DumpContext, fd: int, size: int, writer: PageWriter) -> None:
     step = os.fstatvfs(fd).f_bsize
     for start in range(0, size, step):
         content = os.pread(fd, step, start)
@@ -110,36 +93,7 @@ def restore_shmem(context: RestoreContext, shmid: int, fd: int) -> None:
 def _place(fd: int, position: int, pages: int, offset: int, length: int) -> None:
     if not is_huge(fd):
         os.lseek(fd, position, os.SEEK_SET)
-        _send(fd, pages, offset, length)
+        copy_file(fd, pages, offset, length)
         return
     with mmap.mmap(fd, 0) as memory:
         memory[position : position + length] = os.pread(pages, length, offset)
-
-
-def _send(output: int, source: int, offset: int, length: int) -> None:
-    """Copy from `offset` of one file to where the other stands; of huge pages, which sendfile(2) does not know, too."""
-    while length:
-        try:
-            done = os.sendfile(output, source, offset, length)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            done = _copy(output, source, offset, min(length, _PIECE))
-        if not done:
-            raise CheckpointError("a pages image or shared memory object ended while it was copied")
-        offset += done
-        length -= done
-
-
-def _copy(output: int, source: int, offset: int, length: int) -> int:
-    data = os.pread(source, length, offset)
-    try:
-        return os.write(output, data)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    position = os.lseek(output, 0, os.SEEK_CUR)  # files of huge pages are written by mapping them
-    with mmap.mmap(output, os.fstat(output).st_size) as memory:
-        memory[position : position + len(data)] = data
-    os.lseek(output, len(data), os.SEEK_CUR)
-    return len(data)

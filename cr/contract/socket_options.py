@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -83,7 +84,8 @@ def _dump_rare_options(sock: socket.socket, entry: m.sk_opts_entry) -> None:
     lock = get_optional(sock, _SOL, sockets.SO_BUF_LOCK)
     if lock is not None:
         entry.so_buf_lock = lock
-    entry.so_filter.extend(pack_filter(sockets.classic_filter(sock.fileno())))
+    with contextlib.suppress(PermissionError):  # an eBPF filter, against which dump_extras speaks
+        entry.so_filter.extend(pack_filter(sockets.classic_filter(sock.fileno())))
 
 
 def restore_options(fd: int, entry: m.sk_opts_entry) -> None:

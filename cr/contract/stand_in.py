@@ -35,7 +35,8 @@ def _bear(pid: int, context: RestoreContext) -> int:
         context.run(leader, program)
     except ProgramError as error:
         raise CheckpointError(
-            f"pid {pid} of a dead process, which a task refers to, is taken: restore into a new pid namespace"
+            f"pid {pid} of a dead process, which a task refers to, cannot be had ({os.strerror(error.errno or 0)}): "
+            "restore into a new pid namespace"
         ) from error
     tid = adopt(leader.puppet.born.pop()).tid
     context.helpers.append(tid)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cr.contract import idmaps
-from cr.kernel import sysvipc
+from cr.kernel import proc, sysvipc
 from cr.kernel.ids import acting_as
 from cr.model import CheckpointError
 
@@ -41,7 +40,7 @@ def entries(image: str, ns_id: int, context: RestoreContext) -> Iterator[tuple[A
 
 def make(kind: str, desc: m.ipc_desc_entry, get: Callable[[int], int], context: RestoreContext) -> None:
     """Make an object of a kind (shm, sem, msg) by `get(flags)`, under its old id, by its old creator."""
-    Path(f"/proc/sys/kernel/{kind}_next_id").write_text(str(desc.id))
+    proc.write_file(f"/proc/sys/kernel/{kind}_next_id", str(desc.id))
     creator = idmaps.uids(context).outside(desc.cuid), idmaps.gids(context).outside(desc.cgid)
     try:
         with acting_as(*creator):

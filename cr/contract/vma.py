@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 BASES = VmaStatus.FILE_PRIVATE | VmaStatus.FILE_SHARED | VmaStatus.ANON_SHARED | VmaStatus.ANON_PRIVATE
 """status bits that say how it is mapped; a kind with a bit of its own besides is more special"""
 
+UPROBES = "[uprobes]"
 UNSUPPORTED_PATHS = {
-    "anon_inode:[io_uring]": "is a ring of io_uring(7), whose requests cannot be seen",
     "anon_inode:[perf_event]": "is a buffer of perf_event_open(2), which cannot be made anew with its counts",
     "anon_inode:bpf-map": "is a BPF map, which cannot be dumped",
     "anon_inode:": "is memory of a kernel device that cannot be dumped",
     "/secretmem": "is memory of memfd_secret(2), which nobody but its owner may read",
-    "[uprobes]": "shows that the task is being probed (uprobes): end the tracing first",
+    UPROBES: "shows that the task is or was being probed (uprobes): use --allow-uprobes, at restore too",
 }
 """how the path of a mapping begins that no kind recognises, and why"""
 
@@ -37,7 +37,6 @@ UNSUPPORTED_FLAGS = {
     "pf": "is memory of a device, which the images cannot hold",
     "io": "is memory of a device, which the images cannot hold",
     "ss": "is a shadow stack (arch_prctl(2) ARCH_SHSTK_ENABLE), which cannot be rebuilt",
-    "sl": "is sealed (mseal(2)), which the images have no word for",
 }
 """VmFlags of smaps that stand against a dump, and why"""
 

@@ -6,10 +6,13 @@ import errno
 import struct
 
 from cr.contract.dumping import DumpThread
-from cr.kernel import ptrace, vm
+from cr.kernel import proc, ptrace, vm
 from cr.kernel.numbers import NUMBERS
 
 _RSEQ_CS = struct.Struct("<IIQQQ")  # version, flags, start_ip, post_commit_offset, abort_ip
+
+_AT_SYSINFO_EHDR = 33
+_VDSO_SIZE = 0x4000  # no kernel's is larger
 
 _ENDED_BY_ANY_STOP = frozenset(
     NUMBERS[name]
@@ -19,6 +22,15 @@ _ENDED_BY_ANY_STOP = frozenset(
     )
 )
 """Calls that a mere stop makes fail with EINTR although no handler runs (signal(7)); they have done nothing then."""
+
+
+def inside_vdso(registers: ptrace.Registers, pid: int) -> bool:
+    """Whether a thread is in a function of the vDSO, which is no place to go on from on another kernel."""
+    if not registers.orig_rax >> 63:
+        return False  # in a system call
+    vector = dict(struct.iter_unpack("<QQ", proc.read_bytes(pid, "auxv")))
+    start = int(vector.get(_AT_SYSINFO_EHDR, 0))
+    return bool(start) and 0 <= registers.rip - start < _VDSO_SIZE
 
 
 def lead_out(thread: DumpThread) -> None:

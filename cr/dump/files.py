@@ -13,8 +13,11 @@ from cr.contract.resource import FdResource, fd_resources
 from cr.dump.objects import ObjectTable
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
+from cr.resources import plugin_file, stub
 from cr.resources.device import is_terminal
+from cr.resources.eventfd import EventFd
 from cr.resources.file_locks import note_locks
+from cr.resources.plugin_file import PluginFile
 from cr.resources.unsupported import reason
 from cr.values import dataclass, field
 
@@ -96,6 +99,7 @@ class FileTable:
     """(files_id, fd) -> id"""
     _holders: dict[tuple[int, int], list[tuple[DumpTask, int, int]]] = field(default_factory=dict)
     _extras: dict[int, m.woodfrog_file_entry] = field(default_factory=dict)
+    _beneath: dict[int, tuple[type[FdResource], Any]] = field(default_factory=dict)
     _tables: dict[int, list[m.fdinfo_entry]] = field(default_factory=dict)
     _doubtful: dict[int, list[m.fdinfo_entry]] = field(default_factory=dict)
     """both by files_id"""
@@ -133,6 +137,9 @@ class FileTable:
         """A file that exists in the images only."""
         self.entries[record.id] = (resource, record)
 
+    def beneath(self, file_id: int, resource: type[FdResource], record: Any) -> None:
+        self._beneath[file_id] = (resource, record)
+
     def move_to_end(self, file_id: int) -> None:
         """Its record comes last in files.img."""
         self.entries[file_id] = self.entries.pop(file_id)
@@ -160,6 +167,12 @@ class FileTable:
 
     def _describe(self, file: OpenFile) -> int:
         resource = claim(file)
+        if plugin_file.wanted(file, resource, self.context):
+            resource = PluginFile
+        elif stub.wanted(file, resource, self.context):
+            file.id = self.new_id()
+            self.entries[file.id] = (EventFd, stub.record(file))
+            return file.id
         if resource is None:
             self.context.refuse(unsupported(file))
             return 0
@@ -204,7 +217,10 @@ class FileTable:
         for resource in {resource for resource, _ in self.entries.values()}:
             resource.finish_dump(self.context)
         with self.context.images.writer("files") as image:
-            for file_id, (resource, record) in self.entries.items():
-                image.add(m.file_entry(type=m.fd_types.Name(resource.type), id=file_id, **{resource.field: record}))
+            for file_id, found in self.entries.items():
+                below = self._beneath.get(file_id)
+                for resource, record in (below, found) if below else (found,):
+                    kind = m.fd_types.Name(resource.type)
+                    image.add(m.file_entry(type=kind, id=file_id, **{resource.field: record}))
         if self._extras:
             self.context.images.write("woodfrog-files", entries=self._extras.values())

@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from cr import log
+from cr import cpuinfo, log
+from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import scratch
+from cr.dump import destination, main_thread, scratch, snapshot, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
+from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
-from cr.dump.scout import scout
+from cr.dump.scout import scout, tasks
 from cr.model import DumpReport, Refused
 from cr.options import Options
 from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
 from cr.resources import network_lock
+from cr.resources.own_settings import write_own_entries
+from cr.values import replace
 from images.directory import ImageDirectory
 
 
 def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
+    try:
+        return _dump(options)
+    except snapshot.SnapshotLost as error:
+        log.warning(f"{error}: once more, with the tasks standing still while their memory is written")
+        return _dump(replace(options, snapshot="never"))
+
+
+def _dump(options: Options) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
-    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     context = DumpContext(options, images, report)
+    destination.prepare(context, goes_on=options.track_mem)
     scout(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    if options.cpu_cap is not None:
+        cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
+    known = [task.pid for task in tasks(options.tree)] if plugins.active() else []
+    tree = FrozenTree(options.tree, time.monotonic() + options.timeout, options.freeze_cgroup)
     try:
-        _dump_frozen(tree, context)
+        plugins.pause(known)
+        host_ids = _dump_frozen(tree, context)
+        if snapshot.begin(context):
+            _run_on(tree, context)
+        _commit(context, host_ids)
+        tracking.begin(context).keep()
         options.notification("post-dump")
+        if (later := lending(context)) is not None:
+            later.serve()
         context.succeeded = True
     except BaseException:
         tree.release()
@@ -48,29 +72,58 @@ def dump(options: Options) -> DumpReport:
         context.undo.forget()
         _finish(tree, context)
     finally:
-        for action in context.at_end:  # the tasks need not wait for it
-            action()
+        _do(context.at_release)
+        _do(context.at_end)  # the tasks need not wait for it
+        if options.leave_running or options.leave_stopped or not context.succeeded:
+            plugins.resume(known)
     return report
 
 
-def _dump_frozen(tree: FrozenTree, context: DumpContext) -> None:
+def _do(actions: list[Callable[[], None]]) -> None:
+    """Each once."""
+    while actions:
+        actions.pop(0)()
+
+
+def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
+    """All but the inventory, and what is written while the tasks run on; the ids of our own namespaces."""
+    snapshot.begin(context).prepare(context.scouted)
     began = time.monotonic_ns()
     tree.freeze()
     frozen = time.monotonic_ns()
     context.report.freezing_time = (frozen - began) // 1000
+    context.frozen_since = frozen
     context.tasks = list(tree.tasks.values())
     context.report.tasks = len(context.tasks)
+    plugins.checkpoint(task.pid for task in context.live_tasks)
     network_lock.lock(context)
-    _collect(context)
-    context.report.frozen_time = (time.monotonic_ns() - frozen) // 1000
+    context.options.notification("query-ext-files")
+    ids = _collect(context)
+    _note_frozen(context)
+    return ids
 
 
-def _collect(context: DumpContext) -> None:
+def _note_frozen(context: DumpContext) -> None:
+    context.report.frozen_time = (time.monotonic_ns() - context.frozen_since) // 1000
+
+
+def _run_on(tree: FrozenTree, context: DumpContext) -> None:
+    """Let the tasks go; then write their memory from its copies."""
+    tree.release()
+    _do(context.at_release)
+    _note_frozen(context)
+    snapshot.begin(context).write()
+    finish_pages(context)
+
+
+def _collect(context: DumpContext) -> dict[str, int]:
     objects = KernelObjects()
     inventory_ids = objects.namespace_ids("self")
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
+        snapshot.begin(context).recall(task)
+        tracking.begin(context).recognise(task)
     context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
     for task in context.live_tasks:
@@ -79,21 +132,24 @@ def _collect(context: DumpContext) -> None:
             table.dump_task(task)
     table.settle()
     for task in context.tasks:
-        with note(f"while dumping {task}"):
+        with note(f"while dumping {task}"), log.about(task.pid):
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     table.write()
+    plugins.write(context)
     finish_pages(context)
     _write_tree(context)
     if context.obstacles:
         raise Refused(context.obstacles)
-    _commit(context, inventory_ids)
+    tracking.begin(context).hand_over(context.run_id)
+    return inventory_ids
 
 
 def _dump_task(task: DumpTask, context: DumpContext) -> None:
     if task.is_zombie:
         _write_zombie(task, context)
         return
+    log.debug(f"dumping {task} with {len(task.threads)} threads and {len(task.mappings)} mappings")
     space = AddressSpaceDump(task, context)
     asked: list[tuple[DumpThread, list[object], Program]] = []
     for thread in task.threads:
@@ -104,13 +160,14 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
         for resource in resources:
             resource.ask(program, thread, context)
         asked.append((thread, list(resources), program))
-    _run(task, asked)
+    _run(task, asked, context)
     for thread, found, _ in asked:
         _write_core(thread, found, context)
+    write_own_entries(task, context)
     space.record()
 
 
-def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) -> None:
+def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]], context: DumpContext) -> None:
     room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
     size = (room + 0xFFF) & ~0xFFF
     with critical(), scratch.foothold(task, size) as foothold:
@@ -121,6 +178,7 @@ def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]]) 
                     foothold.run(thread.tracee, identity(thread), program)
                 finally:
                     thread.tracee.store()  # the next program's way home takes the place of this one's
+        snapshot.begin(context).take(task, foothold)
 
 
 def _write_core(thread: DumpThread, resources: list[object], context: DumpContext) -> None:
@@ -131,7 +189,10 @@ def _write_core(thread: DumpThread, resources: list[object], context: DumpContex
         core.tc.SetInParent()
     for resource in resources:
         resource.record(thread, core, context)  # type: ignore[attr-defined]
-    name = thread.task.vpid if thread.is_leader else thread.ns_tid
+    if thread.is_leader and thread.task.exited_main:
+        context.images.write("core", thread.task.vpid, entries=[main_thread.image(core, thread.task)])
+        core.ClearField("tc")
+    name = thread.task.vpid if core.HasField("tc") else thread.ns_tid
     context.images.write("core", name, entries=[core])
     if thread.is_leader:
         ids = m.task_kobj_ids_entry(**thread.task.ids)
@@ -159,7 +220,7 @@ def _write_tree(context: DumpContext) -> None:
             ppid=task.vppid,
             pgid=task.vpgid,
             sid=task.vsid,
-            threads=[task.vpid] if task.is_zombie else [thread.ns_tid for thread in task.threads],
+            threads=main_thread.ids_of_threads(task),
         )
         for task in context.tasks
     ]
@@ -179,12 +240,16 @@ def _commit(context: DumpContext, host_ids: dict[str, int]) -> None:
         dump_uptime=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
     )
     inventory.tcp_close = context.options.tcp_close
+    if context.options.allow_uprobes:
+        inventory.allow_uprobes = True
     for change in context.shared.get("inventory", []):  # type: ignore[attr-defined]
         change(inventory)
     context.images.commit(inventory)
 
 
 def _finish(tree: FrozenTree, context: DumpContext) -> None:
+    if not context.options.track_mem and (context.options.leave_running or context.options.leave_stopped):
+        tracking.begin(context).end()
     if context.options.leave_running:
         tree.release()
     elif context.options.leave_stopped:

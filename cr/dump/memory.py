@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.contract.shmem import next_pages_id
-from cr.contract.vma import VmaResource, vma_resources, why_unclaimed
-from cr.dump.pages import Copier, PrivatePages, Span, find
+from cr.contract.vma import UPROBES, VmaResource, vma_resources, why_unclaimed
+from cr.dump import snapshot, tracking
+from cr.dump.lending import lending
+from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
+from cr.lazy_pages.which import can_be_lazy
 from cr.resources import aio_ring
+from cr.values import dataclass, field
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
+    from cr.contract.page_store import PageWriter
+    from cr.options import Options
     from cr.remote.program import Program, Result
     from images import messages as m
 
 # VmFlags of smaps -> madvise(2) advice numbers, kept as bits of vma_entry.madv
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
+_WHOLE = VmaStatus.VDSO | VmaStatus.AIORING
+"""mappings of the kernel's that are written as they are: criu compares the vDSO with that of the restoring kernel"""
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
@@ -43,8 +50,15 @@ def _status(resource: type[VmaResource]) -> int:
     return int(resource.status | resource.also)
 
 
-def obstacles(mapping: proc.Mapping, task: DumpTask) -> list[str]:
+def left_out(mapping: proc.Mapping, options: Options) -> bool:
+    """--allow-uprobes: the page where probed instructions are carried out; the kernel makes it when it is needed."""
+    return mapping.path == UPROBES and options.allow_uprobes
+
+
+def obstacles(mapping: proc.Mapping, task: DumpTask, options: Options) -> list[str]:
     """Why this mapping cannot be dumped: nothing where it can."""
+    if left_out(mapping, options):
+        return []
     resource = claim(mapping)
     reasons = [why_unclaimed(mapping)] if resource is None else resource.obstacles(mapping, task)
     return [f"{mapping} of {task} {reason}" for reason in reasons]
@@ -63,25 +77,40 @@ class AddressSpaceDump:
         self._thp_disabled = program.call("prctl", mman.PR_GET_THP_DISABLE, 0, 0, 0, 0, may_fail=True)
 
     def record(self) -> None:
-        """Write mm-PID and the pages; what cannot be dumped is refused."""
+        """Write mm-PID and the pages; what cannot be dumped is refused.
+
+        Where there is a copy of the memory, that happens when the tasks run again.
+        """
         entry, private = self._layout()
-        pages = find(self.task.pid, private)
-        vdso = [(vma.start, vma.end) for vma in entry.vmas if vma.status & VmaStatus.VDSO]
-        pages.runs = sorted([*pages.runs, *vdso])  # criu wants to compare it with that of the restoring kernel
-        self.context.report.pages_scanned += sum(end - start for start, end in private) // vm.PAGE_SIZE
+        track, copies = tracking.begin(self.context), snapshot.begin(self.context)
+        copy = copies.of(self.task)
+        pages = private.find(self.task, self.context) if copy is None or track.concerns(self.task) else None
+        if tracking.goes_on(self.context.options):
+            track.arm(self.task, private.anonymous)
+        if copy is None:
+            self._write(entry, private, pages, self.task.pid)
+        else:
+            copies.later(partial(self._write, entry, private, pages, copy.pid))
+
+    def _write(self, entry: m.mm_entry, private: Private, pages: PrivatePages | None, source: int) -> None:
+        """`source` is the process whose memory is read."""
+        if pages is None:
+            pages = private.find(self.task, self.context, source)
+        whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
+        pages.runs = sorted([*pages.runs, *whole])
+        pages.lazy = sorted((vma.start, vma.end) for vma in entry.vmas if can_be_lazy(vma))
+        self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
         for start, end in pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
         self.context.images.write("mm", self.task.vpid, entries=[entry])
         if not self.context.obstacles:
-            self._write_pages(pages)
+            write_pages(pages, self.task, self.context, source)
 
-    def _layout(self) -> tuple[m.mm_entry, list[Span]]:
-        entry = self._borders()
-        private: list[Span] = []
+    def _layout(self) -> tuple[m.mm_entry, Private]:
+        entry, private = self._borders(), Private()
         for mapping in self.task.mappings:
-            resource = self._describe(mapping, entry)
-            if resource is not None and resource.private_pages and "dp" not in mapping.flags:
-                private.append((mapping.start, mapping.end))
+            if not left_out(mapping, self.context.options):
+                private.add(mapping, self._describe(mapping, entry))
         return entry, private
 
     def _borders(self) -> m.mm_entry:
@@ -103,7 +132,7 @@ class AddressSpaceDump:
 
     def _describe(self, mapping: proc.Mapping, mm: m.mm_entry) -> type[VmaResource] | None:
         resource = claim(mapping)
-        for reason in obstacles(mapping, self.task):
+        for reason in obstacles(mapping, self.task, self.context.options):
             self.context.refuse(reason)
             return None
         assert resource is not None
@@ -131,39 +160,115 @@ class AddressSpaceDump:
             mm.aios.append(aio_ring.describe(entry))
         return resource
 
-    def _write_pages(self, pages: PrivatePages) -> None:
-        """The pages image; tasks that share an address space (CLONE_VM) share it too."""
-        key = ("pages of", self.task.ids["vm_id"])
-        if key in self.context.shared:
-            self._refer(pages, self.context.once(key, int))
+
+@dataclass
+class Private:
+    """The spans of an address space whose pages are its own."""
+
+    anonymous: list[Span] = field(default_factory=list)
+    """the only ones that are tracked: in others, a page that was dropped (madvise(2) MADV_DONTNEED, or reclaimed by
+    the kernel) leaves a mark (PTE markers, include/linux/swapops.h) that looks like an unwritten page in swap"""
+    lazy: list[Span] = field(default_factory=list)
+    """those whose pages a restore may bring later; see cr.lazy_pages.which"""
+    files: list[Span] = field(default_factory=list)
+    """mappings of files, of huge pages, and others that may hold pages which are not the task's own"""
+
+    def add(self, mapping: proc.Mapping, resource: type[VmaResource] | None) -> None:
+        """One more mapping, in ascending order."""
+        if resource is None or not resource.private_pages or "dp" in mapping.flags:
             return
-        from images.pages import PagesWriter
+        span = mapping.start, mapping.end
+        plain = resource.status == VmaStatus.ANON_PRIVATE and "ht" not in mapping.flags
+        (self.anonymous if plain else self.files).append(span)
+        if plain and "lo" not in mapping.flags and "lf" not in mapping.flags:
+            self.lazy.append(span)
 
-        pages_id = self.context.once(key, lambda: next_pages_id(self.context))
-        copier = self.context.once("copier", Copier)
-        writer = PagesWriter(self.context.images, "pagemap", self.task.vpid, pages_id)
-        try:
-            for start, end in pages.runs:
-                writer.present(start, (end - start) // vm.PAGE_SIZE)
-        except BaseException as error:
-            writer.__exit__(type(error), error, None)
-            raise
-        copier.submit(self.task.pid, pages.runs, writer.fd, lambda: writer.__exit__(None, None, None))
-        self.context.report.pages_written += sum(end - start for start, end in pages.runs) // vm.PAGE_SIZE
+    @property
+    def size(self) -> int:
+        """Bytes of address space."""
+        return sum(end - start for start, end in (*self.anonymous, *self.files))
 
-    def _refer(self, pages: PrivatePages, pages_id: int) -> None:
-        from images import messages as m
-        from images.kinds import PageFlag
+    def find(self, task: DumpTask, context: DumpContext, source: int = 0) -> PrivatePages:
+        """The pages (of process `source`, or of the task); those that the parent snapshot has apart from the others."""
+        track = tracking.begin(context)
+        if source:
+            return find(source, self.anonymous, self.files)
+        pages = find(task.pid, self.anonymous, self.files, track.written_since(task))
+        if pages.unchanged and track.parent is not None:
+            known = track.parent.pages(task.vpid)
+            pages.runs = sorted([*pages.runs, *clip(pages.unchanged, gaps(known))])
+            pages.unchanged = list(clip(pages.unchanged, known))
+        return pages
 
-        with self.context.images.writer("pagemap", self.task.vpid) as image:
-            image.add(m.pagemap_head(pages_id=pages_id))
-            for start, end in pages.runs:
-                count = (end - start) // vm.PAGE_SIZE
-                image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=count))
+
+def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, source: int = 0) -> None:
+    """The pages image, read from process `source` (by default the task).
+
+    Tasks that share an address space (CLONE_VM) share it too.
+    """
+    key = ("pages of", task.ids["vm_id"])
+    if isinstance(pages_id := context.shared.get(key), int):
+        _refer(pages, pages_id, task, context)
+        return
+    copier = context.once("copier", Copier)
+    writer = context.pages.writer("pagemap", task.vpid)
+    context.shared[key] = writer.pages_id
+    lent = lending(context) is not None
+    try:
+        for start, end, own in _in_order(pages):
+            _announce(writer, start, end, own=own, lazy=pages.is_lazy(start), lent=lent)
+    except BaseException as error:
+        writer.__exit__(type(error), error, None)
+        raise
+    runs = _written_now(pages, task, context)
+    copier.submit(source or task.pid, runs, writer, lambda: writer.__exit__(None, None, None))
+    context.report.pages_written += _count(runs)
+    context.report.pages_skipped_parent += _count(pages.unchanged)
+
+
+def _announce(writer: PageWriter, start: int, end: int, *, own: bool, lazy: bool, lent: bool) -> None:
+    count = (end - start) // vm.PAGE_SIZE
+    if not own:
+        writer.in_parent(start, count)
+    elif lazy and lent:
+        writer.lazy(start, count)
+    else:
+        writer.present(start, count, lazy=lazy)
+
+
+def _written_now(pages: PrivatePages, task: DumpTask, context: DumpContext) -> list[Span]:
+    """All runs, but for those that stay in the task until a daemon fetches them."""
+    if (later := lending(context)) is None:
+        return pages.runs
+    kept = [run for run in pages.runs if pages.is_lazy(run[0])]
+    later.pages.keep(task, kept)
+    context.report.pages_lazy += _count(kept)
+    return [run for run in pages.runs if not pages.is_lazy(run[0])]
+
+
+def _in_order(pages: PrivatePages) -> list[tuple[int, int, bool]]:
+    """(start, end, whether it is written here) of all pages."""
+    return sorted([*((*run, True) for run in pages.runs), *((*run, False) for run in pages.unchanged)])
+
+
+def _count(runs: list[Span]) -> int:
+    return sum(end - start for start, end in runs) // vm.PAGE_SIZE
+
+
+def _refer(pages: PrivatePages, pages_id: int, task: DumpTask, context: DumpContext) -> None:
+    from images import messages as m
+    from images.kinds import PageFlag
+
+    with context.images.writer("pagemap", task.vpid) as image:
+        image.add(m.pagemap_head(pages_id=pages_id))
+        for start, end, own in _in_order(pages):
+            flags = PageFlag.PRESENT | (PageFlag.LAZY if pages.is_lazy(start) else 0) if own else PageFlag.PARENT
+            image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=flags, nr_pages=_count([(start, end)])))
 
 
 def finish_pages(context: DumpContext) -> None:
-    """Wait until the pages of all tasks are written."""
+    """Wait until all pages are where they belong."""
     copier, report = context.once("copier", Copier), context.report
     copier.finish()
+    context.pages.finish()
     report.memdump_time, report.memwrite_time = copier.reading // 1000, copier.writing // 1000

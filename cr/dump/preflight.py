@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -14,12 +15,18 @@ _ELF_CLASS = 4
 _ELFCLASS32 = 1
 
 
+class NoSuchProcess(CheckpointError):
+    """There is nothing to dump."""
+
+    errno = errno.ESRCH
+
+
 def check_root(pid: int) -> None:
     """CheckpointError where `pid` is no process that could be the root of a tree."""
     try:
         fields, stat = proc.status(pid), proc.stat(pid)
     except (FileNotFoundError, ProcessLookupError):
-        raise CheckpointError(f"there is no process {pid}") from None
+        raise NoSuchProcess(f"there is no process {pid}") from None
     if fields["Tgid"] != str(pid):
         raise CheckpointError(f"{pid} is a thread of process {fields['Tgid']}: name the process")
     if stat.is_kernel_thread:
@@ -28,11 +35,7 @@ def check_root(pid: int) -> None:
         raise CheckpointError(
             f"task {pid} ({stat.comm}) is an ancestor of this very process, or it: dump it from outside of its tree"
         )
-    if stat.state in "ZX" and len(proc.threads(pid)) > 1:
-        raise CheckpointError(
-            f"the main thread of task {pid} ({stat.comm}) has exited while others live on, which cannot be dumped"
-        )
-    if stat.state in "ZX":
+    if stat.state in "ZX" and len(proc.threads(pid)) == 1:
         raise CheckpointError(f"task {pid} ({stat.comm}) has ended, only its zombie is left")
 
 
@@ -52,9 +55,17 @@ def obstacles(task: DumpTask, tree: list[DumpTask], options: Options) -> Iterato
 def _outside(task: DumpTask, tree: list[DumpTask]) -> Iterator[str]:
     """A session whose leader lives outside of the tree is somebody else's: a shell's job."""
     session = task.stat.sid
-    pids = {other.pid for other in tree}
-    if session not in pids and (session == 0 or os.path.exists(f"/proc/{session}")):
+    pids = {other.tgid for other in tree}
+    if session not in pids and (session == 0 or _parent(session) not in (None, *pids)):
         yield f"{task} is in session {session}, whose leader is outside of the tree: use --shell-job"
+
+
+def _parent(pid: int) -> int | None:
+    """None where there is no such process; that of a zombie, which `tree` leaves out, is in the tree or not."""
+    try:
+        return proc.stat(pid).ppid
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _is_32_bit(pid: int) -> bool:

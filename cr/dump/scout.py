@@ -6,17 +6,21 @@ what the dump needs is loaded and warm when time counts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory, preflight
+from cr.dump import files, memory, preflight, tracking
 from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks
+from cr.resources import file_locks, plugin_file, stub
+
+_ONE_OBJECT = ("socket:[", "pipe:[")
+"""how the links of descriptors begin that name a whole kernel object by its number"""
 
 
 def scout(context: DumpContext) -> None:
@@ -26,15 +30,19 @@ def scout(context: DumpContext) -> None:
     own = KernelObjects()
     host_ids = own.namespace_ids("self")
     tree = list(tasks(context.options.tree))
+    track = tracking.begin(context)
     for task in tree:
         try:
+            track.recognise(task)
             reasons += preflight.obstacles(task, tree, context.options)
             reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
-    warm_up(tree)
+    warm_up(tree, context.options)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
+    track.report(tree)
+    context.scouted = tree
 
 
 def tasks(root: int) -> Iterator[DumpTask]:
@@ -46,6 +54,8 @@ def tasks(root: int) -> Iterator[DumpTask]:
             stat, fields = proc.stat(pid), proc.status(pid)
             vpid = proc.ns_ids(fields, "NSpid")[level]
             task = DumpTask(pid, vpid, parent.vpid if parent else 0, 0, 0, stat, parent)
+            if (other := proc.living_thread(pid)) != pid:
+                task = DumpTask(other, vpid, task.vppid, 0, 0, proc.stat(other), parent, exited_main=pid)
             if not task.is_zombie:
                 waiting += [(child, task) for child in proc.children(pid)]
                 yield task
@@ -54,21 +64,37 @@ def tasks(root: int) -> Iterator[DumpTask]:
 
 
 def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: dict[str, int]) -> Iterator[str]:
-    for fd in files.descriptors(task.pid):
+    for fd in _unseen(task, context.once("objects seen", set)):
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
-        yield from memory.obstacles(mapping, task)
+        yield from memory.obstacles(mapping, task, context.options)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)
+
+
+def _unseen(task: DumpTask, seen: set[str]) -> Iterator[int]:
+    """Descriptors of a task; those of a socket or pipe only where no task before has it too."""
+    for fd in files.descriptors(task.pid):
+        try:
+            link = os.readlink(f"/proc/{task.pid}/fd/{fd}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if link in seen:
+            continue
+        if link.startswith(_ONE_OBJECT):
+            seen.add(link)
+        yield fd
 
 
 def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[str]:
     try:
         file = files.open_file(task, fd)
         kind = files.claim(file)
-        if kind is None:
+        if plugin_file.wanted(file, kind, context) or stub.wanted(file, kind, context):
+            pass
+        elif kind is None:
             yield files.unsupported(file)
         else:
             yield from kind.obstacles(file, context)

@@ -56,6 +56,11 @@ def capget(pid: int = 0) -> tuple[int, int, int]:
     return data[0] | data[3] << 32, data[1] | data[4] << 32, data[2] | data[5] << 32
 
 
+def has(name: str) -> bool:
+    """Whether the calling thread can use this capability."""
+    return bool(capget()[0] >> NUMBERS[name] & 1)
+
+
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2): set the three sets of the calling thread."""
     sets = (effective, permitted, inheritable)

@@ -25,6 +25,8 @@ AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_FOLLOW = 0x400
 AT_FDCWD = -100
 
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+
 PROC_SUPER_MAGIC = 0x9FA0
 HUGETLBFS_MAGIC = 0x958458F6
 
@@ -40,6 +42,12 @@ def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> 
 def reopen(fd: int, flags: int) -> int:
     """Another open file description of the same file, even where it has no name any more; close-on-exec."""
     return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+
+def mount_id(fd: int) -> int:
+    """The id, as in mountinfo, of the mount that one of our descriptors was reached through."""
+    with open(f"/proc/thread-self/fdinfo/{fd}") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith("mnt_id:"))
 
 
 def access_mode(flags: int) -> int:
@@ -84,3 +92,8 @@ def set_owner(fd: int, kind: int, pid: int, uid: int, euid: int) -> None:
         fcntl.fcntl(fd, F_SETOWN_EX, struct.pack("<ii", kind, pid))
     finally:
         syscall("setresuid", 117, 0, 0, 0)
+
+
+def punch_hole(fd: int, offset: int, length: int) -> None:
+    """Free a part of a file, which reads as zeros afterwards (fallocate(2))."""
+    syscall("fallocate", 285, fd, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, offset, length)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from cr.values import dataclass
 
@@ -85,6 +84,13 @@ def threads(pid: int) -> list[int]:
     return sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
 
 
+def living_thread(pid: int) -> int:
+    """The process itself, or another thread of it where its main one has exited while others live."""
+    if stat(pid).state != "Z":
+        return pid
+    return next((tid for tid in threads(pid) if tid != pid), pid)
+
+
 def children(pid: int) -> list[int]:
     """Children of all threads of a process."""
     found: list[int] = []
@@ -101,6 +107,18 @@ def ns_ids(fields: dict[str, str], name: str) -> list[int]:
     return ids
 
 
+def read_file(path: str) -> str:
+    """The text of a file of the kernel's."""
+    with open(path) as file:
+        return file.read()
+
+
+def write_file(path: str, text: str) -> None:
+    """Write to a file of the kernel's, with one write(2)."""
+    with open(path, "w") as file:
+        file.write(text)
+
+
 def fdinfo(pid: int, fd: int) -> str:
     """The text of /proc/PID/fdinfo/FD; one that is short comes with a single read(2)."""
     path = os.open(f"/proc/{pid}/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
@@ -115,7 +133,7 @@ def fdinfo(pid: int, fd: int) -> str:
 
 def namespace_inode(pid: int | str, name: str) -> int:
     """Inode of /proc/PID/ns/NAME, which names the namespace."""
-    return Path(f"/proc/{pid}/ns/{name}").stat().st_ino
+    return os.stat(f"/proc/{pid}/ns/{name}").st_ino
 
 
 @dataclass(frozen=True)
@@ -144,6 +162,11 @@ class Mapping:
 def mappings(pid: int) -> list[Mapping]:
     """The mappings of a process in ascending order, each with its VmFlags."""
     return parse_smaps(read_text(pid, "smaps"))
+
+
+def plain_mappings(pid: int) -> list[Mapping]:
+    """The same without flags, page sizes and keys: the kernel need not look at every page for it."""
+    return [_mapping(line + "\n", frozenset()) for line in read_text(pid, "maps").splitlines()]
 
 
 def parse_smaps(text: str) -> list[Mapping]:

@@ -97,6 +97,15 @@ def classic_filter(fd: int) -> bytes:
     return program.raw
 
 
+def has_unreadable_filter(fd: int) -> bool:
+    """Whether the socket has a filter that SO_GET_FILTER does not show: an eBPF program."""
+    try:
+        classic_filter(fd)
+    except PermissionError:
+        return True
+    return False
+
+
 def attach_filter(sock: socket.socket, program: bytes) -> None:
     """SO_ATTACH_FILTER of a classic BPF program."""
     buffer = ctypes.create_string_buffer(program, len(program))

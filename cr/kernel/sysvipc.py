@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from pathlib import Path
 
+from cr.kernel import proc
 from cr.kernel.libc import syscall
 from cr.values import dataclass
 
@@ -42,7 +42,7 @@ class Row:
 
 def rows(kind: str) -> list[Row]:
     """All objects of a kind: shm, sem or msg; ids of owners as our user namespace sees them."""
-    head, *lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
+    head, *lines = proc.read_file(f"/proc/sysvipc/{kind}").splitlines()
     names = head.split()
     return [Row(_columns(names, line.split())) for line in lines]
 

@@ -16,7 +16,7 @@ from cr.kernel.sockets import SIOCOUTQ
 from cr.values import dataclass
 
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_REPAIR_OPTIONS = 19, 20, 21, 22
-TCP_TIMESTAMP, TCP_REPAIR_WINDOW = 24, 29
+TCP_TIMESTAMP, TCP_REPAIR_WINDOW, TCP_ULP = 24, 29, 31
 REPAIR_ON, REPAIR_OFF, REPAIR_OFF_QUIETLY = 1, 0, -1
 NO_QUEUE, RECV_QUEUE, SEND_QUEUE = 0, 1, 2
 SIOCINQ, SIOCOUTQNSD = 0x541B, 0x894B
@@ -49,6 +49,14 @@ def info(sock: socket.socket) -> Info:
     state, _ca, _retransmits, _probes, _backoff, options, scales, _flags = raw[:8]
     unacked, sacked = struct.unpack_from("<II", raw, 24)
     return Info(state, options, scales & 15, scales >> 4, unacked, sacked)
+
+
+def upper_layer(sock: socket.socket) -> str:
+    """The protocol that the kernel speaks on top of a connection (TCP_ULP: tls, ...), "" for none."""
+    try:
+        return sock.getsockopt(_SOL, TCP_ULP, 16).rstrip(b"\0").decode()
+    except OSError:
+        return ""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ TIOCEXCL, TIOCSCTTY, TIOCSPGRP, TIOCGWINSZ, TIOCSWINSZ = 0x540C, 0x540E, 0x5410,
 FIONREAD, TIOCPKT, TIOCNOTTY = 0x541B, 0x5420, 0x5422
 TIOCGPTN, TIOCSPTLCK = 0x80045430, 0x40045431
 TIOCGPKT, TIOCGPTLCK, TIOCGEXCL, TIOCGPTPEER = 0x80045438, 0x80045439, 0x80045440, 0x5441
+TIOCGSID = 0x5429
 TIOCGLCKTRMIOS, TIOCSLCKTRMIOS = 0x5456, 0x5457
 
 ICANON = 0x2
@@ -88,6 +89,26 @@ def open_slave(master: int, flags: int) -> int:
     fd: int = fcntl.ioctl(master, TIOCGPTPEER, flags | os.O_NOCTTY)
     os.set_inheritable(fd, False)
     return fd
+
+
+def instance_of(master: int) -> int:
+    """st_dev of the devpts that the slave of a pseudoterminal is in; OSError where no path leads there.
+
+    With O_PATH the slave is only looked at: opening and closing it would be news for who reads the master.
+    """
+    fd: int = fcntl.ioctl(master, TIOCGPTPEER, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+
+
+def session_of(master: int) -> int:
+    """Session (as we count it) whose controlling terminal the slave is; 0 for none."""
+    try:
+        return get_int(master, TIOCGSID)
+    except OSError:
+        return 0
 
 
 def settle(fd: int) -> None:

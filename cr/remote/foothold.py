@@ -7,12 +7,13 @@ ends by itself and returns to the interrupted context by the signal frame that s
 
 from __future__ import annotations
 
+import os
 import signal
 
 from cr.kernel import mman, ptrace, vm
 from cr.kernel.numbers import NUMBERS
 from cr.remote.call_site import CallSite
-from cr.remote.machine import CODE, DONE_OFFSET, RECORD_SIZE, RETURN_OFFSET, SYSCALL_INSTRUCTION, SYSCALL_OFFSET
+from cr.remote.machine import CODE, DONE_OFFSET, FORK, RECORD_SIZE, RETURN_OFFSET, SYSCALL_INSTRUCTION, SYSCALL_OFFSET
 from cr.remote.program import Program
 from cr.remote.signal_frame import signal_xstate, ucontext
 from cr.remote.tracee import Tracee, wait_stop
@@ -69,7 +70,8 @@ class Foothold:
         self.start(tracee, who, program)
         self.finish(tracee, program)
 
-    def start(self, tracee: Tracee, who: Identity, program: Program) -> None:
+    def start(self, tracee: Tracee, who: Identity, program: Program, request: int = ptrace.CONT) -> None:
+        """Set it going; `request` SYSCALL lets it stop at each call."""
         base = self.address + PROGRAM_OFFSET
         if program.size > self.size - PROGRAM_OFFSET:
             raise MemoryError(f"a program of {program.size} bytes is too large for {self.size} bytes of scratch")
@@ -85,7 +87,25 @@ class Foothold:
         registers.r14, registers.r15, registers.rbp = who.tgid, who.tid, who.notify
         registers.rip = self.address
         ptrace.set_registers(tracee.tid, registers)
-        tracee.resume()
+        tracee.resume(request)
+
+    def fork(self, tracee: Tracee, flags: int, options: int) -> int:
+        """clone(2) with a copy of the address space: the new process' tid as we see it; it is traced and stands still.
+
+        Lay the way home before; the registers are to be stored afterwards.  `options` are the tracee's own.  The new
+        process has inherited them, with O_TRACECLONE: it ends by itself if we end before it gets better ones.
+        """
+        address = self.address + PROGRAM_OFFSET
+        vm.write(tracee.tid, address, FORK)
+        tracee.options(options | ptrace.O_TRACECLONE)
+        try:
+            stack = self.address + FRAME_OFFSET
+            result = tracee.system_call(address, NUMBERS["clone"], flags, 0, 0, 0, 0, stack=stack)
+        finally:
+            tracee.options(options)
+        if result < 0:
+            raise OSError(-result, f"task {tracee.tid} cannot be forked: {os.strerror(-result)}")
+        return tracee.born.pop()
 
     def finish(self, tracee: Tracee, program: Program) -> None:
         """Wait for the program's end; its results are in the program afterwards."""

@@ -57,6 +57,15 @@ DONE_OFFSET = 0x70
 RETURN_OFFSET = len(CODE) - 8
 """Where in CODE the return to the interrupted context begins."""
 
+# One clone(2) in a task that is traced: the task goes on to the interrupted context by the frame at rsp, should nobody
+# trace it any more; the new process ends at once, should nobody hold it.
+FORK = bytes.fromhex(
+    "0f05"  # syscall
+    "85c07407"  # test eax, eax; jz born
+    "b80f0000000f05"  # rt_sigreturn()
+    "31ffb8e70000000f05"  # born: exit_group(0)
+)
+
 # What a puppet runs before it is given anything to do: pause(2), again and again.
 IDLE = bytes.fromhex("b8220000000f05ebf7")
 IDLE_SYSCALL_OFFSET = 5

@@ -21,14 +21,14 @@ SEED_INSTRUCTION = LOAD_ADDRESS + _HEADER_SIZE + IDLE_SYSCALL_OFFSET
 OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEFORK | ptrace.O_TRACEVFORK | ptrace.O_EXITKILL
 
 
-def elf() -> bytes:
-    """A static executable that only waits (ELF-64, one loadable segment of read-only code)."""
+def elf(code: bytes = IDLE) -> bytes:
+    """A static executable, by default one that only waits (ELF-64, one loadable segment of read-only code)."""
     entry = LOAD_ADDRESS + _HEADER_SIZE
-    size = _HEADER_SIZE + len(IDLE)
+    size = _HEADER_SIZE + len(code)
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     header = ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, LOAD_ADDRESS, LOAD_ADDRESS, size, size, 0x1000)
-    return header + segment + IDLE
+    return header + segment + code
 
 
 def spawn_seed(control: int, *, options: int = OPTIONS, sibling: bool = False) -> Tracee:

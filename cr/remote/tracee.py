@@ -128,14 +128,15 @@ class Tracee:
         self.block_signals()  # from here on the thread finds home, where it can at all
         for _ in ("entry", "exit"):
             self.resume(ptrace.SYSCALL)
-            self._expect_syscall_stop()
+            self.expect_syscall_stop()
         result = int(ptrace.get_registers(self.tid).rax)
         return result - (1 << 64) if result >> 63 else result
 
     def resume(self, request: int = ptrace.CONT) -> None:
         ptrace.ptrace(request, self.tid)
 
-    def _expect_syscall_stop(self) -> None:
+    def expect_syscall_stop(self) -> None:
+        """After `resume(SYSCALL)`: wait until the thread enters or leaves a system call."""
         while (stop := wait_stop(self.tid)).event or stop.signo & ~0x80 != signal.SIGTRAP:
             self.pass_by(stop)
             self.resume(ptrace.SYSCALL)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.vma import VmaResource
 from cr.kernel import mman, vm
+from cr.values import dataclass
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -22,12 +23,40 @@ _MAGIC = 0xA10A10A1
 HEAD_SIZE, EVENT_SIZE = _HEAD.size, 32
 
 
+@dataclass(frozen=True)
+class Ring:
+    """What its pages begin with; events from `head` to `tail` are there to be fetched."""
+
+    events: int
+    """how many there is room for"""
+    head: int
+    tail: int
+    magic: int
+
+    @classmethod
+    def read(cls, pid: int, address: int) -> Ring:
+        _, events, head, tail, magic, *_ = _HEAD.unpack(vm.read(pid, address, _HEAD.size))
+        return cls(events, head, tail, magic)
+
+    @property
+    def known(self) -> bool:
+        return self.magic == _MAGIC
+
+    @property
+    def waiting(self) -> int:
+        return (self.tail - self.head) % self.events
+
+    @property
+    def length(self) -> int:
+        """Bytes of the mapping."""
+        return -(-(HEAD_SIZE + EVENT_SIZE * self.events) // vm.PAGE_SIZE) * vm.PAGE_SIZE
+
+
 class AioRing(VmaResource):
-    """Mapped by io_setup(2) and moved with mremap(2); its place is held by an empty mapping meanwhile."""
+    """Mapped by io_setup(2) and moved with mremap(2); an anonymous mapping holds its place and content meanwhile."""
 
     status = VmaStatus.AIORING
-    also = VmaStatus.REGULAR | VmaStatus.ANON_SHARED
-    private_pages = False
+    also = VmaStatus(0)
     recreated = False
     own_way = True
     inherited = False
@@ -38,11 +67,8 @@ class AioRing(VmaResource):
 
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
-        _, _, head, tail, magic, *_ = _HEAD.unpack(vm.read(task.pid, mapping.start, _HEAD.size))
-        if magic != _MAGIC:
+        if not Ring.read(task.pid, mapping.start).known:
             yield "is an asynchronous I/O ring of a form that we do not know"
-        elif head != tail:
-            yield "is an asynchronous I/O ring with events that have not been fetched (io_getevents(2)) yet"
 
     @classmethod
     def attach(
@@ -50,7 +76,7 @@ class AioRing(VmaResource):
     ) -> None:
         flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS | mman.MAP_FIXED
         for entry in entries:
-            room().call("mmap", entry.start, entry.end - entry.start, 0, flags, -1, 0)
+            room().call("mmap", entry.start, entry.end - entry.start, mman.PROT_READ | mman.PROT_WRITE, flags, -1, 0)
 
 
 def describe(entry: m.vma_entry) -> m.aio_ring_entry:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.resource import Stage, ThreadResource
 from cr.kernel import controls, proc
-from cr.kernel.capabilities import as_names
+from cr.kernel.capabilities import as_names, has
 from cr.model import CheckpointError
 
 if TYPE_CHECKING:
@@ -56,8 +56,12 @@ class Credentials(ThreadResource):
         entry = thread.core.thread_core.creds
         have = proc.status(thread.puppet.tid)
         _check(thread, entry, int(have["CapPrm"], 16))
+        if context.options.unprivileged and not has("CAP_SETPCAP"):
+            _check_user(thread, entry, have)
+            _drop_capabilities(program, entry, have)
+            return
         program.call("prctl", controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
-        _set_ids(program, entry)
+        _set_ids(program, entry, have)
         _set_capabilities(program, entry, have)
 
 
@@ -89,9 +93,34 @@ def _check(thread: RestoreThread, entry: m.creds_entry, available: int) -> None:
         )
 
 
-def _set_ids(program: Program, entry: m.creds_entry) -> None:
-    groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
-    program.call("setgroups", len(entry.groups), groups)
+def _check_user(thread: RestoreThread, entry: m.creds_entry, have: dict[str, str]) -> None:
+    """Without the right to change ids, only tasks that are ours can come back."""
+    wanted = {
+        "Uid": [entry.uid, entry.euid, entry.suid, entry.fsuid],
+        "Gid": [entry.gid, entry.egid, entry.sgid, entry.fsgid],
+        "Groups": sorted(entry.groups),
+    }
+    for line, ids in wanted.items():
+        now = [int(word) for word in have[line].split()]
+        if now != ids:
+            raise CheckpointError(
+                f"{thread.task} had {line} {ids}, we have {now}: with --unprivileged only one's own tasks come back"
+            )
+
+
+def _drop_capabilities(program: Program, entry: m.creds_entry, have: dict[str, str]) -> None:
+    """What needs no right: giving up capabilities that the task did not have."""
+    permitted, inheritable = int(have["CapPrm"], 16), int(have["CapInh"], 16)
+    program.call("prctl", controls.PR_CAP_AMBIENT, controls.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    for number in _bits(_mask(list(entry.cap_amb)) & permitted & inheritable):
+        program.call("prctl", controls.PR_CAP_AMBIENT, controls.PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    _capset(program, _mask(list(entry.cap_eff)), _mask(list(entry.cap_prm)), _mask(list(entry.cap_inh)) & inheritable)
+
+
+def _set_ids(program: Program, entry: m.creds_entry, have: dict[str, str]) -> None:
+    if entry.groups or have["Groups"].split():  # some user namespaces do not let groups be set
+        groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
+        program.call("setgroups", len(entry.groups), groups)
     program.call("setresgid", entry.gid, entry.egid, entry.sgid)
     program.call("setfsgid", entry.fsgid)
     program.call("setresuid", entry.uid, entry.euid, entry.suid)

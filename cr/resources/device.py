@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 TTY_MAJORS = frozenset({4, 5, *range(136, 144)})
 _MEMORY = 1
-_STATELESS = {3: "null", 5: "zero", 7: "full", 8: "random", 9: "urandom", 11: "kmsg"}  # of major 1
 _MISC = 10
-_RTC = 135
+_STATELESS = {
+    _MEMORY: {3: "null", 5: "zero", 7: "full", 8: "random", 9: "urandom", 11: "kmsg"},
+    _MISC: {135: "rtc", 183: "hwrng", 235: "autofs", 237: "loop-control"},
+}
+"""by major and minor number"""
 NET_TUN = os.makedev(_MISC, 200)
 
 
@@ -28,9 +31,7 @@ def obstacles(file: OpenFile) -> Iterator[str]:
     device = file.stat.st_rdev
     if not stat.S_ISCHR(file.stat.st_mode) or file.flags & os.O_PATH or file.fd < 0:
         return
-    if os.major(device) == _MEMORY and os.minor(device) in _STATELESS:
-        return
-    if os.major(device) == _MISC and os.minor(device) == _RTC:
+    if os.minor(device) in _STATELESS.get(os.major(device), ()):
         return
     yield (
         f"{file} is a character device ({os.major(device)}:{os.minor(device)}) whose driver may hold state for it: "

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cr import log
 from cr.contract.resource import FdResource
-from cr.kernel.events import fanotify_init, fanotify_mark
+from cr.kernel.events import fanotify_init, fanotify_mark, pending
 from cr.kernel.mountinfo import mountinfo
 from cr.model import CheckpointError
 from cr.resources.anonymous_inode import common, finish
@@ -52,6 +53,8 @@ class Fanotify(FdResource):
         )
         for fields in marks:
             _describe(fields, file, entry, context)
+        if pending(file.local):
+            log.warning(f"{file} has events that nobody has read: they are lost")
         return entry
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.resource import ProcessResource, Stage
 from cr.model import CheckpointError
+from cr.resources.leases import BREAKING, take_lease
 from cr.values import dataclass
 
 if TYPE_CHECKING:
@@ -21,22 +22,21 @@ if TYPE_CHECKING:
 POSIX, FLOCK, OFD, LEASE = 1, 2, 4, 8
 """file_lock_entry.flag"""
 F_OFD_SETLK = 37
-F_SETLEASE = 1024
 _NAMES = {"POSIX": POSIX, "FLOCK": FLOCK, "OFDLCK": OFD, "LEASE": LEASE}
 _TYPES = {"READ": fcntl.F_RDLCK, "WRITE": fcntl.F_WRLCK, "UNLCK": fcntl.F_UNLCK}
 _LINE = re.compile(r"^lock:\s+\d+: (\w+)\s+(\w+)\s+(\w+)\s+(-?\d+) \S+ (\d+) (\d+|EOF)$", re.MULTILINE)
-_WHAT = {POSIX: "a POSIX lock on", FLOCK: "a flock(2) lock on", OFD: "an OFD lock on", LEASE: "a lease on"}
+_WHAT = {POSIX: "a POSIX lock on", FLOCK: "a flock(2) lock on", OFD: "an OFD lock on"}
 
 
 @dataclass(frozen=True)
 class Lock:
-    """One line of fdinfo; `length` 0 reaches to the end of the file."""
+    """One line of fdinfo; `length` 0 reaches to the end of the file.  Of a lease that is being broken, `type` says
+    what will be left of it, and has the bit BREAKING."""
 
     flag: int
     type: int
     start: int
     length: int
-    breaking: bool
 
 
 def parse(info: str) -> list[Lock]:
@@ -44,7 +44,8 @@ def parse(info: str) -> list[Lock]:
     found = []
     for kind, state, type_name, _, start, end in _LINE.findall(info):
         length = 0 if end == "EOF" else int(end) - int(start) + 1
-        found.append(Lock(_NAMES.get(kind, 0), _TYPES[type_name], int(start), length, state == "BREAKING"))
+        type = _TYPES[type_name] | (BREAKING if state == "BREAKING" else 0)
+        found.append(Lock(_NAMES.get(kind, 0), type, int(start), length))
     return found
 
 
@@ -78,13 +79,11 @@ def _objections(lock: Lock, file: OpenFile, context: DumpContext) -> list[str]:
         return [f"{file.task} holds file locks, one on {file.link}: use --file-locks to dump and restore them"]
     if not lock.flag:
         return [f"{file} has a lock of an unknown kind: release it"]
-    if lock.breaking:
-        return [f"{file} has a lease that somebody else is waiting for: dump again when its holder has given it up"]
     return []
 
 
 class FileLocks(ProcessResource):
-    """Locks are taken by the task itself, so that they are its own."""
+    """Locks are taken by the task itself, so that they are its own; leases belong to the open file."""
 
     stage = Stage.STATE
 
@@ -102,7 +101,9 @@ class FileLocks(ProcessResource):
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         for lock in context.once("file locks", lambda: _read(context)):
-            if lock.pid == thread.task.vpid:
+            if lock.pid == thread.task.vpid and lock.flag == LEASE:
+                take_lease(lock, thread.task, context)
+            elif lock.pid == thread.task.vpid:
                 _add_call(program, lock)
 
 
@@ -119,8 +120,6 @@ def _add_call(program: Program, lock: m.file_lock_entry) -> None:
     if lock.flag == FLOCK:
         operation = {fcntl.F_RDLCK: fcntl.LOCK_SH, fcntl.F_WRLCK: fcntl.LOCK_EX}[lock.type]
         program.call("flock", lock.fd, operation | fcntl.LOCK_NB, note=note)
-    elif lock.flag == LEASE:
-        program.call("fcntl", lock.fd, F_SETLEASE, lock.type, note=note)
     else:
         command = F_OFD_SETLK if lock.flag == OFD else fcntl.F_SETLK
         record = program.data(struct.pack("<hh4xqqi4x", lock.type, os.SEEK_SET, lock.start, lock.len, 0))

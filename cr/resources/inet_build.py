@@ -6,16 +6,20 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract.multicast import restore_memberships
 from cr.contract.outside_files import inherited_copy
+from cr.contract.socket_extras import restore_extras
 from cr.contract.socket_options import bind_to_device, restore_options, restore_status
 from cr.kernel.sockets import CLOSE, LISTEN, SYN_SENT, lent
 from cr.model import CheckpointError
 from cr.resources.inet_options import allow_any_address, restore_ip_options, restore_tcp_options
 from cr.resources.tcp_rebuild import Connection
+from cr.resources.udp_queue import refill
 
 if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
@@ -36,7 +40,7 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
         try:
             _prepare(fd, entry)
             if not is_connection(entry):
-                _open(fd, entry)
+                _open(fd, entry, context)
             elif _is_kept(entry, context):
                 _connection(fd, entry, context)
             else:
@@ -48,8 +52,17 @@ def build(entry: m.inet_sk_entry, context: RestoreContext) -> int:
     if is_tcp(entry):
         restore_tcp_options(fd, entry.tcp_opts)
     restore_status(fd, entry.flags, entry.fown, context)
-    context.at_end.append(lambda: restore_options(fd, entry.opts))
+    whenever = context.spoken if is_connection(entry) else context.at_end  # what it never sent needs room
+    whenever.append(partial(_finish, fd, entry, context))
     return fd
+
+
+def _finish(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> None:
+    """The options that matter to a socket that lives."""
+    restore_options(fd, entry.opts)
+    with context.network(entry.ns_id):
+        restore_extras(fd, entry.id, context)
+        restore_memberships(fd, entry.id, context)
 
 
 def is_tcp(entry: m.inet_sk_entry) -> bool:
@@ -112,7 +125,7 @@ def _prepare(fd: int, entry: m.inet_sk_entry) -> None:
     allow_any_address(fd)
 
 
-def _open(fd: int, entry: m.inet_sk_entry) -> None:
+def _open(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> None:
     """Bind, listen, connect a socket without a TCP connection."""
     with lent(fd) as sock:
         if entry.src_port or any(entry.src_addr):
@@ -123,6 +136,8 @@ def _open(fd: int, entry: m.inet_sk_entry) -> None:
             sock.connect(address(entry, "dst"))
             if entry.shutdown:
                 sock.shutdown(entry.shutdown - 1)
+        if entry.proto == socket.IPPROTO_UDP and entry.type == socket.SOCK_DGRAM:
+            refill(sock, entry, context)
 
 
 def bind(sock: socket.socket, entry: m.inet_sk_entry) -> None:
@@ -160,8 +175,11 @@ def _connection(fd: int, entry: m.inet_sk_entry, context: RestoreContext) -> Non
         else:
             connection.assemble(sock, *ends)
 
-    def go() -> None:
-        with context.network(entry.ns_id):
-            connection.start()
+    context.at_end.append(partial(_inside, connection.start, entry, context))
+    context.released.append(partial(_inside, connection.wake, entry, context))
+    context.spoken.append(partial(_inside, connection.speak, entry, context))
 
-    context.at_end.append(go)
+
+def _inside(action: Callable[[], None], entry: m.inet_sk_entry, context: RestoreContext) -> None:
+    with context.network(entry.ns_id):
+        action()

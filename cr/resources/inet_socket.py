@@ -8,9 +8,11 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from cr.contract.multicast import dump_memberships
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
+from cr.contract.socket_extras import dump_extras, write_extras
 from cr.contract.socket_options import dump_options
 from cr.contract.sockets import family_of
 from cr.kernel import sock_diag, tcp
@@ -18,6 +20,7 @@ from cr.kernel.sockets import CLOSE, ESTABLISHED, LISTEN, RCV_SHUTDOWN, get_opti
 from cr.resources.inet_build import build
 from cr.resources.inet_options import IPPROTO_ICMPV6, dump_ip_options, dump_tcp_options
 from cr.resources.tcp_stream import dump_stream
+from cr.resources.udp_queue import dump_datagrams
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -58,8 +61,10 @@ class InetSocket(FdResource):
             entry.family, entry.type, entry.proto = sock.family, sock.type, sock.proto
             with network_of_socket(file.local) as network:
                 _describe_ends(entry, sock, _facts(sock, file.stat.st_ino, network, context))
-            if entry.state != CLOSE:
-                entry.ns_id = network_ids(context).get(network, 0)
+                dump_extras(file, network, context, state=entry.state if entry.dst_port else 0)
+                if sock.type != socket.SOCK_STREAM:
+                    dump_memberships(file.id, sock, network, context)
+            entry.ns_id = network_ids(context).get(network, 0)
             entry.fown.CopyFrom(dump_owner(file))
             entry.opts.CopyFrom(dump_options(file.local))
             if sock.family == socket.AF_INET6:
@@ -68,7 +73,13 @@ class InetSocket(FdResource):
             dump_tcp_options(sock, entry.tcp_opts)
             if sock.type == socket.SOCK_STREAM and sock.proto == socket.IPPROTO_TCP:
                 _dump_tcp(entry, sock, context)
+            if sock.type == socket.SOCK_DGRAM and sock.proto == socket.IPPROTO_UDP:
+                dump_datagrams(file.id, sock, context)
         return entry
+
+    @classmethod
+    def finish_dump(cls, context: DumpContext) -> None:
+        write_extras(context)
 
     @classmethod
     def describe(cls, entry: m.inet_sk_entry) -> str:
@@ -143,6 +154,8 @@ def _reasons_against(sock: socket.socket, file: OpenFile, context: DumpContext) 
 
 def _tcp_reasons(sock: socket.socket, file: OpenFile, options: Options) -> Iterator[str]:
     found = tcp.info(sock)
+    if layer := tcp.upper_layer(sock):
+        yield f"{file} has the kernel speak {layer} (TCP_ULP), whose keys cannot be read: let the program do that"
     if found.state == LISTEN:
         if found.unacked and not options.skip_in_flight:
             yield (

@@ -67,15 +67,16 @@ class IpcNamespace(NamespaceResource):
         needs = sysv_messages.needs(ns_id, context)
         task = context.first_in(cls.ids_field, ns_id)
         root = idmaps.uids(context).outside(0), idmaps.gids(context).outside(0)
+        weak = context.options.weak_sysctls
         with inside_of(task.puppet.tid, cls.name):
             with acting_as(*root):
-                write_numbers(SETTINGS, _wide(wanted, needs))
+                write_numbers(SETTINGS, _wide(wanted, needs), weak=weak)
             sysv_shm.restore(ns_id, context)
             sysv_messages.restore(ns_id, context)
             sysv_semaphores.restore(ns_id, context)
             with acting_as(*root):
-                write_numbers(SETTINGS, {name: wanted[name] for name in SETTINGS if name in wanted})
-            write_numbers(NEXT_IDS, {name: wanted[name] for name in NEXT_IDS if name in wanted})
+                write_numbers(SETTINGS, {name: wanted[name] for name in SETTINGS if name in wanted}, weak=weak)
+            write_numbers(NEXT_IDS, {name: wanted[name] for name in NEXT_IDS if name in wanted}, weak=weak)
 
 
 def _settings() -> m.ipc_var_entry:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cr.contract import plugins
 from cr.contract.vma import VmaResource, unsupported_flags
 from cr.kernel import files
 from images.kinds import VmaStatus
@@ -57,14 +58,29 @@ def _device_obstacles(mapping: Mapping, task: DumpTask) -> Iterable[str]:
         yield "is memory of a device, which the images cannot hold"
 
 
+def _of_plugin(entry: m.vma_entry, context: RestoreContext) -> int | None:
+    """What a plug-in wants to have mapped instead, at the offset that is right now."""
+    record = context.file_entries.get(entry.shmid) if plugins.active() else None
+    answer = (
+        plugins.mapping(record.reg.name, entry.start, entry.pgoff)
+        if record is not None and record.HasField("reg")
+        else None
+    )
+    if answer is None:
+        return None
+    fd, entry.pgoff = answer
+    return context.keep(fd)
+
+
 class _FileMapping(VmaResource):
     @classmethod
     def obstacles(cls, mapping: Mapping, task: DumpTask) -> Iterable[str]:
-        return [*unsupported_flags(mapping), *_device_obstacles(mapping, task)][:1]
+        found = [*unsupported_flags(mapping), *_device_obstacles(mapping, task)][:1]
+        return [] if found and plugins.active() and plugins.knows_mapping(mapping, task.pid) else found
 
     @classmethod
     def fd(cls, entry: m.vma_entry, task: RestoreTask, context: RestoreContext) -> int:
-        return opened_for(entry, context)
+        return _of_plugin(entry, context) or opened_for(entry, context)
 
 
 class PrivateFileMapping(_FileMapping):

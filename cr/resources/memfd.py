@@ -1,16 +1,22 @@
-"""memfd_create(2): files that exist in memory only."""
+"""memfd_create(2): files that exist in memory only.
+
+Shared anonymous memory, opened through /proc/PID/map_files, is such a file too; it is called /dev/zero.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from cr.contract.idmaps import gids, uids
+from cr.contract.outside_files import inherited_copy
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.contract.shmem import dump_shmem, restore_shmem
 from cr.kernel import files
+from cr.kernel.map_files import shared_anonymous
 from cr.model import BadImages
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from images import messages as m
 
 PREFIX, SUFFIX = "/memfd:", " (deleted)"
+ANONYMOUS = "/dev/zero"
 F_SEAL_WRITE = 0x8
 MFD_NOEXEC_SEAL = 0x8
 _HUGE_SHIFT = 26
@@ -32,7 +39,7 @@ class Memfd(FdResource):
 
     @classmethod
     def recognises(cls, file: OpenFile) -> bool:
-        return file.link.startswith(PREFIX)
+        return is_memfd(file)
 
     @classmethod
     def dump(cls, file: OpenFile, context: DumpContext) -> m.memfd_file_entry:
@@ -56,6 +63,20 @@ class Memfd(FdResource):
             files.set_status_flags(fd, entry.flags)
             restore_owner(fd, entry.fown, context)
         return fd
+
+
+def is_memfd(file: OpenFile) -> bool:
+    """Whether an open file is a memory object that has no name in any file system."""
+    if file.link.startswith(PREFIX):
+        return True
+    return file.link == ANONYMOUS + SUFFIX and stat.S_ISREG(file.stat.st_mode)
+
+
+def opened_anonymous(shmid: int, context: RestoreContext) -> int | None:
+    """Our descriptor of an anonymous shared memory object that is also open in some task; None where it is not."""
+    found = (inode for inode in _saved(context).values() if inode.shmid == shmid and inode.name == ANONYMOUS)
+    inode = next(found, None)
+    return None if inode is None else original(inode.inode_id, context)
 
 
 def original(inode_id: int, context: RestoreContext) -> int:
@@ -114,12 +135,13 @@ def _dump_inode(file: OpenFile, context: DumpContext) -> m.memfd_inode_entry:
 
 def _make_inode(inode_id: int, context: RestoreContext) -> int:
     """The memory with its content; a descriptor of ours."""
-    inodes = context.once("memfd inodes", lambda: {entry.inode_id: entry for entry in context.images.read("memfd")})
-    inode = inodes.get(inode_id)
+    inode = _saved(context).get(inode_id)
     if inode is None:
         raise BadImages(f"memfd.img has no memfd {inode_id}, which a task has open")
-    fd = context.keep(os.memfd_create(inode.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | inode.hugetlb_flag))
-    os.ftruncate(fd, inode.size)
+    given = inherited_copy(PREFIX + inode.name, context)
+    if given is not None:
+        return context.keep(given)
+    fd = context.keep(_empty(inode))
     restore_shmem(context, inode.shmid, fd)
     os.fchown(fd, uids(context).outside(inode.uid), gids(context).outside(inode.gid))
     if inode.HasField("mode"):
@@ -128,6 +150,26 @@ def _make_inode(inode_id: int, context: RestoreContext) -> int:
         _seal(fd, inode.seals)
     else:  # mappings made before F_SEAL_FUTURE_WRITE may write
         context.at_end.append(lambda: _seal(fd, inode.seals))
+    return fd
+
+
+def _saved(context: RestoreContext) -> dict[int, m.memfd_inode_entry]:
+    """The inodes of memfd.img by their ids."""
+
+    def read() -> dict[int, m.memfd_inode_entry]:
+        entries = context.images.read("memfd") if context.images.exists("memfd") else []
+        return {entry.inode_id: entry for entry in entries}
+
+    return context.once("memfd inodes", read)
+
+
+def _empty(inode: m.memfd_inode_entry) -> int:
+    """The object in its size."""
+    if inode.name == ANONYMOUS:
+        fd = shared_anonymous(max(1, inode.size))  # whole pages
+    else:
+        fd = os.memfd_create(inode.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | inode.hugetlb_flag)
+    os.ftruncate(fd, inode.size)
     return fd
 
 

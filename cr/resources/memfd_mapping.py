@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from cr.contract.vma import VmaResource
 from cr.resources.mapped_file import describe
-from cr.resources.memfd import mapped
+from cr.resources.memfd import ANONYMOUS, PREFIX, SUFFIX, mapped
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 class _MemfdMapping(VmaResource):
+    paths: ClassVar[tuple[str, ...]] = (PREFIX,)
+
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        return mapping.path.startswith("/memfd:") and mapping.shared != cls.private_pages
+        return mapping.shared != cls.private_pages and mapping.path.startswith(cls.paths)
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
@@ -32,9 +34,10 @@ class _MemfdMapping(VmaResource):
 
 
 class PrivateMemfdMapping(_MemfdMapping):
-    """With MAP_PRIVATE: written pages are the task's own."""
+    """With MAP_PRIVATE: written pages are the task's own.  Anonymous shared memory can be mapped so by map_files."""
 
     status = VmaStatus.FILE_PRIVATE | VmaStatus.MEMFD
+    paths = (PREFIX, ANONYMOUS + SUFFIX)
 
 
 class SharedMemfdMapping(_MemfdMapping):

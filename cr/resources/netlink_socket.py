@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
+from cr.contract.socket_extras import dump_extras, restore_extras, write_extras
 from cr.contract.socket_options import dump_options, restore_options, restore_status
 from cr.contract.sockets import family_of
 from cr.kernel import sock_diag
@@ -58,20 +59,26 @@ class NetlinkSocket(FdResource):
                 entry.state, entry.portid = facts.state, facts.port
                 entry.dst_portid, entry.dst_group = facts.peer_port, facts.peer_group
                 entry.groups.extend(_groups(sock))
+            dump_extras(file, network, context)
         entry.fown.CopyFrom(dump_owner(file))
         entry.opts.CopyFrom(dump_options(file.local))
         entry.ns_id = network_ids(context).get(network, 0)
         return entry
 
     @classmethod
+    def finish_dump(cls, context: DumpContext) -> None:
+        write_extras(context)
+
+    @classmethod
     def make(cls, entry: m.netlink_sk_entry, context: RestoreContext) -> int:
-        with context.network():
+        with context.network(entry.ns_id):
             kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
             fd = socket.socket(socket.AF_NETLINK, kind, entry.protocol).detach()
         try:
             with lent(fd) as sock:
                 _bind(sock, entry)
             restore_options(fd, entry.opts)
+            restore_extras(fd, entry.id, context)
             restore_status(fd, entry.flags, entry.fown, context)
         except BaseException:
             os.close(fd)

@@ -4,7 +4,8 @@
     hold(context)      restore, before the first socket is made
     release(context)   restore, when the tasks run again
 
-A namespace of the tasks' own is locked as a whole, in a shared one only the tasks' connections are.
+A namespace of the tasks' own is locked as a whole, in a shared one only the tasks' connections are.  With
+--tcp-established a lock stays when the tasks are gone: what they listened at must not refuse anybody.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract.network import inside
-from cr.contract.outside import external_key
+from cr.contract.outside import outside
 from cr.kernel import proc, sock_diag
 from cr.kernel.sockets import CLOSE, LISTEN
 
@@ -45,13 +45,13 @@ def lock(context: DumpContext) -> None:
     context.options.notification("network-lock")
     keep = not context.options.leave_running and not context.options.leave_stopped
     told = partial(context.options.notification, "network-unlock")
-    context.at_end.append(lambda: None if keep and context.succeeded else told())
+    context.at_release.append(lambda: None if keep and context.succeeded else told())
     records = []
-    run_id = _run_id()
-    for each, connections in _locks(context):
-        kept = keep and connections
+    run_id = context.run_id
+    for each, lasts in _locks(context):
+        kept = keep and lasts
         each.kept_as = criu_table(run_id)
-        context.at_end.append(partial(_unlock_unless_kept, each, kept, context))
+        context.at_release.append(partial(_unlock_unless_kept, each, kept, context))
         if kept:
             context.at_kill.append(partial(_keep, each))
             records.append(_message(each.kept_record))
@@ -60,12 +60,6 @@ def lock(context: DumpContext) -> None:
     in_nftables = any(record.method == "nftables" for record in records)
     changes: list[object] = context.once("inventory", list)
     changes.append(partial(_tell_others, run_id=run_id, locked=in_nftables))
-
-
-def _run_id() -> str:
-    """A random UUID in its usual form; the module of that name costs 5 ms."""
-    digits = os.urandom(16).hex()
-    return "-".join((digits[:8], digits[8:12], "4" + digits[13:16], "8" + digits[17:20], digits[20:]))
 
 
 def criu_table(run_id: str) -> str:
@@ -104,11 +98,9 @@ def _remember(record: LockRecord, pid: int | str, undo: Undo) -> None:
 
 
 def _message(record: object) -> m.woodfrog_network_lock:
-    from dataclasses import asdict
-
     from images import messages as m
 
-    return m.woodfrog_network_lock(**asdict(record))  # type: ignore[call-overload]
+    return m.woodfrog_network_lock(**vars(record))
 
 
 def _method(name: str) -> Method:
@@ -118,22 +110,23 @@ def _method(name: str) -> Method:
 
 
 def _locks(context: DumpContext) -> Iterator[tuple[Lock, bool]]:
-    """(lock, whether there are connections to keep) of each network namespace of the tree."""
+    """(lock, whether it is to stay until the restore) of each network namespace of the tree."""
     if context.options.network_lock == "skip":
         return
+    keeps = _keeps_connections(context)
     own = proc.namespace_inode("self", "net")
     for inode, tasks in _by_network(context).items():
         fd = os.open(f"/proc/{tasks[0].pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            found = list(_connections(tasks, fd)) if _keeps_connections(context) else []
-            shared = inode == own or external_key(context.options.external, "net", inode) is not None
-            if found or (not shared and _has_links(tasks[0])):
+            found = list(_connections(tasks, fd)) if keeps else []
+            shared = inode == own or outside(context).namespace("net", inode) is not None
+            if found or (not shared and (keeps or _has_links(tasks[0]))):
                 from netns.lock import lock as lock_network
 
                 method = _method(context.options.network_lock)
                 made = lock_network(fd, method, found if shared else None)
                 _remember(made.record, tasks[0].pid, context.undo)
-                yield made, bool(found)
+                yield made, keeps
         finally:
             os.close(fd)
 
@@ -166,9 +159,9 @@ def _connections(tasks: list[DumpTask], network_fd: int) -> Iterator[Connection]
 
 
 def _socket_inodes(task: DumpTask) -> Iterator[int]:
-    directory = Path(f"/proc/{task.pid}/fd")
+    directory = f"/proc/{task.pid}/fd"
     for name in os.listdir(directory):
-        link = os.readlink(directory / name)
+        link = os.readlink(f"{directory}/{name}")
         if link.startswith("socket:["):
             yield int(link[8:-1])
 
@@ -185,23 +178,45 @@ def connection(source: tuple[bytes, int], destination: tuple[bytes, int]) -> Con
 
 
 def hold(context: RestoreContext) -> None:
-    """Until `release`, peers get no answer from a connection that is not complete."""
+    """Until `release`, peers get no answer from a connection that is not complete.
+
+    A namespace that is made anew is held as a whole: its own filters come last.
+    """
     releases = context.once("network locks", list[Callable[[], None]])
     releases += _kept(context)
-    found = [_of_image(entry.isk) for entry in context.file_entries.values() if _is_connection(entry)]
+    found = _by_image(context)
     network = context.network_fd if context.network_fd >= 0 else None
     if found and _locked_by_criu(context):
         from netns.iptables import remove_criu_rules
 
-        releases.append(partial(remove_criu_rules, network, found))
-    if not found or context.options.tcp_close or context.options.network_lock == "skip":
+        releases.append(partial(remove_criu_rules, network, [each for ends in found.values() for each in ends]))
+    if context.options.network_lock == "skip":
         return
+    if context.options.tcp_close:
+        found.clear()
+    filtered = context.once("restored networks", dict[int, bool])
+    for ns_id in found.keys() | {ns_id for ns_id, has_filters in filtered.items() if has_filters}:
+        releases.append(_hold(ns_id, None if ns_id in filtered else found[ns_id], context))
+
+
+def _hold(ns_id: int, connections: list[Connection] | None, context: RestoreContext) -> Callable[[], None]:
     from netns.lock import lock as lock_network
 
-    own = lock_network(network, _method(context.options.network_lock), found)
-    _remember(own.record, context.root.puppet.tid, context.undo)
-    context.shared["own network lock"] = own
-    releases.append(own.unlock)
+    fd = context.network_of(ns_id)
+    own = lock_network(fd if fd >= 0 else None, _method(context.options.network_lock), connections)
+    _remember(own.record, context.first_in("net_ns_id", ns_id).puppet.tid, context.undo)
+    context.once("own network locks", list[Callable[[], None]]).append(own.unlock)
+    return own.unlock
+
+
+def _by_image(context: RestoreContext) -> dict[int, list[Connection]]:
+    """The connections that are to be restored, by the number of their network namespace."""
+    found: dict[int, list[Connection]] = {}
+    root = context.root.ids.net_ns_id if context.root.ids is not None else 0
+    for entry in context.file_entries.values():
+        if _is_connection(entry):
+            found.setdefault(entry.isk.ns_id or root, []).append(_of_image(entry.isk))
+    return found
 
 
 def _locked_by_criu(context: RestoreContext) -> bool:
@@ -219,9 +234,7 @@ def release(context: RestoreContext) -> None:
 
 def give_up(context: RestoreContext) -> None:
     """The restore has failed: its own lock goes, that of the dump stays for the next attempt."""
-    own = context.shared.get("own network lock")
-    if own is not None:
-        _run([own.unlock])
+    _run(context.once("own network locks", list[Callable[[], None]]))
 
 
 def _run(actions: list[Callable[[], None]]) -> None:
@@ -249,11 +262,14 @@ def _of_image(entry: m.inet_sk_entry) -> Connection:
 
 def _kept(context: RestoreContext) -> Iterator[Callable[[], None]]:
     """What removes the locks that the dump has left in the namespaces that this restore knows."""
+    records = _records(context)
+    if not records:
+        return
     from netns.lock import LockRecord, remove
 
     ours = proc.namespace_inode("self", "net")
     theirs = os.fstat(context.network_fd).st_ino if context.network_fd >= 0 else ours
-    for entry in _records(context):
+    for entry in records:
         record = LockRecord(entry.method, entry.table, entry.netns_inode, entry.ipv6)
         if entry.netns_inode in (theirs, 0) and theirs != ours:
             yield partial(remove, record, context.keep(os.dup(context.network_fd)))

@@ -18,7 +18,7 @@ from cr.kernel.ioprio import ioprio_get, ioprio_set
 from cr.resources.proc_settings import write_setting
 
 if TYPE_CHECKING:
-    from cr.contract.dumping import DumpContext, DumpThread
+    from cr.contract.dumping import DumpContext, DumpTask, DumpThread
     from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
     from cr.remote.program import Program
     from images import messages as m
@@ -28,10 +28,29 @@ _COREDUMP_FILTER = 0x33
 
 
 def own_entry(thread: DumpThread, context: DumpContext) -> m.woodfrog_task_entry:
-    """The thread's own message, to be filled in; written with the process when all threads were recorded."""
+    """The thread's own message, to be filled in."""
     from images import messages as m
 
     return context.once(("woodfrog task", thread.tid), lambda: m.woodfrog_task_entry(tid=thread.ns_tid))
+
+
+def write_own_entries(task: DumpTask, context: DumpContext) -> None:
+    """The messages of a process, once all that there is has been recorded."""
+    entries = [own_entry(each, context) for each in task.threads]
+    if task.exited_main:
+        entries.insert(0, _of_exited_main(task, context))
+    context.images.write("woodfrog-task", task.vpid, entries=entries)
+
+
+def _of_exited_main(task: DumpTask, context: DumpContext) -> m.woodfrog_task_entry:
+    """What the thread in its place has said of the process."""
+    from images import messages as m
+
+    entry = m.woodfrog_task_entry()
+    entry.CopyFrom(own_entry(task.leader, context))
+    entry.ClearField("sleep")
+    entry.tid, entry.exited = task.vpid, task.main_status
+    return entry
 
 
 def restored_entry(thread: RestoreThread, context: RestoreContext) -> m.woodfrog_task_entry | None:
@@ -51,27 +70,23 @@ def _read(task: RestoreTask, context: RestoreContext) -> dict[int, m.woodfrog_ta
 class OwnSettings(ThreadResource):
     """What differs from the default."""
 
-    order = 100  # after all that use `own_entry`
-
     def ask(self, program: Program, thread: DumpThread, context: DumpContext) -> None:
         self._cpuid = program.call("arch_prctl", controls.ARCH_GET_CPUID, 0, may_fail=True)
+        self._slack = program.call("prctl", controls.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
         entry = own_entry(thread, context)
         cpus = os.sched_getaffinity(thread.tid)
         if cpus != all_cpus():
             entry.cpus.extend(sorted(cpus))
-        if (slack := int(proc.read_text(thread.tid, "timerslack_ns"))) != _TIMER_SLACK:
-            entry.timer_slack = slack
+        if self._slack.value != _TIMER_SLACK:
+            entry.timer_slack = self._slack.value
         if priority := ioprio_get(thread.tid):
             entry.io_priority = priority
         if self._cpuid.value == 0:
             entry.cpuid_faults = True
         if thread.is_leader:
             _record_process(thread, entry)
-        if thread is thread.task.threads[-1]:
-            entries = [own_entry(each, context) for each in thread.task.threads]
-            context.images.write("woodfrog-task", thread.task.vpid, entries=entries)
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
@@ -80,6 +95,8 @@ class OwnSettings(ThreadResource):
             return
         if entry.cpuid_faults:
             program.call("arch_prctl", controls.ARCH_SET_CPUID, 0, note="CPUID faults")
+        if entry.timer_slack:
+            program.call("prctl", controls.PR_SET_TIMERSLACK, entry.timer_slack, 0, 0, 0)
         context.at_end.append(lambda: _apply(thread, entry))
 
 
@@ -116,8 +133,6 @@ def _apply(thread: RestoreThread, entry: m.woodfrog_task_entry) -> None:
     steps: list[tuple[str, Callable[[], object]]] = [
         ("processor affinity", lambda: os.sched_setaffinity(tid, set(entry.cpus) or all_cpus()))
     ]
-    if entry.HasField("timer_slack"):
-        steps.append(("timer slack", lambda: write_setting(tid, "timerslack_ns", str(entry.timer_slack))))
     if entry.HasField("io_priority"):
         steps.append(("I/O priority", lambda: ioprio_set(tid, entry.io_priority)))
     if entry.HasField("coredump_filter"):

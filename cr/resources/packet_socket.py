@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cr.contract.network import network_ids, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
+from cr.contract.socket_extras import dump_extras, restore_extras, write_extras
 from cr.contract.socket_options import dump_options, restore_options, restore_status
 from cr.contract.sockets import family_of
 from cr.contract.vma import VmaResource
@@ -59,6 +60,7 @@ class PacketSocket(FdResource):
 
         with network_of_socket(file.local) as network:
             facts = sock_diag.packet_sockets()[file.stat.st_ino]
+            dump_extras(file, network, context)
         entry = m.packet_sock_entry(id=file.id, flags=file.flags & ~os.O_CLOEXEC, type=facts.type)
         entry.protocol = socket.htons(facts.protocol)
         entry.ifindex, entry.version, entry.reserve = facts.interface, facts.version, facts.reserve
@@ -78,8 +80,12 @@ class PacketSocket(FdResource):
         return entry
 
     @classmethod
+    def finish_dump(cls, context: DumpContext) -> None:
+        write_extras(context)
+
+    @classmethod
     def make(cls, entry: m.packet_sock_entry, context: RestoreContext) -> int:
-        with context.network():
+        with context.network(entry.ns_id):
             protocol = socket.ntohs(entry.protocol)
             fd = socket.socket(socket.AF_PACKET, entry.type | socket.SOCK_CLOEXEC, entry.protocol).detach()
             try:
@@ -87,6 +93,7 @@ class PacketSocket(FdResource):
                     _bind(sock, entry, protocol)
                     _configure(sock, entry)
                 restore_options(fd, entry.opts)
+                restore_extras(fd, entry.id, context)
                 restore_status(fd, entry.flags, entry.fown, context)
             except BaseException:
                 os.close(fd)

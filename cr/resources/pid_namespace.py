@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cr.contract.outside import external_key
+from cr.contract.outside import outside
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWPID
@@ -25,11 +25,11 @@ class PidNamespace(NamespaceResource):
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
         found = []
         own = proc.namespace_inode(task.pid, "pid")
-        if own != proc.namespace_inode(context.options.tree, "pid"):
+        if own != proc.namespace_inode(context.root_pid, "pid"):
             found.append(f"{task} is in a pid namespace below the root task's: dump that container by itself")
         if own != proc.namespace_inode(task.pid, "pid_for_children"):
             found.append(f"{task} has another pid namespace for its children: let it start them before the dump")
-        stays = own == proc.namespace_inode("self", "pid") or external_key(context.options.external, "pid", own)
+        stays = own == proc.namespace_inode("self", "pid") or outside(context).namespace("pid", own)
         if task.parent is None and task.vpid != 1 and not stays:
             found.append(
                 f"{task} is not the first process of its pid namespace: dump the tree from pid 1 of it, "
@@ -41,7 +41,7 @@ class PidNamespace(NamespaceResource):
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
         from images import messages as m
 
-        key = external_key(context.options.external, "pid", proc.namespace_inode(task.pid, "pid"))
+        key = outside(context).namespace("pid", proc.namespace_inode(task.pid, "pid"))
         if key is not None:
             context.images.write("pidns", ns_id, entries=[m.pidns_entry(ext_key=key)])
 

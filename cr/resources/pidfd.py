@@ -30,10 +30,16 @@ class PidFd(FdResource):
         return file.link in ("anon_inode:[pidfd]", "pidfd:[pidfd]") or "NSpid" in file.info
 
     @classmethod
+    def obstacles(cls, file: OpenFile, context: DumpContext) -> Iterable[str]:
+        pid = _host_pid(file)
+        if pid > 0 and not _is_in_tree(pid, context):
+            yield f"{file} is a pidfd of process {pid}, which is not in the tree: close it, or dump them together"
+
+    @classmethod
     def dump(cls, file: OpenFile, context: DumpContext) -> m.pidfd_entry:
         from images import messages as m
 
-        for reason in _outsiders(file, context):
+        for reason in cls.obstacles(file, context):
             context.refuse(reason)
         fields = common(file) | {"flags": file.flags & (os.O_NONBLOCK | pidfd.PIDFD_THREAD)}
         return m.pidfd_entry(ino=file.stat.st_ino & 0xFFFFFFFF, nspid=_inside(file, context), **fields)
@@ -60,13 +66,17 @@ def _inside(file: OpenFile, context: DumpContext) -> int:
     return ids[level] if level < len(ids) else DEAD
 
 
-def _outsiders(file: OpenFile, context: DumpContext) -> Iterable[str]:
-    pid = _host_pid(file)
-    if pid <= 0:
-        return
-    tids = {thread.tid for task in context.tasks for thread in task.threads}
-    if pid not in tids:
-        yield f"{file} is a pidfd of process {pid}, which is not in the tree: close it, or dump a tree that has both"
+def _is_in_tree(pid: int, context: DumpContext) -> bool:
+    """Whether a process or thread belongs to the tree; one that ends while we look does no harm."""
+    if context.tasks:
+        return any(pid in (task.tgid, thread.tid) for task in context.tasks for thread in task.threads)
+    try:
+        here = int(proc.status(pid)["Tgid"])
+        while here and here != context.options.tree:
+            here = proc.stat(here).ppid
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return here != 0
 
 
 def _our_pid(entry: m.pidfd_entry, context: RestoreContext) -> int:

@@ -91,6 +91,12 @@ def _make_pipe(pipe_id: int, context: RestoreContext) -> _Ends:
     return ends
 
 
+def write_end(pipe_id: int, context: RestoreContext) -> int:
+    """Our descriptor of the end into which somebody else than a task writes."""
+    ends: _Ends = context.once(("pipe", pipe_id), lambda: _make_pipe(pipe_id, context))
+    return ends.by_mode[os.O_WRONLY]
+
+
 def _entries(pipe_id: int, context: RestoreContext) -> list[m.pipe_entry]:
     found = (entry.pipe for entry in context.file_entries.values() if entry.type == Pipe.type)
     return [entry for entry in found if entry.pipe_id == pipe_id]

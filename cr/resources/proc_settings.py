@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 from cr import log
+from cr.contract.idmaps import uids
 from cr.contract.resource import ProcessResource
-from cr.kernel import proc
+from cr.kernel import controls, proc
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
     from images import messages as m
 
 _FILES = ("oom_score_adj", "loginuid")
+_UNSET = (1 << 32) - 1
+_AT_FDCWD = -100
 
 
 class ProcSettings(ProcessResource):
-    """Read and written from outside.  A value that we may not set is kept as it is, with a warning."""
+    """Read from outside.  A value that we may not set is kept as it is, with a warning."""
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
         for name in _FILES:
@@ -30,6 +34,8 @@ class ProcSettings(ProcessResource):
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         wanted = {name: getattr(thread.core.tc, name) for name in _FILES if thread.core.tc.HasField(name)}
+        if wanted.get("loginuid") not in (None, _read(thread.puppet.tid, "loginuid")):
+            _log_in(program, wanted["loginuid"], context)
         context.at_end.append(lambda: _apply(thread, wanted))
 
 
@@ -41,15 +47,33 @@ def _read(tid: int, name: str) -> int | None:
         return None
 
 
+def _log_in(program: Program, uid: int, context: RestoreContext) -> None:
+    """Only a process itself may set its loginuid; whether that went well is looked at in the end.
+
+    The files of one that is not dumpable are root's, whom a task in a user namespace may not be (Dumpable comes later).
+    """
+    text = str(uid if uid == _UNSET else uids(context).inside(uid))
+    program.call("prctl", controls.PR_SET_DUMPABLE, 1, 0, 0, 0)
+    fd = program.call("openat", _AT_FDCWD, program.cstr("/proc/self/loginuid"), os.O_WRONLY, may_fail=True)
+    program.call("write", fd, program.cstr(text), len(text), may_fail=True)
+    program.call("close", fd, may_fail=True)
+
+
 def _apply(thread: RestoreThread, wanted: dict[str, int]) -> None:
     for name, value in wanted.items():
         current = _read(thread.puppet.tid, name)
         if current is None or current == value:
             continue
         try:
-            write_setting(thread.puppet.tid, name, str(value))
+            _write(thread.puppet.tid, name, value)
         except OSError as error:
             log.warning(f"{name} of {thread.task} is {current} now, not {value} as it was: {error.strerror}")
+
+
+def _write(tid: int, name: str, value: int) -> None:
+    if name == "loginuid":
+        raise PermissionError(errno.EPERM, "its own attempt to set it failed")
+    write_setting(tid, name, str(value))
 
 
 def write_setting(tid: int, name: str, text: str) -> None:

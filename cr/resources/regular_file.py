@@ -15,10 +15,12 @@ from cr.contract.resource import FdResource
 from cr.kernel import files
 from cr.model import CheckpointError
 from cr.resources import device
+from cr.resources.file_identity import check_identity, describe_identity
 from cr.resources.file_name import DELETED, leads_to, tree_root
 from cr.resources.ghost_dump import dump_ghost, too_large
 from cr.resources.ghost_restore import ghost_file
 from cr.resources.link_remap import dump_link, linked_file, needs_link
+from cr.resources.memfd import is_memfd
 from cr.resources.proc_file import dump_dead, open_dead, open_fdinfo
 from cr.resources.remaps import LINKED, PROCFS, remaps, write_remaps
 
@@ -38,7 +40,7 @@ class RegularFile(FdResource):
 
     @classmethod
     def recognises(cls, file: OpenFile) -> bool:
-        if not file.link.startswith("/") or file.link.startswith("/memfd:"):
+        if not file.link.startswith("/") or is_memfd(file):
             return False
         if file.flags & os.O_PATH:
             return True
@@ -59,13 +61,7 @@ class RegularFile(FdResource):
     def dump(cls, file: OpenFile, context: DumpContext) -> m.reg_file_entry:
         for reason in cls.obstacles(file, context):
             context.refuse(reason)
-        entry = describe(file, context)
-        outside = external_name(file, context)
-        if outside is not None:
-            entry.name, entry.ext = outside, True
-        else:
-            _set_name(entry, _find_name(file, context), context)
-        return entry
+        return describe_named(file, context)
 
     @classmethod
     def finish_dump(cls, context: DumpContext) -> None:
@@ -86,13 +82,24 @@ class RegularFile(FdResource):
             )
         fd = open_entry(entry, context)
         try:
-            _check(fd, entry)
+            check_identity(fd, entry, context)
             _seek(fd, entry, context)
             restore_owner(fd, entry.fown, context)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+
+def describe_named(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
+    """A file with the name by which it is found again, or by which somebody hands it over."""
+    entry = describe(file, context)
+    outside = external_name(file, context)
+    if outside is not None:
+        entry.name, entry.ext = outside, True
+    else:
+        _set_name(entry, _find_name(file, context), context)
+    return entry
 
 
 def describe(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
@@ -104,10 +111,7 @@ def describe(file: OpenFile, context: DumpContext) -> m.reg_file_entry:
         flags &= ~os.O_PATH  # a mapping's or a directory's file: opened for its purpose at restore
     entry = m.reg_file_entry(id=file.id, flags=flags, pos=file.pos, name="", mnt_id=image_mount_id(file, context))
     entry.fown.CopyFrom(dump_owner(file))
-    entry.mode = file.stat.st_mode
-    appending = files.access_mode(flags) == os.O_WRONLY and flags & os.O_APPEND
-    if stat.S_ISREG(file.stat.st_mode) and not appending:
-        entry.size = file.stat.st_size
+    describe_identity(entry, file, context)
     return entry
 
 
@@ -199,14 +203,3 @@ def _seek(fd: int, entry: m.reg_file_entry, context: RestoreContext) -> None:
         os.lseek(fd, entry.pos, os.SEEK_SET)
     except FileNotFoundError:  # of a descriptor's fdinfo, which the task does not have yet
         context.at_end.append(lambda: _seek(fd, entry, context))
-
-
-def _check(fd: int, entry: m.reg_file_entry) -> None:
-    """The file must be what it was: another one under its name would be read or written by mistake."""
-    now = os.fstat(fd)
-    if entry.HasField("mode") and stat.S_IFMT(entry.mode) != stat.S_IFMT(now.st_mode):
-        raise CheckpointError(f"{entry.name} is no longer the kind of file it was when the dump was taken")
-    if entry.HasField("size") and stat.S_ISREG(now.st_mode) and now.st_size != entry.size:
-        raise CheckpointError(
-            f"{entry.name} has {now.st_size} bytes, but had {entry.size} when the dump was taken: restore it first"
-        )

@@ -10,6 +10,7 @@ from cr.contract.vma import VmaResource
 from cr.kernel import mman
 from cr.kernel.map_files import open_mapping, shared_anonymous
 from cr.resources.anonymous_memory import HUGE
+from cr.resources.memfd import opened_anonymous
 from images.kinds import VmaStatus
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def dump_object(mapping: Mapping, shmid: int, task: DumpTask, context: DumpConte
 
 def _make(shmid: int, context: RestoreContext) -> int:
     """The object, large enough for every mapping of it in the tree."""
+    opened = opened_anonymous(shmid, context)
+    if opened is not None:
+        return opened
     size = huge = 0
     for task in context.tasks:
         for vma in task.mm.vmas if task.mm is not None else ():

@@ -6,11 +6,10 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps, sysv
-from cr.kernel import sysvipc
+from cr.kernel import proc, sysvipc
 from cr.kernel.ids import acting_as
 from cr.kernel.namespaces import inside_of
 from images.payload import decode_queue, encode_queue
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
-MSGMAX = Path("/proc/sys/kernel/msgmax")
+MSGMAX = "/proc/sys/kernel/msgmax"
 
 
 def dump(ns_id: int, pid: int, context: DumpContext) -> None:
@@ -55,7 +54,7 @@ def _peek(row: sysvipc.Row) -> list[tuple[int, bytes]]:
 def _longer_messages(size: int, pid: int, context: DumpContext) -> Iterator[None]:
     """A message longer than kernel.msgmax, which was lowered since it came, can only be seen with a higher one."""
     root = idmaps.uids(context).outside(0), idmaps.gids(context).outside(0)
-    lowered = MSGMAX.read_text()
+    lowered = proc.read_file(MSGMAX)
     context.undo.append(partial(put_back, pid, root, lowered))
     _set(root, str(size))
     try:
@@ -66,7 +65,7 @@ def _longer_messages(size: int, pid: int, context: DumpContext) -> Iterator[None
 
 def _set(root: tuple[int, int], value: str) -> None:
     with acting_as(*root):
-        MSGMAX.write_text(value)
+        proc.write_file(MSGMAX, value)
 
 
 def put_back(pid: int, root: tuple[int, int], value: str) -> None:

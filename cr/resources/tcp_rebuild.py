@@ -2,11 +2,13 @@
 
 `assemble` makes an established connection with the data that was received, and that was sent but not
 acknowledged; nothing goes out.  `start`, when all sockets of all tasks exist, brings it to its state: what
-we did is done again (shutdown), what the peer did is told to the kernel by a segment made by hand.
+we did is done again (shutdown), what the peer did is told to the kernel by a segment made by hand.  `wake`, and
+then `speak`, come when the network is no longer locked: what is dropped is sent again only after seconds.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -123,11 +125,10 @@ class Connection:
     # Coming to life
 
     def start(self) -> None:
-        """Bring the connection to its state, and let it speak."""
+        """Bring the connection to its state."""
+        if self.state == SYN_SENT:
+            return
         with lent(self.fd) as sock:
-            if self.state == SYN_SENT:
-                self._ask(sock)
-                return
             if self.state in _SENT_FIN and not self.fin_unsent and self.state != LAST_ACK:
                 self._shut(sock)
             if self.state in _GOT_FIN and not (self.state == CLOSING and self.fin_unsent):
@@ -138,7 +139,14 @@ class Connection:
                 self._tell(tcp.ACK, self.receive_end, self.stream.outq_seq)
             if self.state == CLOSE:
                 self._end(sock)
-            self._speak(sock)
+
+    def wake(self) -> None:
+        """Let the connection live; what it never sent comes when all have woken.  OSError where that fails."""
+        with lent(self.fd) as sock:
+            if self.state == SYN_SENT:
+                self._ask(sock)
+            else:
+                sock.setsockopt(socket.IPPROTO_TCP, tcp.TCP_REPAIR, tcp.REPAIR_OFF)
 
     def _ask(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, tcp.TCP_REPAIR, tcp.REPAIR_OFF_QUIETLY)
@@ -151,13 +159,14 @@ class Connection:
         finally:
             sock.setblocking(blocking)
 
-    def _speak(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, tcp.TCP_REPAIR, tcp.REPAIR_OFF)
-        rest = self.sent[len(self.unacknowledged) :]
-        if rest and sock.send(rest, socket.MSG_DONTWAIT) != len(rest):
-            raise CheckpointError(f"the send queue of a TCP connection does not take its {len(rest)} bytes again")
-        if self.fin_unsent:
-            sock.shutdown(socket.SHUT_WR)
+    def speak(self) -> None:
+        """Send what was never sent.  OSError where the queue does not take it."""
+        with lent(self.fd) as sock:
+            rest = self.sent[len(self.unacknowledged) :]
+            if rest and sock.send(rest, socket.MSG_DONTWAIT) != len(rest):
+                raise OSError(errno.ENOBUFS, f"a send queue does not take its {len(rest)} bytes again")
+            if self.fin_unsent:
+                sock.shutdown(socket.SHUT_WR)
         if self.state == CLOSING and self.fin_unsent:
             self._tell(tcp.FIN | tcp.ACK, self.receive_end, self._acknowledged())
 

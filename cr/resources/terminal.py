@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cr.contract.external import external
+from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.kernel import terminals
@@ -27,6 +27,8 @@ PTMX, CTTY, CONSOLE = (5, 2), (5, 0), (5, 1)
 _SLAVE_MAJORS = range(136, 144)
 _VT_MAJOR, _VTS = 4, 64
 _CONSOLE_ID, _VT_ID, _CTTY_ID, _EXTERNAL_ID, _MANY_ID, _LOST_ID = 2004, 2008, 2012, 2016, 1 << 20, 1 << 22
+_INSTANCE_ID = 1 << 24
+"""times the number of the devpts that a pseudoterminal is in"""
 
 
 @dataclass
@@ -35,6 +37,15 @@ class _Found:
 
     infos: dict[int, m.tty_info_entry] = field(default_factory=dict)
     files: dict[int, OpenFile] = field(default_factory=dict)
+    instances: list[int] = field(default_factory=list)
+    """st_dev of every devpts"""
+
+    def slave_id(self, index: int, device: int) -> int:
+        """The master's is one more.  Other terminals have numbers from 2000 on."""
+        if device not in self.instances:
+            self.instances.append(device)
+        many = _MANY_ID if index >= 1000 else 0
+        return 2 * index + many + _INSTANCE_ID * self.instances.index(device)
 
 
 def _found(context: DumpContext) -> _Found:
@@ -48,6 +59,10 @@ def _device(file: OpenFile) -> tuple[int, int]:
 def external_name(file: OpenFile) -> str:
     """How --external and --inherit-fd call a terminal: tty[rdev:dev], in hexadecimal."""
     return f"{file.stat.st_rdev:x}:{file.stat.st_dev:x}"
+
+
+def _is_external(file: OpenFile, context: DumpContext) -> bool:
+    return outside(context).name("tty", external_name(file), f"{file.stat.st_rdev}:{file.stat.st_dev}") is not None
 
 
 class Terminal(FdResource):
@@ -64,7 +79,7 @@ class Terminal(FdResource):
     def obstacles(cls, file: OpenFile, context: DumpContext) -> Iterable[str]:
         device = _device(file)
         known = device in (PTMX, CTTY, CONSOLE) or device[0] in _SLAVE_MAJORS or _is_virtual(device)
-        if not known and external_name(file) not in external(context.options, "tty"):
+        if not known and not _is_external(file, context):
             yield (
                 f"{file} is a serial line or another terminal device that is not supported: "
                 f"leave it outside with --external tty[{external_name(file)}]"
@@ -88,9 +103,14 @@ class Terminal(FdResource):
 
     @classmethod
     def finish_dump(cls, context: DumpContext) -> None:
+        from images import messages as m
+
         found = _found(context)
         for info in found.infos.values():
             _check_master(info, found, context)
+            if info.type == m.TtyType.PTY and info.id % 2 and info.id - 1 in found.infos:
+                slave = found.infos[info.id - 1]
+                slave.sid, slave.pgrp = info.sid, info.pgrp
         if context.obstacles:
             return
         context.images.write("tty-info", entries=found.infos.values())
@@ -113,7 +133,7 @@ def _describe(file: OpenFile, context: DumpContext) -> m.tty_info_entry:
     info = m.tty_info_entry(rdev=status.st_rdev, dev=status.st_dev, uid=status.st_uid, gid=status.st_gid)
     info.locked = info.exclusive = info.packet_mode = False
     info.sid = info.pgrp = 0
-    if external_name(file) in external(context.options, "tty"):
+    if _is_external(file, context):
         info.type, info.id = m.TtyType.EXT_TTY, _EXTERNAL_ID + (status.st_rdev << 12)
     elif device == PTMX:
         _describe_master(info, file, context)
@@ -132,27 +152,37 @@ def _describe(file: OpenFile, context: DumpContext) -> m.tty_info_entry:
     return info
 
 
-def _slave_id(index: int) -> int:
-    """The master's is one more.  Other terminals have numbers from 2000 on."""
-    return 2 * index + (_MANY_ID if index >= 1000 else 0)
+def _is_lost(info: m.tty_info_entry) -> bool:
+    return info.id % _INSTANCE_ID >= _LOST_ID
 
 
 def _describe_master(info: m.tty_info_entry, file: OpenFile, context: DumpContext) -> None:
     from images import messages as m
 
     index = terminals.index_of(file.local)
-    info.type, info.id, info.pty.index = m.TtyType.PTY, _slave_id(index) + 1, index
+    slave_id = _found(context).slave_id(index, _instance(file, context))
+    info.type, info.id, info.pty.index = m.TtyType.PTY, slave_id + 1, index
     info.locked = bool(terminals.get_int(file.local, terminals.TIOCGPTLCK))
     info.packet_mode = bool(terminals.get_int(file.local, terminals.TIOCGPKT))
-    _describe_session(info, index, context)
+    _describe_session(info, index, context, terminals.session_of(file.local))
     _describe_settings(info, file)
+
+
+def _instance(master: OpenFile, context: DumpContext) -> int:
+    """The devpts of a master; where no path leads to it (its name is in another namespace) the only one there is."""
+    try:
+        return terminals.instance_of(master.local)
+    except OSError:
+        known = _found(context).instances
+        return known[0] if known else master.stat.st_dev
 
 
 def _describe_slave(info: m.tty_info_entry, file: OpenFile, context: DumpContext) -> None:
     from images import messages as m
 
     index = os.minor(file.stat.st_rdev)
-    info.type, info.id, info.pty.index = m.TtyType.PTY, _slave_id(index), index
+    slave_id = _found(context).slave_id(index, file.stat.st_dev)
+    info.type, info.id, info.pty.index = m.TtyType.PTY, slave_id, index
     try:
         terminals.get_termios(file.local)
     except OSError:  # its master is gone: it is hung up for good
@@ -162,11 +192,14 @@ def _describe_slave(info: m.tty_info_entry, file: OpenFile, context: DumpContext
     _describe_settings(info, file)
 
 
-def _describe_session(info: m.tty_info_entry, index: int, context: DumpContext) -> None:
-    """Whose controlling terminal it is, and which group is in the foreground, as the root task sees them."""
+def _describe_session(info: m.tty_info_entry, index: int, context: DumpContext, session: int | None = None) -> None:
+    """Whose controlling terminal it is, and which group is in the foreground, as the root task sees them.
+
+    Terminals of several devpts can have one number; a master knows the `session`.
+    """
     number = os.makedev(136, index)
     for task in context.live_tasks:
-        if _terminal_of(task) == number:
+        if _terminal_of(task) == number and session in (None, task.stat.sid):
             info.sid = task.vsid
             info.pgrp = _group(task.stat.tty_pgrp, context)
             return
@@ -208,7 +241,7 @@ def _check_master(info: m.tty_info_entry, found: _Found, context: DumpContext) -
     """A slave whose master is held outside of the tree comes back only where somebody cares for the master."""
     from images import messages as m
 
-    if info.type != m.TtyType.PTY or info.id % 2 or info.id >= _LOST_ID or info.id + 1 in found.infos:
+    if info.type != m.TtyType.PTY or info.id % 2 or _is_lost(info) or info.id + 1 in found.infos:
         return
     if context.options.shell_job or context.options.orphan_pts_master:
         return

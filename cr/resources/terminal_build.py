@@ -47,8 +47,11 @@ class Terminals:
         return self.infos[number]
 
 
-def made_with_mounts(context: RestoreContext) -> dict[int, int]:
-    """Masters that were made before any descriptor, by number: their slaves are mounted somewhere (/dev/console)."""
+def made_with_mounts(context: RestoreContext) -> dict[tuple[int, int], int]:
+    """Masters that were made before any descriptor, by device of their devpts (major << 20 | minor) and number.
+
+    Their slaves are mounted somewhere (/dev/console).
+    """
     return context.once(made_with_mounts, dict)
 
 
@@ -66,7 +69,7 @@ def build(entry: m.tty_file_entry, context: RestoreContext) -> int:
 
     known = terminals_of(context)
     info = known.info(entry.tty_info_id)
-    fd = inherited_copy(f"tty[{info.rdev:x}:{info.dev:x}]", context)
+    fd = inherited_copy(f"tty[{info.rdev:x}:{info.dev:x}]", context, f"tty[{info.rdev}:{info.dev}]")
     if fd is not None:
         return fd
     if info.type == m.TtyType.EXT_TTY:
@@ -107,34 +110,25 @@ def _is_master(info: m.tty_info_entry) -> bool:
 def _pseudoterminal(entry: m.tty_file_entry, info: m.tty_info_entry, known: Terminals) -> int:
     context = known.context
     if _is_master(info):
-        pair = _pair(info, known, _path(entry, context))
-        return os.dup(pair.master)
+        return os.dup(_pair(info, known).master)
     if not info.HasField("termios"):
         return _hung_up(entry, info, known)
     if info.id + 1 not in known.infos and not context.options.orphan_pts_master:
         return _own_terminal(entry, info, context)
-    master_path = _PTMX if info.id + 1 not in known.infos else _master_path(info, context)
-    pair = _pair(info, known, master_path)
-    if info.pty.index in made_with_mounts(context):
+    pair = _pair(info, known)
+    if _made_with_mounts(info, known) is not None:
         return _open(entry, context)  # the master is on a mount outside of the container, a slave of it would be too
     return terminals.open_slave(pair.master, entry.flags & _ACCESS | os.O_NONBLOCK)
 
 
-def _master_path(info: m.tty_info_entry, context: RestoreContext) -> str:
-    for record in context.file_entries.values():
-        if record.HasField("tty") and record.tty.tty_info_id == info.id + 1:
-            return _path(record.tty, context)
-    return _PTMX
-
-
-def _pair(info: m.tty_info_entry, known: Terminals, path: str) -> Pair:
+def _pair(info: m.tty_info_entry, known: Terminals) -> Pair:
     """The pseudoterminal that a master or slave belongs to, made at its first use."""
     slave_id = info.id - info.id % 2
     if slave_id not in known.pairs:
         context = known.context
-        master = made_with_mounts(context).get(info.pty.index, -1)
-        if master < 0:
-            master = context.keep(allocate(lambda: _open_master(path, context), info.pty.index))
+        master = _made_with_mounts(info, known)
+        if master is None:
+            master = context.keep(allocate(lambda: _open_master(slave_id, context), info.pty.index))
         known.pairs[slave_id] = Pair(info.pty.index, master)
         terminals.set_int(master, terminals.TIOCSPTLCK, 0)
         _give_away(master, slave_id, known)
@@ -142,11 +136,38 @@ def _pair(info: m.tty_info_entry, known: Terminals, path: str) -> Pair:
     return known.pairs[slave_id]
 
 
-def _open_master(path: str, context: RestoreContext) -> int:
-    try:
-        return context.open(path, os.O_RDWR | os.O_NOCTTY)
-    except OSError as error:
-        raise CheckpointError(f"cannot make a pseudoterminal with {path}: {error.strerror}") from error
+def _made_with_mounts(info: m.tty_info_entry, known: Terminals) -> int | None:
+    slave_id = info.id - info.id % 2
+    infos = [known.infos[number] for number in (slave_id, slave_id + 1) if number in known.infos]
+    devices = [os.major(info.dev) << 20 | os.minor(info.dev) for info in infos]
+    made = made_with_mounts(known.context)
+    return next((made[device, info.pty.index] for device in devices if (device, info.pty.index) in made), None)
+
+
+def _open_master(slave_id: int, context: RestoreContext) -> int:
+    """By the path that a master was opened by; else by that of the slave's devpts."""
+    master, slave = (_records(number, context) for number in (slave_id + 1, slave_id))
+    places = [(record.name, record.mnt_id) for record in master]
+    places += [(os.path.join(os.path.dirname(r.name), "ptmx"), r.mnt_id) for r in slave if _is_in_devpts(r.name)]
+    for path, mount in [*places, (_PTMX, -1)]:
+        try:
+            return context.open(path, os.O_RDWR | os.O_NOCTTY, mnt_id=mount)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CheckpointError(f"cannot make a pseudoterminal with {path}: {error.strerror}") from error
+    raise CheckpointError(f"cannot make a pseudoterminal: there is no {_PTMX}")
+
+
+def _is_in_devpts(name: str) -> bool:
+    return os.path.basename(name).isdecimal()
+
+
+def _records(info_id: int, context: RestoreContext) -> list[m.reg_file_entry]:
+    """Under which names a terminal was open."""
+    found = (record.tty for record in context.file_entries.values() if record.HasField("tty"))
+    regular = (context.file_entries.get(entry.regf_id) for entry in found if entry.tty_info_id == info_id)
+    return [record.reg for record in regular if record is not None]
 
 
 def allocate(open_master: Callable[[], int], index: int) -> int:
@@ -174,7 +195,7 @@ def _give_away(master: int, slave_id: int, known: Terminals) -> None:
 
 def _hung_up(entry: m.tty_file_entry, info: m.tty_info_entry, known: Terminals) -> int:
     """A slave whose master is gone; its number may belong to another pair by now."""
-    master = _open_master(_PTMX, known.context)
+    master = _open_master(info.id, known.context)
     try:
         terminals.set_int(master, terminals.TIOCSPTLCK, 0)
         return terminals.open_slave(master, entry.flags & _ACCESS | os.O_NONBLOCK)
@@ -202,8 +223,7 @@ def _controlling(entry: m.tty_file_entry, info: m.tty_info_entry, known: Termina
     context = known.context
     for other in known.infos.values():
         if other.HasField("pty") and other.sid == info.sid and other.HasField("termios"):
-            pair = _pair(other, known, _PTMX if _is_master(other) else _master_path(other, context))
-            slave = terminals.open_slave(pair.master, os.O_RDWR)
+            slave = terminals.open_slave(_pair(other, known).master, os.O_RDWR)
             try:
                 return _open_as_owner(slave, lambda: _open(entry, context))
             finally:

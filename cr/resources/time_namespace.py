@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr import log
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
+from cr.kernel.capabilities import has
 from cr.kernel.namespaces import CLONE_NEWTIME
 from cr.remote.program import Program
 
@@ -53,7 +54,7 @@ class TimeNamespace(NamespaceResource):
         found = []
         if own != proc.namespace_inode(task.pid, "time_for_children"):
             found.append(f"{task} has another time namespace for its children: let it start them before the dump")
-        if own != proc.namespace_inode(context.options.tree, "time"):
+        if own != proc.namespace_inode(context.root_pid, "time"):
             found.append(f"{task} is in a time namespace below the root task's: dump that container by itself")
         return found
 
@@ -68,7 +69,12 @@ class TimeNamespace(NamespaceResource):
 
     @classmethod
     def shared_image(cls, context: RestoreContext) -> bool:
-        return _supported() and context.images.exists("timens", SHARED)
+        if not _supported() or not context.images.exists("timens", SHARED):
+            return False
+        if context.options.unprivileged and not has("CAP_SYS_ADMIN"):
+            log.warning("without CAP_SYS_ADMIN there is no time namespace: monotonic clocks jump")
+            return False
+        return True
 
     @classmethod
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
@@ -89,7 +95,7 @@ class TimeNamespace(NamespaceResource):
 
 
 def _supported() -> bool:
-    return Path("/proc/self/timens_offsets").exists()
+    return os.path.exists("/proc/self/timens_offsets")
 
 
 def _write(ns_id: int, ahead: dict[str, int], context: DumpContext) -> None:
@@ -111,4 +117,4 @@ def _set_offsets(pid: int, wanted: dict[str, int]) -> None:
     for name, now in machine_clocks().items():
         seconds, nanoseconds = divmod(wanted[name] - now, SECOND)
         text += f"{name} {seconds} {nanoseconds}\n"
-    Path(f"/proc/{pid}/timens_offsets").write_text(text)
+    proc.write_file(f"/proc/{pid}/timens_offsets", text)

@@ -10,11 +10,16 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from cr.contract import plugins
+from cr.contract.acting import Actor
 from cr.contract.outside_files import inherited_copy
+from cr.contract.socket_extras import restore_extras
 from cr.contract.socket_options import restore_options, restore_status
+from cr.contract.unix_peers import peer_of
 from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent
 from cr.model import BadImages, CheckpointError
-from cr.resources.unix_names import bind, is_abstract
+from cr.resources.unix_calls import connect, listen, pair
+from cr.resources.unix_names import bind, is_abstract, take_name
 from cr.resources.unix_queue import Packet, read_queues, send
 from cr.values import dataclass, field
 
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
-EXTERNAL = 1  # bit of unix_sk_entry.uflags
+EXTERNAL, SERVICE = 1, 2  # bits of unix_sk_entry.uflags
 _PLENTY = 1 << 28  # bytes of send buffer while queues are filled
 
 
@@ -41,12 +46,14 @@ class UnixFamily:
     started: bool = False
 
     def descriptor(self, entry: m.unix_sk_entry) -> int:
-        if not self.started:
-            self.started = True
-            self._build()
+        self.build()
         return os.dup(self.fds[entry.ino])
 
-    def _build(self) -> None:
+    def build(self) -> None:
+        """Make them all, at the first call."""
+        if self.started:
+            return
+        self.started = True
         entries = [entry.usk for entry in self.context.file_entries.values() if entry.HasField("usk")]
         self.by_inode = {entry.ino: entry for entry in entries}
         entries = [entry for entry in entries if not entry.uflags & EXTERNAL]
@@ -64,14 +71,15 @@ class UnixFamily:
     def _make(self, entries: list[m.unix_sk_entry]) -> None:
         for entry in entries:
             fd = inherited_copy(f"socket:[{entry.ino}]", self.context)
+            if fd is None:
+                fd = plugins.restore("socket", entry.id, self.context)
             if fd is not None:
                 self._put(entry, fd)
                 self.inherited.add(entry.ino)
         for entry in entries:
             if entry.state == LISTEN:
                 self._new(entry)
-                with lent(self.fds[entry.ino]) as sock:
-                    sock.listen(entry.backlog)
+                listen(self.fds[entry.ino], entry.backlog, self._peer(entry), self.context)
         for entry in entries:
             self._make_connected(entry)
         for entry in entries:
@@ -105,7 +113,7 @@ class UnixFamily:
             raise BadImages(f"unix socket {entry.id:#x} is connected to {peer.id:#x}, which is connected elsewhere")
         server, client = self._roles(entry, peer)
         if server is None or entry.type == socket.SOCK_DGRAM:
-            ends = _pair(entry.type)
+            ends = pair(entry.type, self._peer(entry) or self._peer(peer), self.context)
             self._keep_end(entry, entry.ino, ends[0])
             self._keep_end(peer, entry.ino, ends[1])
             for end in (entry, peer):
@@ -119,7 +127,7 @@ class UnixFamily:
         peer = self.by_inode.get(entry.peer)
         if peer is None or entry.type != socket.SOCK_DGRAM or peer.name or {entry.ino, peer.ino} & self.fds.keys():
             return
-        ends = _pair(entry.type)
+        ends = pair(entry.type, self._peer(entry), self.context)
         self._put(entry, ends[0])
         self._put(peer, ends[1])
         disconnect(ends[1])
@@ -144,6 +152,9 @@ class UnixFamily:
                 return end, other
         return None, None
 
+    def _peer(self, entry: m.unix_sk_entry | None) -> Actor | None:
+        return None if entry is None else peer_of(entry.id, self.context)
+
     def _listener(self, entry: m.unix_sk_entry) -> m.unix_sk_entry | None:
         for other in self.by_inode.values():
             if other.state == LISTEN and not other.uflags & EXTERNAL and _same_name(other, entry):
@@ -159,10 +170,10 @@ class UnixFamily:
         self._keep_end(client, inode, connecting)
         if client is not None:
             self._bind(client)
-        with lent(listening) as accepting, lent(connecting) as sock:
-            if listener is None:
-                accepting.listen(1)
-            sock.connect(_address(server, file))
+        if listener is None:
+            listen(listening, 1, self._peer(client), self.context)
+        connect(connecting, _address(server, file), self._peer(server), self.context)
+        with lent(listening) as accepting:
             accepted, _ = accepting.accept()
         self._put(server, accepted.detach())
         if listener is None:
@@ -184,6 +195,9 @@ class UnixFamily:
             if entry.ino not in self.inherited:
                 for packet in packets:
                     self._refill(entry, packet)
+        for inode in self.ghosts:
+            if self.by_inode[inode].uflags & SERVICE:
+                os.write(self.ghosts[inode], restored_answer())
 
     def _refill(self, entry: m.unix_sk_entry, packet: Packet) -> None:
         peer = self.by_inode.get(entry.peer)
@@ -192,8 +206,10 @@ class UnixFamily:
         elif peer is not None and peer.peer == entry.ino and _connected(self.fds[peer.ino]):
             send(self.fds[peer.ino], packet, None, self.context)
         else:
-            stranger = self._sender(packet) or self.context.once("stranger", self._stranger)
-            send(stranger, packet, _address(entry, self.files.get(entry.ino, -1)), self.context)
+            sender = self._sender(packet) or self.context.once(
+                ("stranger", packet.name), lambda: self._stranger(packet.name)
+            )
+            send(sender, packet, _address(entry, self.files.get(entry.ino, -1)), self.context)
 
     def _sender(self, packet: Packet) -> int | None:
         """The socket that a datagram came from, where it is still there under its name."""
@@ -206,10 +222,13 @@ class UnixFamily:
                 return self.fds.get(entry.ino)
         return None
 
-    def _stranger(self) -> int:
+    def _stranger(self, name: bytes) -> int:
+        """A socket in place of a sender that is gone; it has the name, unless somebody else has taken that."""
         fd = self.context.keep(_socket(socket.SOCK_DGRAM))
         with lent(fd) as sock:
             sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _PLENTY)
+        if name:
+            take_name(fd, name)
         return fd
 
     # One-way and waiting connections
@@ -227,13 +246,21 @@ class UnixFamily:
         address = self._external_address(entry, peer) if peer.uflags & EXTERNAL else None
         if address is None:
             address = _address(peer, self.files.get(peer.ino, -1))
-        with lent(self.fds[entry.ino]) as sock:
-            sock.setblocking(False)  # a full backlog is an error, nobody is there to accept
-            try:
-                sock.connect(address)
-            except OSError as error:
-                shown = os.fsdecode(peer.name.rstrip(b"\0")).replace("\0", "@")
-                raise CheckpointError(f"cannot connect a unix socket to {shown}: {error.strerror}") from error
+        fd = self.fds[entry.ino]
+        os.set_blocking(fd, False)  # a full backlog is an error, nobody is there to accept
+        try:
+            connect(fd, address, self._holder(entry), self.context)
+        except OSError as error:
+            shown = os.fsdecode(peer.name.rstrip(b"\0")).replace("\0", "@")
+            raise CheckpointError(f"cannot connect a unix socket to {shown}: {error.strerror}") from error
+
+    def _holder(self, entry: m.unix_sk_entry) -> Actor | None:
+        """Who has a connection that waits to be accepted: most likely who asked for it."""
+        for task in self.context.live_tasks:
+            if entry.type != socket.SOCK_DGRAM and any(slot.id == entry.id for slot in task.fds):
+                creds = task.core.thread_core.creds
+                return Actor(task.vpid, creds.euid, creds.egid)
+        return None
 
     def _external_address(self, entry: m.unix_sk_entry, peer: m.unix_sk_entry) -> bytes | str:
         if not peer.name:
@@ -256,16 +283,21 @@ class UnixFamily:
             with lent(fd) as sock:
                 sock.shutdown(entry.shutdown - 1)
         restore_options(fd, entry.opts)
+        restore_extras(fd, entry.id, self.context)
         restore_status(fd, entry.flags, entry.fown, self.context)
+
+
+def restored_answer() -> bytes:
+    """What a task that asked to be dumped itself reads in its second life."""
+    from images import messages as m
+
+    answer = m.criu_resp(type=m.criu_req_type.DUMP, success=True)
+    answer.dump.restored = True
+    return answer.SerializeToString()
 
 
 def _socket(kind: int) -> int:
     return socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC).detach()
-
-
-def _pair(kind: int) -> tuple[int, int]:
-    one, other = socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
-    return one.detach(), other.detach()
 
 
 def _is_connection(entry: m.unix_sk_entry, by_inode: dict[int, m.unix_sk_entry]) -> bool:

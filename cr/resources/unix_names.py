@@ -6,15 +6,21 @@ byte), or of a file that is gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cr.contract import idmaps
+from cr.contract.mounts import mounts
+from cr.kernel.files import mount_id
+from cr.kernel.ids import making_files_as
 from cr.kernel.rooted import private_tmpfs, rooted
 from cr.kernel.sockets import bound_file, lent
 from cr.model import CheckpointError
+from cr.resources.unix_hidden import hidden_place
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, OpenFile
@@ -30,7 +36,7 @@ def is_abstract(name: bytes) -> bool:
 
 
 def describe_name(entry: m.unix_sk_entry, facts: UnixFacts, file: OpenFile, context: DumpContext) -> None:
-    """Fill in name, name_dir, deleted and file_perms."""
+    """Fill in name, name_dir, mnt_id, deleted and file_perms."""
     entry.name = b""
     if not facts.name:
         return
@@ -52,16 +58,22 @@ def describe_name(entry: m.unix_sk_entry, facts: UnixFacts, file: OpenFile, cont
 def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile, context: DumpContext) -> None:
     status = os.fstat(bound)
     entry.file_perms.mode = status.st_mode
-    entry.file_perms.uid, entry.file_perms.gid = status.st_uid, status.st_gid
+    entry.file_perms.uid = idmaps.uids(context).inside(status.st_uid)
+    entry.file_perms.gid = idmaps.gids(context).inside(status.st_gid)
+    mount = mount_id(bound)
+    path = os.readlink(f"/proc/self/fd/{bound}")
+    if status.st_nlink and mount in mounts(context):
+        entry.mnt_id = mount
     if name.startswith("/"):
-        if not any(_is(f"/proc/{task.pid}/root{name}", status) for task in _tasks(file, context)):
+        there = any(_is(f"/proc/{task.pid}/root{name}", status) for task in _tasks(file, context))
+        hidden = entry.HasField("mnt_id") and _in_root(path, next(_tasks(file, context))) == name
+        if not (there or hidden):
             entry.deleted = True
         return
     for task in _tasks(file, context):
         if _is(f"/proc/{task.pid}/cwd/{name}", status):
             entry.name_dir = _in_root(os.readlink(f"/proc/{task.pid}/cwd"), task)
             return
-    path = os.readlink(f"/proc/self/fd/{bound}")
     if status.st_nlink and path.endswith("/" + name):
         entry.name_dir = _in_root(path[: -len(name) - 1] or "/", next(_tasks(file, context)))
     else:
@@ -111,6 +123,15 @@ def _bind(fd: int, name: bytes) -> None:
             raise CheckpointError(f"cannot bind a unix socket to {shown}: {error.strerror}") from error
 
 
+def take_name(fd: int, name: bytes) -> None:
+    """Bind our socket to a name for as long as it lives; an abstract name that is taken is left to its owner."""
+    if not is_abstract(name):
+        os.close(_bind_to_deleted(fd, name.rstrip(b"\0")))
+        return
+    with lent(fd) as sock, contextlib.suppress(OSError):
+        sock.bind(name)
+
+
 def _bind_to_deleted(fd: int, name: bytes) -> int:
     """The name is only a name: it is bound in a file system of its own, where nobody else sees it."""
 
@@ -130,26 +151,37 @@ def _bind_to_deleted(fd: int, name: bytes) -> int:
 
 
 def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> int:
-    def act() -> int:
+    perms = entry.file_perms  # what lacks them belongs to root
+    owner = idmaps.uids(context).outside(perms.uid), idmaps.gids(context).outside(perms.gid)
+    path = os.path.normpath(os.path.join(entry.name_dir or "/", os.fsdecode(name)))
+    try:
+        with making_files_as(*owner):
+            place = hidden_place(path, entry.mnt_id, context)
+            if place is not None:
+                file, replaced = place.bind(partial(_bind, fd), name, entry.name_dir or "/")
+            else:
+                file, replaced = _bind_in_sight(fd, name, entry, context)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"the directory of the unix socket {path} is missing: restore it first") from error
+    if not replaced:
+        _undo_with(name, file, entry, context)
+    if entry.HasField("file_perms"):
+        os.chown(f"/proc/self/fd/{file}", *owner)
+        os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(perms.mode))
+    return file
+
+
+def _bind_in_sight(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> tuple[int, bool]:
+    def act() -> tuple[int, bool]:
         replaced = _clear(name)
         _bind(fd, name)
-        file = os.open(name, _PATH | os.O_NOFOLLOW)
-        if not replaced:
-            _undo_with(name, file, entry, context)
-        return file
+        return os.open(name, _PATH | os.O_NOFOLLOW), replaced
 
     directory = context.open(entry.name_dir or "/", _PATH | os.O_DIRECTORY)
     try:
-        file = rooted(context.root_fd, directory, act)
-    except FileNotFoundError as error:
-        path = os.path.join(entry.name_dir or "/", os.fsdecode(name))
-        raise CheckpointError(f"the directory of the unix socket {path} is missing: restore it first") from error
+        return rooted(context.root_fd, directory, act)
     finally:
         os.close(directory)
-    if entry.HasField("file_perms"):
-        os.chown(f"/proc/self/fd/{file}", entry.file_perms.uid, entry.file_perms.gid)
-        os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(entry.file_perms.mode))
-    return file
 
 
 def _clear(name: bytes) -> bool:

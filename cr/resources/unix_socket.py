@@ -6,12 +6,15 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from cr.contract.external import external
+from cr.contract import plugins
 from cr.contract.network import network_ids, network_of_socket
+from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
+from cr.contract.socket_extras import dump_extras, write_extras
 from cr.contract.socket_options import dump_options
 from cr.contract.sockets import family_of
+from cr.contract.unix_peers import with_peer
 from cr.kernel import sock_diag
 from cr.kernel.sockets import ESTABLISHED, LISTEN, unread_by_peer
 from cr.resources.unix_build import UnixFamily
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from cr.kernel.sock_diag import UnixFacts
     from images import messages as m
 
+SERVICE = 2  # bit of unix_sk_entry.uflags: the task has asked us through it to be dumped, and waits for the answer
 EXTERNAL = 1  # bit of unix_sk_entry.uflags: the socket is not ours, others are connected to it
 
 
@@ -60,6 +64,7 @@ class UnixSocket(FdResource):
         inode, found = file.stat.st_ino, _found(context)
         with network_of_socket(file.local) as network:
             facts = sock_diag.unix_socket(inode)
+            dump_extras(file, network, context)
         entry = m.unix_sk_entry(id=file.id, ino=inode, type=facts.type, state=facts.state, uflags=0)
         entry.flags = file.flags & ~os.O_CLOEXEC
         entry.backlog = facts.send_queue
@@ -72,6 +77,8 @@ class UnixSocket(FdResource):
         entry.ns_id = network_ids(context).get(network, 0)
         found.files[inode], found.facts[inode], found.networks[inode] = file, facts, network
         found.entries[inode] = entry
+        if facts.state in (ESTABLISHED, LISTEN) and file.fd >= 0:
+            with_peer(context).setdefault(file.task.pid, []).append((file.fd, file.id))
         if facts.state == ESTABLISHED or facts.type == socket.SOCK_DGRAM:
             context.files.later(lambda: _read_queue(file, facts, context))
         return entry
@@ -87,6 +94,7 @@ class UnixSocket(FdResource):
         for entry in _peers_first(found.entries):
             context.files.move_to_end(entry.id)
         write_queues(found.packets, context)
+        write_extras(context)
 
     @classmethod
     def describe(cls, entry: m.unix_sk_entry) -> str:
@@ -95,8 +103,12 @@ class UnixSocket(FdResource):
 
     @classmethod
     def make(cls, entry: m.unix_sk_entry, context: RestoreContext) -> int:
-        family = context.once(cls, lambda: UnixFamily(context))
-        return family.descriptor(entry)
+        return context.once(cls, lambda: UnixFamily(context)).descriptor(entry)
+
+    @classmethod
+    def prepare(cls, context: RestoreContext) -> None:
+        if any(entry.HasField("usk") for entry in context.file_entries.values()):
+            context.once(cls, lambda: UnixFamily(context)).build()
 
 
 def _read_queue(file: OpenFile, facts: UnixFacts, context: DumpContext) -> None:
@@ -136,8 +148,14 @@ def _check_peer(inode: int, found: _Found, context: DumpContext) -> None:
     entry, facts = found.entries[inode], found.facts[inode]
     if entry.peer in found.entries:
         return
+    if entry.peer and entry.peer == context.options.service_socket:
+        entry.uflags |= SERVICE
+        entry.peer = 0
+        return
     connected = entry.type != socket.SOCK_DGRAM and facts.peer == 0 and facts.shutdown != 3
     if not entry.peer and not connected:
+        return
+    if not _may_be_external(inode, entry.peer, context) and plugins.dump("socket", found.files[inode], context):
         return
     if not _may_be_external(inode, entry.peer, context):
         context.refuse(
@@ -163,7 +181,7 @@ def _peers_first(entries: dict[int, m.unix_sk_entry]) -> list[m.unix_sk_entry]:
 
 def _may_be_external(inode: int, peer: int, context: DumpContext) -> bool:
     either = {str(inode), str(peer)}
-    if either & external(context.options, "unix").keys():
+    if either & outside(context).external["unix"].keys():
         return True
     allowed = context.options.ext_unix_sk
     return allowed is not None and (not allowed or bool(either & set(allowed.replace(" ", "").split(","))))

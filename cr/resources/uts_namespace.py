@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import NamespaceResource
+from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWUTS, inside_of
 from cr.remote.program import Program
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
     from cr.contract.restoring import RestoreContext
 
-_SYSCTLS = Path("/proc/sys/kernel")
+_SYSCTLS = "/proc/sys/kernel"
 
 
 class UtsNamespace(NamespaceResource):
@@ -36,11 +36,16 @@ class UtsNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         entry = context.images.read_one("utsns", ns_id)
         program = Program()
-        for call, text in (("sethostname", entry.nodename), ("setdomainname", entry.domainname)):
+        hostname = context.options.hostname if ns_id == _root_id(context) else ""
+        for call, text in (("sethostname", hostname or entry.nodename), ("setdomainname", entry.domainname)):
             content = text.encode()
             program.call(call, program.cstr(content), len(content))
         context.run(context.first_in(cls.ids_field, ns_id).leader, program)
 
 
+def _root_id(context: RestoreContext) -> int:
+    return context.root.ids.uts_ns_id if context.root.ids is not None else 0
+
+
 def _read(name: str) -> str:
-    return (_SYSCTLS / name).read_text().removesuffix("\n")
+    return proc.read_file(f"{_SYSCTLS}/{name}").removesuffix("\n")

@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import clone, proc
@@ -40,6 +42,8 @@ def forget_actions(program: Program) -> None:
 
 class PidTaken(CheckpointError):
     """A pid that a task of the images needs belongs to somebody else."""
+
+    errno = errno.EEXIST
 
 
 def sow(context: RestoreContext, channel: Channel) -> Tracee:
@@ -81,6 +85,26 @@ def bear_helper(context: RestoreContext, mother: Tracee, who: Identity, vpid: in
     program = Program()
     _clone3(program, vpid, 0, exit_signal=signo)
     return bear(context, mother, who, program, vpid)
+
+
+@contextmanager
+def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Identity] | None]:
+    """Inside the block there is a process with the pid of one that is gone; None where somebody else has that pid."""
+    root = context.root
+    try:
+        helper = bear_helper(context, root.puppet, root.leader.identity, vpid)
+    except PidTaken:
+        yield None
+        return
+    context.helpers.append(helper.tid)
+    try:
+        yield helper, Identity(vpid, vpid)
+    finally:
+        end(helper.tid)
+        context.helpers.remove(helper.tid)
+    program = Program()
+    program.call("wait4", vpid, 0, WALL, 0)
+    context.run(root.leader, program)
 
 
 def bear_threads(context: RestoreContext, task: RestoreTask) -> None:

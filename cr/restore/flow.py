@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 
 from cr import log
-from cr.contract.resource import Stage, fd_resource, task_resources
-from cr.contract.restoring import RestoreContext
+from cr.contract import plugins
+from cr.contract.resource import Stage, fd_resource, fd_resources, task_resources
+from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
@@ -17,6 +20,7 @@ from cr.remote.tracee import Tracee
 from cr.resources import network_lock
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
+from cr.restore.laziness import Laziness, laziness
 from cr.restore.memory import AddressSpace
 from cr.restore.plan import plan
 from cr.restore.read import read
@@ -46,6 +50,7 @@ def _build(builder: Builder, options: Options) -> None:
         options.notification("post-restore", context.root.puppet.tid)
         options.notification("network-unlock")
         options.notification("pre-resume")
+        builder.promise()
     except BaseException:
         builder.abandon()
         raise
@@ -64,15 +69,21 @@ class Builder:
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
         context = self.context
+        later = laziness(context)
         self._make_root()
         self._grow()
+        if later is not None:
+            later.hand_over()
+        namespaces.join_user(context)
         for task in context.live_tasks:
             births.bear_threads(context, task)
+        for action in context.when_grown:
+            action()
         network_lock.hold(context)
         self._place_descriptors()
         for stage in Stage:
             self._rebuild(stage)
-        for action in context.at_end:
+        for action in (*context.at_end, *context.last):
             action()
         self._complete()
 
@@ -81,8 +92,6 @@ class Builder:
         context = self.context
         self.family = family = Family(context)
         for task in family.grow():
-            if task.parent is not None:
-                namespaces.enter(context, task)
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
         family.group()
@@ -97,6 +106,7 @@ class Builder:
             deaths.settle_news(task, context)
             if births.owns(task, "vm_id"):
                 leave(task, context.foothold)
+            deaths.exit_main_thread(task, context)
             for thread in task.threads:
                 thread.puppet.store()
             if task.stop_signal:
@@ -106,19 +116,23 @@ class Builder:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
+        context.process_once_more = partial(births.once_more, context)
         self.seed = births.sow(context, self.channel)
         namespaces.prepare_seed(context, self.seed)
         births.bear_root(context, self.seed, namespaces.clone_flags(context))
         self.seed = None
+        namespaces.look_from_inside(context)
         namespaces.fill(context)
 
     def _place_descriptors(self) -> None:
         context = self.context
         for task in context.live_tasks:
             directories.enter(task, context, self.channel)
+        for resource in fd_resources():
+            resource.prepare(context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
-                placements = [Placement(context.file(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
+                placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
                 place(task.leader, placements, context, self.channel)
         for task in context.live_tasks:
             program = Program()
@@ -130,12 +144,22 @@ class Builder:
 
     def _rebuild(self, stage: Stage) -> None:
         for task in self.context.live_tasks:
-            for thread in task.threads:
-                program = Program()
-                for resource in task_resources(leader=thread.is_leader):
-                    if resource.stage == stage:
-                        resource.rebuild(program, thread, self.context)
-                self.context.run(thread, program)
+            with log.about(task.vpid):
+                log.debug(f"task {task.vpid}: {stage.name.lower()} of {len(task.threads)} threads")
+                for thread in task.threads:
+                    self._rebuild_thread(thread, stage)
+
+    def _rebuild_thread(self, thread: RestoreThread, stage: Stage) -> None:
+        program = Program()
+        for resource in task_resources(leader=thread.is_leader):
+            if resource.stage == stage:
+                resource.rebuild(program, thread, self.context)
+        self.context.run(thread, program)
+
+    def promise(self) -> None:
+        """The last that can fail: the lazy-pages daemon is still there to bring what the tasks miss."""
+        if (later := laziness(self.context)) is not None:
+            later.finish()
 
     def resume(self) -> None:
         """Let all tasks run."""
@@ -146,6 +170,8 @@ class Builder:
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         network_lock.release(context)  # what a task sends into a locked network is sent again only after seconds
+        for action in (*context.released, *context.spoken):
+            self._dare(action)
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
@@ -155,7 +181,15 @@ class Builder:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
+        plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
+
+    @staticmethod
+    def _dare(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            log.warning(f"a connection does not go on as it was: {error}")
 
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
@@ -167,6 +201,8 @@ class Builder:
             births.end(tid)
         if self.family is not None:
             self.family.abandon()
+        if isinstance(later := self.context.shared.get("laziness"), Laziness):
+            later.close()
         network_lock.give_up(self.context)
         for problem in self.context.undo.run():
             log.warning(f"could not be taken back: {problem}")

@@ -11,11 +11,12 @@ from cr.kernel import mman
 from cr.model import CheckpointError
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.restore import aio, inheritance
+from cr.restore import aio, foreign_vdso, inheritance, io_uring
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
 from cr.restore.inheritance import Span, end_of, guards, heritage, mapped
+from cr.restore.laziness import laziness
 from cr.restore.memory_check import TASK_SIZE, page_sources
 from cr.values import dataclass, field
 from images.pages import PageSource
@@ -91,7 +92,11 @@ class AddressSpace:
         filling.run(fill)
         for program in end.programs:
             self.context.run(self.task.leader, program)
+        if (later := laziness(self.context)) is not None:
+            later.watch(self.task, self.channel)
         aio.restore(self.task, self.context)
+        io_uring.restore(self.task, self.context)
+        foreign_vdso.patch(self.task, self.context)
         self.context.report.pages_restored += sum(source.nr_pages for source in read)
 
     def _chain(self) -> Chain:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.contract.vma import vma_resource
 from cr.model import BadImages
-from cr.restore import vdso
+from cr.restore import laziness
 from cr.restore.inheritance import end_of, kernel_made, mapped, subtract
 from images.kinds import VmaStatus
 from images.pages import PagemapReader, PageSource
@@ -22,18 +22,29 @@ TASK_SIZE = 0x7FFFFFFFF000
 
 
 def page_sources(task: RestoreTask, context: RestoreContext) -> list[PageSource]:
-    """Where the bytes of a task's pages are; the pages images have the sizes that this takes.
+    """Where the bytes of a task's pages are, of those that are not brought later; the pages images have these sizes.
 
     criu writes the pages of the vDSO too, which the kernel maps by itself.
     """
 
     def read() -> list[PageSource]:
-        reader = PagemapReader(context.images, "pagemap", task.vpid)
-        context.at_end.append(reader.close)
+        reader = page_reader(task, context)
         made = kernel_made(task.mm) if task.mm is not None else []
-        return [s for s in reader.sources() if not any(start <= s.vaddr < end for start, end in made)]
+        sources = [s for s in reader.sources() if not any(start <= s.vaddr < end for start, end in made)]
+        return laziness.eager(sources, reader, laziness.mappings_of(task, reader, context))
 
     return context.once(("page sources", task.vpid), read)
+
+
+def page_reader(task: RestoreTask, context: RestoreContext) -> PagemapReader:
+    """The pagemap of a task as it is in the images."""
+
+    def read() -> PagemapReader:
+        reader = PagemapReader(context.images, "pagemap", task.vpid)
+        context.at_end.append(reader.close)
+        return reader
+
+    return context.once(("pagemap", task.vpid), read)
 
 
 def check(context: RestoreContext) -> None:
@@ -63,8 +74,6 @@ def _check_mappings(task: RestoreTask) -> None:
             raise BadImages(f"{what} is of a kind that we do not know (status {vma.status:#x})") from error
         if vma.end > TASK_SIZE and (kind.recreated or kind.own_way):
             raise BadImages(f"{what} is beyond the addresses that a task has")
-    if made := kernel_made(task.mm):
-        vdso.check(made, str(task))
 
 
 def _check_pages(task: RestoreTask, context: RestoreContext) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cr.contract.outside import Joined, inherited, joined, open_joined
+from cr.contract.outside import open_joined, outside
 from cr.contract.resource import NamespaceResource, namespace_resources
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel.namespaces import CLONE_NEWUSER, FLAGS
@@ -40,8 +40,8 @@ def handed_over(context: RestoreContext) -> dict[str, int]:
 
 
 def _handed_over(context: RestoreContext) -> dict[str, int]:
-    found = {join.kind: context.keep(open_joined(join)) for join in joined(context.options.join_ns)}
-    given = inherited(context.options.inherit_fd)
+    found = {join.kind: context.keep(open_joined(join)) for join in outside(context).joined}
+    given = outside(context).inherited
     for resource, ns_id in own_namespaces(context):
         key = _external_key(resource.name, ns_id, context)
         if key is None or resource.name in found:
@@ -64,29 +64,59 @@ def _external_key(kind: str, ns_id: int, context: RestoreContext) -> str | None:
 
 def clone_flags(context: RestoreContext) -> int:
     """CLONE_NEW* flags with which the root puppet is created."""
-    outside = handed_over(context)
+    there = handed_over(context)
     flags = 0
     for resource, _ in own_namespaces(context):
-        if resource.at_birth and resource.name not in outside:
+        if resource.at_birth and resource.name not in there:
             flags |= resource.clone_flag
     return flags
 
 
 def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
     """Before the root puppet is born: the seed joins the namespaces that exist already, which it inherits."""
-    outside = handed_over(context)
+    there = {kind: fd for kind, fd in handed_over(context).items() if kind != "user" or not _joins_user_late(context)}
     program = Program()
-    if outside:
-        ordered = sorted(outside, key=lambda kind: (FLAGS[kind] == CLONE_NEWUSER, kind))  # rights are lost with user
-        context.add_joins(program, [(outside[kind], FLAGS[kind]) for kind in ordered])
-    for join in joined(context.options.join_ns):
-        _take_ids(program, join)
+    if there:
+        ordered = sorted(there, key=lambda kind: (FLAGS[kind] == CLONE_NEWUSER, kind))  # rights are lost with user
+        context.add_joins(program, [(there[kind], FLAGS[kind]) for kind in ordered])
+    if "user" in there:
+        _take_ids(program, context)
     if program.calls:
         context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
 
 
-def _take_ids(program: Program, join: Joined) -> None:
-    if join.kind == "user":
+def _joins_user_late(context: RestoreContext) -> bool:
+    """Pids are chosen with rights in the user namespace that owns the pid namespace: not ours after the join."""
+    return "user" in handed_over(context) and "pid" not in {resource.name for resource, _ in own_namespaces(context)}
+
+
+def join_user(context: RestoreContext) -> None:
+    """After the births, where pids had to be chosen with the rights that we have here."""
+    if not _joins_user_late(context):
+        return
+    for task in context.live_tasks:
+        if len(task.threads) > 1:
+            raise CheckpointError(
+                f"--join-ns user: {task} has threads; their ids can be chosen there only in a pid namespace of its own"
+            )
+        program = Program()
+        context.add_joins(program, [(handed_over(context)["user"], CLONE_NEWUSER)])
+        _take_ids(program, context)
+        context.run(task.leader, program)
+
+
+def look_from_inside(context: RestoreContext) -> None:
+    """Files are found as the tasks find them, who are in a mount namespace that exists already."""
+    if "mnt" in handed_over(context):
+        path = f"/proc/{context.root.puppet.tid}/root/{context.options.root.lstrip('/')}"
+        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.dup2(fd, context.root_fd, inheritable=False)
+        os.close(fd)
+
+
+def _take_ids(program: Program, context: RestoreContext) -> None:
+    """--join-ns user:FILE,UID,GID."""
+    for join in outside(context).joined:
         if join.gid is not None:
             program.call("setresgid", join.gid, join.gid, join.gid)
         if join.uid is not None:
@@ -95,8 +125,8 @@ def _take_ids(program: Program, join: Joined) -> None:
 
 def fill(context: RestoreContext) -> None:
     """Restore the content of each new namespace of the root puppet, in the order of the resources."""
-    outside = handed_over(context)
-    new = [(resource, ns_id) for resource, ns_id in own_namespaces(context) if resource.name not in outside]
+    there = handed_over(context)
+    new = [(resource, ns_id) for resource, ns_id in own_namespaces(context) if resource.name not in there]
     first = [pair for pair in new if pair[0].order < 0]
     _fill(first, context)
     context.network_fd = _network(context, [resource.name for resource, _ in new])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cr import cpuinfo
+from cr.contract.identity import check_hostname, take_over
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
-from cr.model import TASK_DEAD, BadImages, RestoreReport
+from cr.model import TASK_DEAD, BadImages, CheckpointError, RestoreReport
 from cr.options import Options
-from cr.restore import memory_check
+from cr.restore import foreign_vdso, memory_check
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:
@@ -23,16 +25,35 @@ def read(options: Options) -> RestoreContext:
     if not images.exists("inventory"):
         raise BadImages(f"{images.path} has no inventory.img: no dump was completed there")
     context.inventory = images.read_one("inventory")
+    if context.inventory.allow_uprobes and not context.options.allow_uprobes:
+        raise CheckpointError("the tasks were probed (uprobes): see that the probes are there, and use --allow-uprobes")
     if context.inventory.img_version not in IMAGE_VERSIONS:
         raise BadImages(f"{images.path} has images of version {context.inventory.img_version}, we read 1 and 2")
+    if context.inventory.HasField("pre_dump_mode") and not images.exists("pstree"):
+        raise BadImages(f"{images.path} is a pre-dump, memory only: restore the dump that was made after it")
+    cpuinfo.check(images, options)
     if images.exists("files"):
-        context.file_entries = {entry.id: entry for entry in images.read("files")}
+        context.file_entries = _read_files(context)
+        take_over(context)
     context.tasks = _read_tree(context)
     for task in context.tasks:
         if task.core.tc.task_state != TASK_DEAD:
             _read_task(task, context)
+    foreign_vdso.settle(context)
     memory_check.check(context)
+    check_hostname(context)
     return context
+
+
+def _read_files(context: RestoreContext) -> dict[int, m.file_entry]:
+    """Files by id; where several records have one id, the last says what it is and has the fields of all."""
+    found: dict[int, m.file_entry] = {}
+    for entry in context.images.read("files"):
+        if entry.id in found:
+            found[entry.id].MergeFrom(entry)
+        else:
+            found[entry.id] = entry
+    return found
 
 
 def _read_tree(context: RestoreContext) -> list[RestoreTask]:

@@ -1,9 +1,9 @@
 """Sessions and process groups: what each birth has to come before or after.
 
 A child inherits the session of its parent at that moment; setsid(2) cannot be undone.  So children of a
-parent's former session are born before it calls setsid, those of its own session afterwards.  A task whose
-session is neither has lost its real parent: a passing helper inside that session bears it and ends, and
-it falls to its new parent as it once did (PR_SET_CHILD_SUBREAPER).
+parent's former session are born before it calls setsid, those of its own session afterwards (cr.restore.lineage says
+which).  A task whose session is neither has lost its real parent: a passing helper inside that session bears it and
+ends, and it falls to its new parent as it once did (PR_SET_CHILD_SUBREAPER).
 """
 
 from __future__ import annotations
@@ -12,15 +12,28 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from cr.contract.restoring import RestoreContext, RestoreTask
-from cr.kernel import controls
+from cr.kernel import controls, proc
 from cr.model import CheckpointError
 from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.inheritance import strangers
+from cr.restore.lineage import Lineage, leads_session
+from cr.values import dataclass
 
 WALL = 0x40000000
+
+
+@dataclass(frozen=True)
+class _Passing:
+    """A helper that stands between a child and its parent until all are born; `mother` waits for its end."""
+
+    puppet: Tracee
+    pid: int
+    mother: Tracee
+    who: Identity
+    child: RestoreTask
 
 
 class Family:
@@ -33,6 +46,8 @@ class Family:
         self.orphans: list[RestoreTask] = []
         self.helpers: dict[int, tuple[Tracee, RestoreTask]] = {}
         """pid -> (puppet that stands in for a dead leader, its parent)"""
+        self.passing: list[_Passing] = []
+        self.lineage = Lineage(context.tasks)
         self._spare = max((thread.vtid for task in context.tasks for thread in task.threads), default=1)
 
     def grow(self) -> Iterator[RestoreTask]:
@@ -42,7 +57,7 @@ class Family:
         are copies of it.
         """
         root = self.context.root
-        self.inherited[root.vpid] = 0 if _leads_session(root) else root.entry.sid
+        self.inherited[root.vpid] = 0 if leads_session(root) else root.entry.sid
         queue = [root]
         while queue:
             task = queue.pop(0)
@@ -54,18 +69,18 @@ class Family:
             queue += [child for child in steps if child is not None]
             if not queue:
                 queue += self._adopt_orphans()
+        self._let_fall()
 
     def _steps(self, task: RestoreTask) -> list[RestoreTask | None]:
         """The children in the order of their births; None stands for setsid(2) of the task itself."""
-        mine = {task.entry.sid, 0} if not _leads_session(task) else {task.entry.sid}
-        former = self.inherited[task.vpid]
-        early = [child for child in task.children if child.entry.sid == former and not _leads_session(child)]
-        late = [child for child in task.children if child.entry.sid in mine or _leads_session(child)]
+        former, born = self.inherited[task.vpid], self.lineage.born
+        early = [child for child in task.children if born.get(child.vpid, task.entry.sid) == former]
+        late = [child for child in task.children if born.get(child.vpid, task.entry.sid) == task.entry.sid]
         late = [child for child in late if child not in early]
         self.orphans += [child for child in task.children if child not in early + late]
         for children in (early, late):
             children.sort(key=lambda child: not strangers(task, child))
-        return [*early, *([None] if _leads_session(task) else []), *late]
+        return [*early, *([None] if leads_session(task) else []), *late]
 
     def _take(self, task: RestoreTask, steps: list[RestoreTask | None]) -> None:
         former = self.inherited[task.vpid]
@@ -73,7 +88,7 @@ class Family:
             if child is None:
                 self._call(task.puppet, task.leader.identity, "setsid")
             else:
-                early = child.entry.sid == former and not _leads_session(child)
+                early = self.lineage.born.get(child.vpid, task.entry.sid) == former
                 self._bear(task, child, former if early else task.entry.sid)
 
     def _bear(self, parent: RestoreTask, child: RestoreTask, session: int) -> None:
@@ -84,40 +99,53 @@ class Family:
     def _adopt_orphans(self) -> list[RestoreTask]:
         """Those whose session exists by now; where its leader has died, a helper leads it for a while."""
         tasks = {task.vpid: task for task in self.context.tasks}
-        led = [child for child in self.orphans if child.entry.sid in tasks]
-        ready = [child for child in led if child.entry.sid in self.inherited]
-        if not ready and len(led) < len(self.orphans):
-            ready = [next(child for child in self.orphans if child not in led)]
+        born, places = self.lineage.born, self.lineage.places
+        ready = [child for child in self.orphans if born[child.vpid] in tasks and born[child.vpid] in self.inherited]
+        if not ready:
+            led = {sid for sid, place in places.items() if place.vpid in self.inherited}
+            ready = [child for child in self.orphans if born[child.vpid] in led][:1]
         if self.orphans and not ready:
             raise CheckpointError(
-                f"{self.orphans[0]} is in session {self.orphans[0].entry.sid}, which cannot be rebuilt"
+                f"{self.orphans[0]} is in session {born[self.orphans[0].vpid]}, which cannot be rebuilt"
             )
         for child in ready:
             self.orphans.remove(child)
-            self._adopt(child, tasks.get(child.entry.sid))
+            self._adopt(child, tasks.get(born[child.vpid]))
         return ready
 
     def _adopt(self, child: RestoreTask, leader: RestoreTask | None) -> None:
-        parent, sid = child.parent, child.entry.sid
+        parent, sid = child.parent, self.lineage.born[child.vpid]
         assert parent is not None  # the root is nobody's orphan
         if leader is not None:
             mother, who = leader.puppet, leader.leader.identity
         else:
-            mother, who = self._stand_in(sid, parent), Identity(sid, sid)
+            mother, who = self._stand_in(sid), Identity(sid, sid)
         pid, passing = self._helper(mother, who)
-        self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
         signo = births.exit_signal(child, self.context)
         child.leader.tracee = births.bear_helper(self.context, passing, Identity(pid, pid), child.vpid, signo=signo)
         child.born_with = (leader or parent).space
         namespaces.enter(self.context, child)
-        births.end(passing.tid)
-        self._call(mother, who, "wait4", pid, 0, WALL, 0)
-        self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
+        self.passing.append(_Passing(passing, pid, mother, who, child))
         self.inherited[child.vpid] = sid
 
-    def _stand_in(self, sid: int, parent: RestoreTask) -> Tracee:
+    def _let_fall(self) -> None:
+        """The passing helpers end, the last one first; their children fall to their parents."""
+        while self.passing:
+            helper = self.passing.pop()
+            parent = helper.child.parent
+            assert parent is not None
+            self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
+            births.end(helper.puppet.tid)
+            self._call(helper.mother, helper.who, "wait4", helper.pid, 0, WALL, 0)
+            self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
+            if proc.stat(helper.child.puppet.tid).ppid != parent.puppet.tid:
+                sid = self.inherited[helper.child.vpid]
+                raise CheckpointError(f"{helper.child} is in session {sid}, in which {parent} cannot have children")
+
+    def _stand_in(self, sid: int) -> Tracee:
         """A process with the pid of a dead session leader."""
         if sid not in self.helpers:
+            parent = self.lineage.places[sid]
             puppet = births.bear_helper(self.context, parent.puppet, parent.leader.identity, sid)
             self.helpers[sid] = puppet, parent
             self._call(puppet, Identity(sid, sid), "setsid")
@@ -137,7 +165,7 @@ class Family:
         outside = self._outer_group()
         followers = []
         for task in self.context.tasks:
-            if task.entry.pgid == task.vpid and not _leads_session(task):
+            if task.entry.pgid == task.vpid and not leads_session(task):
                 self._call(task.puppet, task.leader.identity, "setpgid", 0, 0)
             elif task.entry.pgid not in (task.vpid, outside):
                 followers.append(task)
@@ -164,6 +192,8 @@ class Family:
 
     def abandon(self) -> None:
         """End the helpers of a restore that failed."""
+        for helper in self.passing:
+            births.end(helper.puppet.tid)
         for puppet, _ in self.helpers.values():
             births.end(puppet.tid)
 
@@ -171,7 +201,3 @@ class Family:
         program = Program()
         program.call(name, *arguments)
         self.context.foothold.run(puppet, who, program)
-
-
-def _leads_session(task: RestoreTask) -> bool:
-    return task.entry.sid == task.vpid

@@ -1,4 +1,4 @@
-"""The vDSO of this kernel: whether an image's fits, and how a task leaves its scratch memory through it."""
+"""The vDSO of this kernel: how it is laid out, and how a task leaves its scratch memory through it."""
 
 from __future__ import annotations
 
@@ -24,24 +24,13 @@ def ours() -> tuple[list[Span], int]:
     return [(mapping.start - base, mapping.end - base) for mapping in mappings], found - base
 
 
-def check(made: list[Span], task: str) -> None:
-    """An image's vDSO has to have this kernel's size, since code of it may be under way in the task."""
-    spans, _ = ours()
-    size, expected = made[-1][1] - made[0][0], spans[-1][1]
-    last, expected_last = made[-1][1] - made[-1][0], spans[-1][1] - spans[-1][0]
-    if (size, last) != (expected, expected_last):
-        raise CheckpointError(
-            f"the vDSO of {task} has {last} bytes of code in {size}, this kernel's has {expected_last} in {expected}: "
-            "restore it on the kernel that it was dumped on"
-        )
-
-
 def leave(task: RestoreTask, foothold: Foothold) -> None:
     """Take the scratch memory out of a finished task, by a `syscall` instruction of its own."""
-    foothold.remove(task.puppet, CallSite(_instruction(task)))
+    foothold.remove(task.puppet, CallSite(instruction(task)))
 
 
-def _instruction(task: RestoreTask) -> int:
+def instruction(task: RestoreTask) -> int:
+    """Address of a `syscall` instruction of a finished task's own."""
     assert task.mm is not None
     made = kernel_made(task.mm)
     if made:

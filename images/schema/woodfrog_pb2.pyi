@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class woodfrog_task_entry(_message.Message):
-    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal")
+    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed", "exited")
     TID_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
     TIMER_SLACK_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,8 @@ class woodfrog_task_entry(_message.Message):
     STOP_WAS_REPORTED_FIELD_NUMBER: _ClassVar[int]
     SLEEP_FIELD_NUMBER: _ClassVar[int]
     EXIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    EXITED_FIELD_NUMBER: _ClassVar[int]
     tid: int
     cpus: _containers.RepeatedScalarFieldContainer[int]
     timer_slack: int
@@ -28,7 +30,17 @@ class woodfrog_task_entry(_message.Message):
     stop_was_reported: bool
     sleep: woodfrog_sleep_entry
     exit_signal: int
-    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ...) -> None: ...
+    sealed: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    exited: int
+    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., exited: _Optional[int] = ...) -> None: ...
+
+class woodfrog_span(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class woodfrog_sleep_entry(_message.Message):
     __slots__ = ("clock", "remaining", "remainder_address")
@@ -41,18 +53,20 @@ class woodfrog_sleep_entry(_message.Message):
     def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
-    __slots__ = ("id", "name", "semaphore", "target", "packet")
+    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEMAPHORE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     PACKET_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: bytes
     semaphore: bool
     target: _containers.RepeatedCompositeFieldContainer[woodfrog_epoll_target]
     packet: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ...) -> None: ...
+    events_lost: bool
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ...) -> None: ...
 
 class woodfrog_epoll_target(_message.Message):
     __slots__ = ("tfd", "file_id")
@@ -61,3 +75,85 @@ class woodfrog_epoll_target(_message.Message):
     tfd: int
     file_id: int
     def __init__(self, tfd: _Optional[int] = ..., file_id: _Optional[int] = ...) -> None: ...
+
+class woodfrog_autofs_entry(_message.Message):
+    __slots__ = ("pipe_id", "directory", "symlink")
+    PIPE_ID_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    SYMLINK_FIELD_NUMBER: _ClassVar[int]
+    pipe_id: int
+    directory: _containers.RepeatedScalarFieldContainer[bytes]
+    symlink: _containers.RepeatedCompositeFieldContainer[woodfrog_autofs_symlink]
+    def __init__(self, pipe_id: _Optional[int] = ..., directory: _Optional[_Iterable[bytes]] = ..., symlink: _Optional[_Iterable[_Union[woodfrog_autofs_symlink, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_autofs_symlink(_message.Message):
+    __slots__ = ("name", "target")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    name: bytes
+    target: bytes
+    def __init__(self, name: _Optional[bytes] = ..., target: _Optional[bytes] = ...) -> None: ...
+
+class woodfrog_plugin_entry(_message.Message):
+    __slots__ = ("id", "plugin", "data", "flags")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    plugin: str
+    data: bytes
+    flags: int
+    def __init__(self, id: _Optional[int] = ..., plugin: _Optional[str] = ..., data: _Optional[bytes] = ..., flags: _Optional[int] = ...) -> None: ...
+
+class woodfrog_io_uring_entry(_message.Message):
+    __slots__ = ("id", "flags", "sq_entries", "cq_entries", "setup", "array_offset", "submitted", "completed", "rings", "requests", "file", "buffer", "files", "buffers", "owner")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    SQ_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    CQ_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SETUP_FIELD_NUMBER: _ClassVar[int]
+    ARRAY_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    RINGS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    flags: int
+    sq_entries: int
+    cq_entries: int
+    setup: int
+    array_offset: int
+    submitted: int
+    completed: int
+    rings: bytes
+    requests: bytes
+    file: _containers.RepeatedCompositeFieldContainer[woodfrog_io_uring_file]
+    buffer: _containers.RepeatedCompositeFieldContainer[woodfrog_io_uring_buffer]
+    files: int
+    buffers: int
+    owner: int
+    def __init__(self, id: _Optional[int] = ..., flags: _Optional[int] = ..., sq_entries: _Optional[int] = ..., cq_entries: _Optional[int] = ..., setup: _Optional[int] = ..., array_offset: _Optional[int] = ..., submitted: _Optional[int] = ..., completed: _Optional[int] = ..., rings: _Optional[bytes] = ..., requests: _Optional[bytes] = ..., file: _Optional[_Iterable[_Union[woodfrog_io_uring_file, _Mapping]]] = ..., buffer: _Optional[_Iterable[_Union[woodfrog_io_uring_buffer, _Mapping]]] = ..., files: _Optional[int] = ..., buffers: _Optional[int] = ..., owner: _Optional[int] = ...) -> None: ...
+
+class woodfrog_io_uring_file(_message.Message):
+    __slots__ = ("index", "fd")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FD_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    fd: int
+    def __init__(self, index: _Optional[int] = ..., fd: _Optional[int] = ...) -> None: ...
+
+class woodfrog_io_uring_buffer(_message.Message):
+    __slots__ = ("index", "address", "length")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    address: int
+    length: int
+    def __init__(self, index: _Optional[int] = ..., address: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...

@@ -40,6 +40,9 @@ RESTORE = (
     Option("pid-file", "the file to write the process id to"),
     Option("no-subreaper", "do not become the parent of orphaned processes", "flag"),
     Option("no-pivot", "accepted: the engine's way into the root does not depend on it", "flag"),
+    Option("remap-ip", "OLD=NEW: an address, or a network, of the container is another one now", "list"),
+    Option("remap-port", "OLD=NEW: a port of the container is another one now", "list"),
+    Option("hostname", "the container's host name is another one now"),
     Option("lsm-profile", "an LSM profile to be used during restore in the form of TYPE:NAME"),
     Option("lsm-mount-context", "an LSM mount context to be used during restore"),
 )
@@ -54,7 +57,7 @@ def shared_options(values: dict[str, Any]) -> dict[str, Any]:
         options["ext_unix_sk"] = ""
     options["manage_cgroups"] = cgroup_mode(values["manage_cgroups_mode"])
     options["empty_ns"] = empty_namespaces(values["empty_ns"])
-    for name in ("lsm_profile", "lsm_mount_context"):
+    for name in ("lsm_profile", "lsm_mount_context", "remap_ip", "remap_port", "hostname"):
         if values.get(name):
             options[name] = values[name]
     if values["work_path"]:

@@ -18,14 +18,14 @@ VERB = Verb("checkpoint", "checkpoint a running container", "<container-id>", op
 
 def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     """Dump it; unless it runs on, the container is then deleted."""
-    from runtime.engine import InProcess
+    from runtime.engine import choose
     from runtime.frozen.freeze import check_parent, check_status, freeze, image_directory
 
     container = Container.load(context, arguments[0], lock=True)
     check_status(container)
     directory = image_directory(values, create=True)
     check_parent(directory, values["parent_path"])
-    freeze(container, InProcess(), directory, dump_options(values))
+    freeze(container, choose(context.criu), directory, dump_options(values))
     if not (values["leave_running"] or values["pre_dump"]):
         kill_init(container)
         destroy(container, context.reporter)

@@ -23,7 +23,7 @@ VERB = Verb("restore", "restore a container from a previous checkpoint", "<conta
 def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     """Restore it; the exit code of its process, or 0 if detached."""
     from runtime.create import Request, read_bundle
-    from runtime.engine import InProcess
+    from runtime.engine import choose
     from runtime.foreground import Foreground
     from runtime.frozen.freeze import image_directory
 
@@ -38,7 +38,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
         thaw = _prepare(context, arguments[0], bundle, config)
         thaw.pid_file = request.pid_file
         ours = _console(thaw, config, request.console_socket, detach)
-        pid = thaw.run(InProcess(), directory, options)
+        pid = thaw.run(choose(context.criu), directory, options)
         if detach:
             return 0
         if ours >= 0:

@@ -124,13 +124,13 @@ class Workload:
 
     def __exit__(self, *_: object) -> None:
         for pid in {self.pid, self.restored} - {0}:
-            _end_tree(pid)
+            end_tree(pid)
         if self.process is not None:
             self.process.kill()
             self.process.wait(PATIENCE)
 
 
-def _end_tree(root: int) -> None:
+def end_tree(root: int) -> None:
     """Kill a process and its descendants, by pid; reap those that are ours."""
     doomed = [root]
     for pid in doomed:

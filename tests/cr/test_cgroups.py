@@ -13,6 +13,9 @@ from cgroups.hierarchies import Hierarchy, layout, membership
 from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupProperty, CgroupSet, CgroupTree, Perms
 from cgroups.removal import remove_tree
 from cr.contract.cgroup_images import from_message, to_message
+from cr.contract.cgroup_layout import layout_here
+from cr.model import CheckpointError
+from images.directory import ImageDirectory
 from tests.cr.harness import Workload, alive
 
 LIMIT = "pids.max"
@@ -149,3 +152,67 @@ def test_images_hold_what_was_saved() -> None:
     assert back.sets == (tree.sets[1],)
     assert back.controllers == tree.controllers
     assert back.own_set == 1
+
+
+def saved(workload: Workload) -> dict[str, set[str]]:
+    """Controller -> names of the properties that the images hold of it, wherever."""
+    with ImageDirectory.open(str(workload.images)) as images:
+        tree = from_message(images.read_one("cgroup"), None)
+    found: dict[str, set[str]] = {}
+    for controller in tree.controllers:
+        names = found.setdefault(",".join(controller.names), set())
+        waiting = list(controller.dirs)
+        while waiting:
+            place = waiting.pop()
+            names |= {each.name for each in place.properties}
+            waiting += place.children
+    return found
+
+
+PROPS = '"pids":\n - "strategy": "replace"\n - "properties": ["pids.current"]'
+
+
+@pytest.mark.root
+def test_which_cgroups_and_properties_are_saved(tmp_path: Path, top: Path) -> None:
+    (tmp_path / "props").write_text(PROPS)
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top)
+        workload.dump(leave_running=True, cgroup_dump_controller=["pids"])
+        assert LIMIT in saved(workload)["pids"] and set(saved(workload)) == {"pids"}
+        for options in ({"cgroup_props": PROPS}, {"cgroup_props_file": str(tmp_path / "props")}):
+            workload.dump(leave_running=True, cgroup_dump_controller=["pids"], **options)
+            assert "pids.current" in saved(workload)["pids"] and LIMIT not in saved(workload)["pids"]
+        workload.dump(
+            leave_running=True, cgroup_dump_controller=["pids"], cgroup_props=PROPS.replace("replace", "merge")
+        )
+        assert {LIMIT, "pids.current"} <= saved(workload)["pids"]
+        workload.dump(
+            leave_running=True,
+            cgroup_props=PROPS.replace("pids", "other"),
+            cgroup_props_ignore_default=True,
+            cgroup_dump_controller=["pids"],
+        )
+        assert not {LIMIT, "pids.current"} & saved(workload)["pids"]
+        (workload.images / "cgroup.img").unlink()
+        workload.dump(leave_running=True, manage_cgroups="ignore")
+        assert not (workload.images / "cgroup.img").exists()
+        with pytest.raises(CheckpointError, match="--cgroup-props"):
+            workload.dump(cgroup_props="[")
+        workload.check()
+
+
+@pytest.mark.root
+def test_a_yard(tmp_path: Path, top: Path) -> None:
+    yard = tmp_path / "yard"
+    yard.mkdir()
+    (yard / pids_hierarchy().name).symlink_to(top.parent)
+    here = layout_here(str(yard)).named(pids_hierarchy().name)
+    assert here is not None and here.mountpoint == str(yard / "pids")
+    with Workload("plain", tmp_path) as workload:
+        put(workload.pid, top)
+        workload.dump(cgroup_yard=str(yard))
+        remove_tree(str(top))
+        pid = workload.restore(cgroup_yard=str(yard))
+        assert where(pid) == f"/{top.name}"
+        assert (top / LIMIT).read_text() == "17\n"
+        workload.check()

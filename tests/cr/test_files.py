@@ -7,11 +7,27 @@ from pathlib import Path
 import pytest
 
 from tests.cr.harness import Workload
+from tests.cr.test_namespaces import unshare, unshare_fork
 
 pytestmark = pytest.mark.root
+KINDS = ("net", "ipc", "uts")
+FLAVOURS = [("pid", *KINDS), ("user", "map-root-user", "pid", *KINDS)]
 
 
 @pytest.mark.parametrize("name", ["pipes", "events", "files", "locks", "memory_files", "processes", "bpf_maps"])
 def test_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     with Workload(name, tmp_path) as workload:
+        workload.cycle(link_remap=True, file_locks=True)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS, ids=["namespaces", "user namespace"])
+@pytest.mark.parametrize("name", ["pipes", "events", "locks", "terminals", "memory_files"])
+def test_comes_back_in_namespaces_of_its_own(name: str, flavour: tuple[str, ...], tmp_path: Path) -> None:
+    with Workload(name, tmp_path, prefix=unshare_fork(*flavour)) as workload:
+        workload.cycle(link_remap=True, file_locks=True)
+
+
+def test_files_come_back_in_namespaces_of_their_own(tmp_path: Path) -> None:
+    """In the host's pid namespace: names in /proc hold pids."""
+    with Workload("files", tmp_path, prefix=unshare(*KINDS)) as workload:
         workload.cycle(link_remap=True, file_locks=True)

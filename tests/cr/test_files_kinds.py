@@ -64,7 +64,6 @@ def test_one_resource_claims_it(name: str, tmp_path: Path) -> None:
 
 
 UNSUPPORTED: dict[str, Callable[[], int]] = {
-    "anon_inode:[io_uring]": lambda: call(425, 1, ctypes.create_string_buffer(256)),
     "anon_inode:[userfaultfd]": lambda: call(323, 0),
     "anon_inode:[landlock-ruleset]": lambda: call(444, struct.pack("<Q", 1), 8, 0),
     "anon_inode:[fscontext]": lambda: call(430, b"tmpfs", 0),

@@ -6,7 +6,7 @@ import pytest
 
 from cr.contract.outside import inherited
 from cr.model import CheckpointError
-from cr.resources import epoll, file_locks, inotify
+from cr.resources import epoll, file_locks, inotify, leases
 
 EPOLL = """pos:\t0
 flags:\t02000002
@@ -36,8 +36,8 @@ def test_locks() -> None:
     assert (posix.flag, posix.type, posix.start, posix.length) == (file_locks.POSIX, 1, 2, 5)
     assert (ofd.flag, ofd.type, ofd.length) == (file_locks.OFD, 0, 0)
     assert flock.flag == file_locks.FLOCK
-    assert lease.breaking
-    assert not flock.breaking
+    assert lease.type & leases.BREAKING
+    assert not flock.type & leases.BREAKING
 
 
 def test_inotify_watches_with_and_without_handles() -> None:

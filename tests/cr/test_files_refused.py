@@ -26,7 +26,7 @@ def test_every_reason_is_told_and_nothing_is_left(tmp_path: Path) -> None:
         assert "use --file-locks" in text
         assert "has other names: use --link-remap" in text
         assert "use --ghost-limit 3145728" in text
-        assert "io_uring" in text or not (tmp_path / "io_uring").exists()
+        assert "userfaultfd" in text or not (tmp_path / "userfaultfd").exists()
         assert not [name for name in os.listdir(tmp_path) if name.startswith("link_remap")]
         workload.check()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import traceback
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from cr.dump import flow, preload
+from cr.dump import flow, predump, preload
 from cr.kernel import ptrace, vm
 from cr.options import Options
+from cr.values import replace
 from tests.cr.harness import Workload, alive, wait_for
 from tests.cr.test_freeze import traced
 
@@ -54,7 +56,7 @@ class Fault:
         return result
 
 
-def dump_and_die(work: Workload, at: int) -> str:
+def dump_and_die(work: Workload, at: int, how: str) -> str:
     """Dump in a child that is killed at that point: which one it was, "" where there is none so late."""
     record = work.directory / "fault"
     record.unlink(missing_ok=True)
@@ -63,7 +65,7 @@ def dump_and_die(work: Workload, at: int) -> str:
         code = 1
         try:
             Fault(at, record).install()
-            dump(work)
+            dump(work, how)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -74,16 +76,26 @@ def dump_and_die(work: Workload, at: int) -> str:
     return record.read_text() if status else ""
 
 
-def dump(work: Workload) -> None:
-    flow.dump(Options(tree=work.pid, images_dir=str(work.images), leave_running=True))
+def dump(work: Workload, how: str) -> None:
+    options = Options(tree=work.pid, images_dir=str(work.images), leave_running=True)
+    if how == "pre-dump":
+        predump.pre_dump(replace(options, track_mem=True))
+    else:
+        flow.dump(replace(options, snapshot="always" if how == "snapshot" else "never"))
 
 
 def tree(pid: int) -> list[int]:
+    return [each for each in offspring(pid) if alive(each)]
+
+
+def offspring(pid: int) -> list[int]:
+    """With zombies."""
     found = [pid]
     for each in found:
-        for tid in os.listdir(f"/proc/{each}/task"):
-            found += map(int, Path(f"/proc/{each}/task/{tid}/children").read_text().split())
-    return [each for each in found if alive(each)]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a zombie that was reaped just now
+            for tid in os.listdir(f"/proc/{each}/task"):
+                found += map(int, Path(f"/proc/{each}/task/{tid}/children").read_text().split())
+    return found
 
 
 def signals(pid: int) -> list[str]:
@@ -102,21 +114,30 @@ def state_of(pids: list[int]) -> list[list[str]]:
     return [signals(pid) for pid in pids if alive(pid)]
 
 
-@pytest.mark.parametrize("name", ["signals", "filters", "threads", "coroutine"])
-def test_the_workload_runs_on_whenever_the_holder_is_killed(name: str, tmp_path: Path) -> None:
+CASES = [
+    *(("dump", name) for name in ("signals", "filters", "threads", "coroutine")),
+    *(("snapshot", name) for name in ("signals", "filters")),
+    *(("pre-dump", name) for name in ("signals", "filters")),
+]
+
+
+@pytest.mark.parametrize(("how", "name"), CASES)
+def test_the_workload_runs_on_whenever_the_holder_is_killed(how: str, name: str, tmp_path: Path) -> None:
     preload.preload()
     arguments = ["filters-only"] if name == "filters" else []
     with Workload(name, tmp_path, arguments) as work:
         work.images.mkdir()
-        pids = tree(work.pid)
+        pids, everybody = tree(work.pid), offspring(work.pid)
         call = Path(f"/proc/{work.pid}/syscall")
         wait_for(lambda: call.read_text().startswith("128 "), "the workload to sit in sigwait, which changes its mask")
-        before, mapped = state_of(pids), mappings(work.pid)
+        before, mapped, files = state_of(pids), mappings(work.pid), os.listdir(f"/proc/{work.pid}/fd")
         at = 0
-        while point := dump_and_die(work, at := at + 1):
+        while point := dump_and_die(work, at := at + 1, how):
+            wait_for(lambda: offspring(work.pid) == everybody, f"copies to be gone after point {at}, {point}")
             wait_for(lambda: not any(traced(pid) for pid in pids if alive(pid)), "the tasks to be let go")
             assert tree(work.pid) == pids, f"{name} died of a kill at point {at}, {point}"
             wait_for(lambda: state_of(pids) == before, f"the signal masks after point {at}, {point}")
+            wait_for(lambda: os.listdir(f"/proc/{work.pid}/fd") == files, f"its descriptors after point {at}, {point}")
             left = mapped ^ mappings(work.pid)
             assert all(SCRATCH in line for line in left), f"{left} after point {at}, {point}"
         work.check()

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 HEAVY = [
-    "dataclasses",
     "inspect",
+    "ipaddress",
+    "json",
+    "pathlib",
     "uuid",
     "pyroute2",
     "jsonschema",

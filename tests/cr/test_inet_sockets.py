@@ -35,3 +35,9 @@ def test_connections_are_refused_unless_asked_for(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="--tcp-established"):
             workload.dump()
         workload.check()
+
+
+@pytest.mark.parametrize("prefix", [[], ["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"]])
+def test_rare_options_and_multicast_groups(prefix: list[str], tmp_path: Path) -> None:
+    with Workload("socket_options", tmp_path, prefix=prefix) as workload:
+        workload.cycle(tcp_established=True)

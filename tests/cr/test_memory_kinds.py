@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cr.model import Refused
 from tests.cr.harness import Workload
 
 pytestmark = pytest.mark.root
@@ -15,8 +14,8 @@ pytestmark = pytest.mark.root
 SIMPLE = (
     "anonymous", "noreserve", "protected", "locked", "locked-on-fault", "dontfork", "wipeonfork", "dontdump",
     "mergeable", "hugepage", "nohugepage", "sequential", "guard", "heap", "grows-down", "private-file",
-    "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "memfd", "aio",
-    "no-huge-pages", "no-vdso",
+    "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "opened-shared", "memfd",
+    "aio", "aio-waiting", "no-huge-pages", "no-vdso", "sealed",
 )
 # fmt: on
 
@@ -53,10 +52,3 @@ def test_huge_pages(kind: str, tmp_path: Path) -> None:
 def test_a_task_without_room_for_more(tmp_path: Path) -> None:
     with Workload("memory_kinds", tmp_path, ["tight"]) as workload:
         workload.cycle()
-
-
-def test_sealed_memory_is_refused_and_unharmed(tmp_path: Path) -> None:
-    with Workload("memory_kinds", tmp_path, ["sealed"]) as workload:
-        with pytest.raises(Refused, match="sealed"):
-            workload.dump()
-        workload.check()

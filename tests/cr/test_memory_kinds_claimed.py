@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+
 import pytest
 
 from cr.contract.vma import UNSUPPORTED_FLAGS, unsupported_flags, vma_resource, vma_resources, why_unclaimed
 from cr.dump.memory import claim
-from cr.dump.pages import CHUNK, batches_of, clip
+from cr.dump.pages import CHUNK, batches_of, clip, find
+from cr.kernel import vm
 from cr.kernel.proc import Mapping, parse_smaps
 from cr.resources.aio_ring import requests
 from images.kinds import VmaStatus
@@ -19,6 +23,7 @@ CLAIMED = {
     ("rw-p", 5, "/anon_hugepage (deleted)"): "AnonymousMemory",
     ("rw-s", 5, "/anon_hugepage (deleted)"): "SharedAnonymousMemory",
     ("rw-s", 5, "/dev/zero (deleted)"): "SharedAnonymousMemory",
+    ("rw-p", 5, "/dev/zero (deleted)"): "PrivateMemfdMapping",
     ("r-xp", 5, "/usr/bin/program"): "PrivateFileMapping",
     ("rw-p", 5, "/dev/zero"): "PrivateFileMapping",
     ("rw-p", 5, "/gone (deleted)"): "PrivateFileMapping",
@@ -28,13 +33,13 @@ CLAIMED = {
     ("rw-s", 0, "/SYSV00000000 (deleted)"): "SysvMapping",
     ("rw-s", 5, "socket:[123]"): "PacketRing",
     ("rw-s", 5, "/[aio] (deleted)"): "AioRing",
+    ("rw-s", 5, "anon_inode:[io_uring]"): "IoUringMapping",
     ("r-xp", 0, "[vdso]"): "Vdso",
     ("r--p", 0, "[vvar]"): "Vvar",
     ("r--p", 0, "[vvar_vclock]"): "Vvar",
     ("--xp", 0, "[vsyscall]"): "Vsyscall",
 }
 REFUSED = {
-    "anon_inode:[io_uring]": "io_uring",
     "anon_inode:[perf_event]": "perf_event_open",
     "anon_inode:bpf-map": "BPF",
     "anon_inode:kvm-vcpu:0": "device",
@@ -102,6 +107,17 @@ def test_runs_are_cut_into_batches() -> None:
     assert [offset for offset, _ in batches] == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
     assert batches[-1][1] == [(3 * CHUNK, 4096), (1 << 40, 8192)]
     assert list(clip([(0, 10), (12, 20)], [(2, 4), (5, 15), (19, 30)])) == [(2, 4), (5, 10), (12, 15), (19, 20)]
+
+
+@pytest.mark.parametrize("runs", [511, 512, 513, 800, 2048, 2049, 5000])
+def test_a_scan_tells_every_run_once(runs: int) -> None:
+    with mmap.mmap(-1, 2 * runs * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for index in range(runs):
+            memory[2 * index * 4096] = 1
+        start = vm.address_of(memory)
+        found = find(os.getpid(), [(start, start + 2 * runs * 4096)]).runs
+    assert found == [(start + 2 * index * 4096, start + (2 * index + 1) * 4096) for index in range(runs)]
 
 
 def test_an_aio_ring_says_how_many_requests_it_was_made_for() -> None:

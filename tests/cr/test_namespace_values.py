@@ -55,12 +55,6 @@ def test_a_file_that_is_no_namespace_cannot_be_joined(tmp_path: object) -> None:
         outside.open_joined(outside.Joined("net", "/proc/self/ns/uts"))
 
 
-def test_external_names() -> None:
-    options = ["mnt[/x]:y", "net[17]:outer", "pid[18]:other"]
-    assert outside.external_key(options, "net", 17) == "outer"
-    assert outside.external_key(options, "pid", 17) is None
-
-
 LINKS = [
     Link("loopback", "lo", 1, 65536, 0x49),
     Link("veth", "eth0", 2, 1500, 0x1043, address=b"\x02\0\0\0\0\1", master=5, peer_index=7, peer_nsid=OUTSIDE),

@@ -66,6 +66,13 @@ def test_system_v_objects_of_a_user_namespace(tmp_path: Path) -> None:
         workload.cycle()
 
 
+def test_children_in_a_user_namespace_need_a_pid_namespace(tmp_path: Path) -> None:
+    with Workload("hostname", tmp_path, ["child"], prefix=unshare("user", "map-root-user", "uts")) as workload:
+        with pytest.raises(Refused, match="run the tree in a pid namespace"):
+            workload.dump()
+        workload.check()
+
+
 def test_a_segment_of_the_host_is_refused(tmp_path: Path) -> None:
     script = "import ctypes, os, signal; l = ctypes.CDLL(None); i = l.shmget(0, 4096, 0o1600); l.shmat.restype = ctypes.c_void_p; l.shmat(i, None, 0); l.shmctl(i, 0, None); os.write(1, b'x'); signal.pause()"  # noqa: E501
     with subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as task:
@@ -107,6 +114,16 @@ def test_a_container_with_a_user_namespace(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("ip") is None, reason="this machine lacks iproute2")
 def test_network(tmp_path: Path) -> None:
     with Workload("network", tmp_path, prefix=unshare("net")) as workload:
+        workload.cycle()
+
+
+def test_a_pair_of_links_between_two_networks_of_the_tree(tmp_path: Path) -> None:
+    with Workload("two_networks", tmp_path, prefix=unshare("net")) as workload:
+        workload.cycle()
+
+
+def test_tun_and_tap(tmp_path: Path) -> None:
+    with Workload("tuns", tmp_path, prefix=unshare("net")) as workload:
         workload.cycle()
 
 
@@ -199,3 +216,39 @@ def test_notifications_tell_when_namespaces_exist_and_when_they_are_filled(tmp_p
         workload.restore(notify=notify)
         workload.check()
     assert events == [("setup-namespaces", os.uname().nodename), ("post-setup-namespaces", "frog-1")]
+
+
+@contextmanager
+def holder_of(kind: str) -> Iterator[int]:
+    """A process in another namespace of that kind."""
+    flags = {"mnt": ["--mount"], "user": ["--user", "--map-root-user"]}.get(kind, [f"--{kind}"])
+    command = [UNSHARE, *flags, "--fork", "--kill-child", "sh", "-c", "echo $$; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("kind", ["net", "uts", "ipc", "time", "cgroup", "mnt", "user"])
+def test_every_kind_can_be_joined(kind: str, tmp_path: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        workload.dump()
+        with holder_of(kind) as holder:
+            pid = workload.restore(join_ns=[f"{kind}:/proc/{holder}/ns/{kind}"])
+            assert namespace_inode(pid, kind) == namespace_inode(holder, kind)
+            if kind == "mnt":
+                _is_at_home(pid, holder, tmp_path)
+            workload.check()
+
+
+def _is_at_home(pid: int, holder: int, directory: Path) -> None:
+    """Whether root, directory and files of a task are on mounts of the namespace that the holder is in."""
+    assert os.readlink(f"/proc/{pid}/cwd") == str(directory)
+    known = {line.split()[0] for line in Path(f"/proc/{holder}/mountinfo").read_text().splitlines()}
+    for name in ("root", "cwd", "exe", "fd/1"):
+        fd = os.open(f"/proc/{pid}/{name}", os.O_PATH)
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text().split()
+        os.close(fd)
+        assert info[info.index("mnt_id:") + 1] in known, name

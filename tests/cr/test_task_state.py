@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cr.harness import Workload, alive
+import cr
+from images.directory import ImageDirectory
+from tests.cr.harness import Workload, alive, wait_for
 
 pytestmark = pytest.mark.root
-STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree"]
+STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -78,3 +80,16 @@ def test_the_root_can_be_a_sibling_of_the_engine(tmp_path: Path) -> None:
         parent = Path(f"/proc/{workload.pid}/stat").read_text().rpartition(")")[2].split()[1]
         assert parent == str(os.getpid())
         workload.check()
+
+
+def test_a_process_with_one_thread_sleeps_on_for_the_rest(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True, stdin=subprocess.DEVNULL) as process:
+        try:
+            call = Path(f"/proc/{process.pid}/syscall")
+            wait_for(lambda: call.read_text().startswith("230 "), "it to sleep")
+            cr.dump(process.pid, str(tmp_path / "images"), leave_running=True)
+        finally:
+            process.kill()
+    with ImageDirectory.open(tmp_path / "images") as images:
+        (entry,) = images.read("woodfrog-task", process.pid)
+    assert 900e9 < entry.sleep.remaining < 1000e9

@@ -12,6 +12,7 @@ from cr.contract.network import network_of_socket
 from cr.kernel.sock_diag import unix_socket
 from cr.model import Refused
 from tests.cr.harness import Workload
+from tests.cr.test_namespaces import unshare_fork
 
 pytestmark = pytest.mark.root
 
@@ -64,3 +65,10 @@ def test_a_peer_outside_may_be_lost(tmp_path: Path) -> None:
         theirs.close()
         workload.cycle(ext_unix_sk="")
     ours.close()
+
+
+@pytest.mark.parametrize("kind", ["host", "namespaces"])
+def test_peers_are_told_who_made_them(kind: str, tmp_path: Path) -> None:
+    prefix = [] if kind == "host" else unshare_fork("pid", "net")
+    with Workload("peer_credentials", tmp_path, prefix=prefix) as workload:
+        workload.cycle()

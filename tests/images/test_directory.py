@@ -27,13 +27,13 @@ def snapshot(tmp_path: Path) -> Iterator[ImageDirectory]:
 
 def test_bytes_on_disk(snapshot: ImageDirectory) -> None:
     snapshot.write("pstree", entries=[TASK])
-    image = (snapshot.path / "pstree.img").read_bytes()
+    image = Path(snapshot.path, "pstree.img").read_bytes()
     assert image.hex(" ", -4) == "19435654 30302750 0a000000 08011000 18012001 2801"
 
 
 def test_files_are_private_to_their_owner(snapshot: ImageDirectory) -> None:
     snapshot.write("pstree", entries=[TASK])
-    assert stat.S_IMODE((snapshot.path / "pstree.img").stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(snapshot.path, "pstree.img").stat().st_mode) == 0o600
 
 
 def test_read_back(snapshot: ImageDirectory) -> None:
@@ -94,8 +94,16 @@ def test_commit_is_the_last_word(snapshot: ImageDirectory) -> None:
     snapshot.commit(INVENTORY)
     assert snapshot.read_one("inventory") == INVENTORY
     assert snapshot.names() == ["inventory.img", "pstree.img"]
+
+
+def test_nothing_of_an_older_snapshot_is_left_for_a_new_one(snapshot: ImageDirectory) -> None:
+    snapshot.write("pstree", entries=[TASK])
+    os.close(snapshot.open_raw("pages", 3, write=True))
+    Path(snapshot.path, "dump.log").write_text("no image")
+    snapshot.link_parent("../before")
+    snapshot.commit(INVENTORY)
     snapshot.uncommit()
-    assert snapshot.names() == ["pstree.img"]
+    assert snapshot.names() == ["dump.log", "parent"]
 
 
 def test_discard_removes_a_directory_it_made(snapshot: ImageDirectory) -> None:
@@ -104,7 +112,7 @@ def test_discard_removes_a_directory_it_made(snapshot: ImageDirectory) -> None:
     snapshot.commit(INVENTORY)
     os.close(snapshot.open_raw("pages", 1, write=True))
     snapshot.discard()
-    assert not snapshot.path.exists()
+    assert not Path(snapshot.path).exists()
 
 
 def test_discard_keeps_what_was_there(tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ def test_discard_keeps_what_was_there(tmp_path: Path) -> None:
 def test_an_old_image_is_replaced_not_written_through(snapshot: ImageDirectory, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("keep me")
-    (snapshot.path / "pstree.img").symlink_to(precious)
+    Path(snapshot.path, "pstree.img").symlink_to(precious)
     snapshot.write("pstree", entries=[TASK])
     assert precious.read_text() == "keep me"
     assert snapshot.read("pstree") == [TASK]
@@ -134,7 +142,7 @@ def test_from_a_descriptor(tmp_path: Path) -> None:
     with ImageDirectory.from_fd(fd) as directory:
         os.close(fd)
         directory.write("pstree", entries=[TASK])
-    assert directory.path == tmp_path
+    assert directory.path == str(tmp_path)
     assert (tmp_path / "pstree.img").exists()
 
 

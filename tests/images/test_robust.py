@@ -100,7 +100,7 @@ def test_damage_is_an_image_error_or_harmless(name: str, data: st.DataObject) ->
         read_all(kind, image)
         json.dumps(crit_image.decode(opened(image), pretty=True))
     except ImageError as err:
-        assert err.path == PATH
+        assert err.path == str(PATH)
         assert err.offset is not None
         assert 0 <= err.offset <= len(image)
 

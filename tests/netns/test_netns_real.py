@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import socket
@@ -18,6 +17,7 @@ from netns import NetnsError, conntrack, externals, firewall, loopback, state, s
 from netns.enter import run_in
 from netns.model import SETTABLE_FLAGS, NetworkState
 from netns.wire import Socket
+from values import replace
 
 pytestmark = pytest.mark.root
 Make = Callable[[], int]
@@ -61,7 +61,7 @@ def views(saved: NetworkState) -> list[object]:
     """What must be the same after a restore, without flags that only report."""
     addresses = {(a.local, a.peer, a.prefix, a.index, a.scope, a.label) for a in typed.addresses(saved.addresses)}
     routes = [set(typed.routes(data)) for data in (saved.routes4, saved.routes6)]
-    links = [dataclasses.replace(link, flags=link.flags & SETTABLE_FLAGS) for link in saved.links]
+    links = [replace(link, flags=link.flags & SETTABLE_FLAGS) for link in saved.links]
     return [links, addresses, routes, typed.rules(saved.rules), saved.neighbours, saved.sysctls]
 
 
@@ -84,7 +84,7 @@ def test_an_empty_namespace_comes_back_empty(namespace: Make) -> None:
     old, new = namespace(), namespace()
     saved = state.dump(old)
     state.restore(saved, new)
-    assert state.dump(new) == dataclasses.replace(saved, rules=state.dump(new).rules)
+    assert state.dump(new) == replace(saved, rules=state.dump(new).rules)
     assert typed.rules(saved.rules) == typed.rules(state.dump(new).rules)
 
 
@@ -135,7 +135,7 @@ def test_links_that_reach_out_are_restored(namespace: Make, outside: int, shell:
     made = veth.setup(old, [veth.VethSpec("eth0", "vz0", "", ("10.8.0.2/24",), ("10.8.0.1",))], outside)
     saved = state.dump(old)
     veth.remove(made, outside)
-    given = dataclasses.replace(externals.parse(["veth[eth0]:vz0@br9"]), outer_fd=outside)
+    given = replace(externals.parse(["veth[eth0]:vz0@br9"]), outer_fd=outside)
     again = state.restore(saved, new, given)
     assert [link.name for link in again.outside] == ["vz0"]
     assert "master br9" in shell(outside, "ip link show vz0")
@@ -146,10 +146,10 @@ def test_links_that_reach_out_are_restored(namespace: Make, outside: int, shell:
 def test_a_failed_restore_leaves_nothing_outside(namespace: Make, outside: int, shell: Shell) -> None:
     old, new = namespace(), namespace()
     made = veth.setup(old, [veth.VethSpec("eth0", "vz0", "", ("10.8.0.2/24",))], outside)
-    saved = dataclasses.replace(state.dump(old), routes4=broken_route())
+    saved = replace(state.dump(old), routes4=broken_route())
     veth.remove(made, outside)
     before = shell(outside, "ip -br link")
-    given = dataclasses.replace(externals.parse(["veth[eth0]:vz1"]), outer_fd=outside)
+    given = replace(externals.parse(["veth[eth0]:vz1"]), outer_fd=outside)
     with pytest.raises(NetnsError, match=r"cannot add route to 10\.66\.0\.0/16"):
         state.restore(saved, new, given)
     assert shell(outside, "ip -br link") == before
@@ -173,7 +173,7 @@ def test_a_macvlan_needs_to_know_its_lower_link(namespace: Make, outside: int, s
     saved = state.dump(old)
     with pytest.raises(NetnsError, match=r"name that link with --external macvlan\[mv0\]"):
         state.restore(saved, namespace())
-    state.restore(saved, new, dataclasses.replace(externals.parse(["macvlan[mv0]:h0"]), outer_fd=outside))
+    state.restore(saved, new, replace(externals.parse(["macvlan[mv0]:h0"]), outer_fd=outside))
     assert "macvlan mode vepa" in shell(new, "ip -d link show mv0")
 
 
@@ -227,7 +227,7 @@ def test_nftables_rules_come_back(namespace: Make, until: Until) -> None:
     firewall.restore(new, saved)
     assert firewall.dump(new) == saved
     with pytest.raises(NetnsError, match="cannot restore the nftables rules"):
-        firewall.restore(new, dataclasses.replace(saved, nftables="nonsense {"))
+        firewall.restore(new, replace(saved, nftables="nonsense {"))
 
 
 def test_rules_without_a_program_to_save_them_are_refused(namespace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_the_streams_are_those_of_criu(shell: Shell, tmp_path: Path, namespace: 
     assert set(typed.routes(theirs["route"])) <= set(typed.routes(saved.routes4))
     assert set(typed.routes(theirs["route6"])) <= set(typed.routes(saved.routes6))
     new = namespace()
-    foreign = dataclasses.replace(
+    foreign = replace(
         saved,
         addresses=theirs["ifaddr"],
         routes4=theirs["route"],
@@ -349,3 +349,22 @@ def test_the_streams_are_those_of_criu(shell: Shell, tmp_path: Path, namespace: 
     )
     state.restore(foreign, new)
     assert set(typed.routes(theirs["route"])) <= set(typed.routes(state.dump(new).routes4))
+
+
+def test_rules_that_only_iptables_can_name_come_back(namespace: Make, shell: Shell) -> None:
+    for name in ("iptables-nft", "iptables-legacy"):
+        if shutil.which(name) is None:
+            pytest.skip(f"this kernel lacks what is tested: {name} is not installed")
+    old, new = namespace(), namespace()
+    rule = "-A OUTPUT -m string --string foo --algo bm -m comment --comment why -j DROP"
+    shell(old, f"iptables-nft {rule}; ip6tables-nft {rule}; iptables-legacy {rule}")
+    shell(old, "iptables-nft -t nat -A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE")
+    saved = firewall.dump(old)
+    assert "xt match" not in (saved.nftables or "")
+    firewall.restore(new, saved)
+    for program in ("iptables-nft", "ip6tables-nft", "iptables-legacy"):
+        assert shell(new, f"{program}-save").count("--string") == 1
+        before, after = (
+            [line for line in shell(fd, f"{program}-save").splitlines() if line[:1] in "-:"] for fd in (old, new)
+        )
+        assert after == before

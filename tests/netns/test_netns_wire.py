@@ -62,9 +62,10 @@ def test_a_message_of_another_type_is_refused() -> None:
 
 
 def test_an_address_goes_back_without_its_state() -> None:
-    body = replay.address_body(address(2), {2: 9})
-    assert struct.unpack_from("=BBBBI", body) == (socket.AF_INET6, 64, replay.IFA_F_NODAD, 0, 9)
-    assert dict(wire.attributes(body[8:]))[8] == struct.pack("=I", replay.IFA_F_NODAD)
+    for state, flags in ((0x80, replay.IFA_F_NODAD), (0xC0, 0)):  # one in use, one still being checked
+        body = replay.address_body(address(2, state), {2: 9})
+        assert struct.unpack_from("=BBBBI", body) == (socket.AF_INET6, 64, flags, 0, 9)
+        assert dict(wire.attributes(body[8:]))[8] == struct.pack("=I", flags)
 
 
 def route(**attrs: bytes) -> bytes:

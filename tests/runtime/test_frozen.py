@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cr import stdio as outside
 from oci.spec import default_config
 from runtime.container import Container
 from runtime.engine import check_supported
@@ -142,7 +143,7 @@ def test_a_joined_mount_namespace_cannot_be_restored() -> None:
 def test_descriptors(tmp_path: Path) -> None:
     (tmp_path / stdio.NAME).write_text(json.dumps(["/dev/null", "pipe:[5]", "/var/log/x"]))
     assert stdio.read(str(tmp_path)) == ["", "pipe:[5]", ""]
-    (tmp_path / stdio.OWN_NAME).write_text(json.dumps(["", "", "file[1a:ff]"]))
+    (tmp_path / outside.NAME).write_text(json.dumps(["", "", "file[1a:ff]"]))
     assert stdio.inherit(stdio.read(str(tmp_path))) == ["fd[1]:pipe:[5]", "fd[2]:file[1a:ff]"]
     assert stdio.read(str(tmp_path / "none")) == []
     (tmp_path / stdio.NAME).write_text("{")

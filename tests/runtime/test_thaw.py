@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cr import stdio as outside
 from oci.config import load_config
 from runtime import cgroup
 from runtime.container import Container
@@ -171,7 +172,7 @@ def test_a_freeze(bundle: Bundle, engine: FakeEngine, tmp_path: Path) -> None:
     assert request.options["freeze_cgroup"].endswith(f"/{bundle.id}")
     out = str(bundle.path / "out")
     assert json.loads((tmp_path / stdio.NAME).read_text()) == ["/dev/null", out, out]
-    names = json.loads((tmp_path / stdio.OWN_NAME).read_text())
+    names = json.loads((tmp_path / outside.NAME).read_text())
     assert names[0] == ""
     assert names[1].startswith("file[")
     assert names[1] in request.options["external"]

@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 
-from lib import COMMON, DIRECTORY, workload
+from lib import COMMON, DIRECTORY, somebody, workload
 
 os.chdir(DIRECTORY)
 
@@ -29,7 +29,7 @@ with workload() as check:
     append = os.open("plain", os.O_WRONLY | os.O_APPEND | os.O_SYNC)
     second = os.open("plain", os.O_RDONLY)
     deleted = make("deleted", b"deleted content")
-    os.fchown(deleted, 1234, 4321)
+    os.fchown(deleted, *somebody(1234, 4321))
     os.fchmod(deleted, 0o4751)
     os.utime(deleted, ns=(1_000_000_000, 2_000_000_000))
     again = os.open("deleted", os.O_RDONLY)
@@ -97,7 +97,7 @@ with workload() as check:
     found = os.fstat(deleted)
     check.equal(
         (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_nlink),
-        (0o4751, 1234, 4321, 0),
+        (0o4751, *somebody(1234, 4321), 0),
         "its metadata",
     )
     check.equal(os.pread(replaced, 100, 0), b"old", "deleted file with a successor")

@@ -7,7 +7,7 @@ import os
 import signal
 import struct
 
-from lib import DIRECTORY, workload
+from lib import COMMON, DIRECTORY, workload
 
 os.chdir(DIRECTORY)
 FLOCK = "hhqqi4x"
@@ -22,6 +22,20 @@ def holder(path: str, start: int, length: int, command: int = fcntl.F_GETLK) -> 
     return kind, found, size, pid
 
 
+def breaking(path: str, lease: int, mode: int) -> int:
+    """A descriptor with a lease that somebody else is waiting for."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT))
+    fd = os.open(path, os.O_RDONLY)
+    fcntl.fcntl(fd, 1024, lease)
+    try:
+        os.open(path, mode | os.O_NONBLOCK)
+    except BlockingIOError:
+        return fd
+    raise RuntimeError("the lease did not hold")
+
+
+broken_signals: list[int] = []
+signal.signal(signal.SIGIO, lambda signo, _: broken_signals.append(signo))
 with workload() as check:
     posix = os.open("posix", os.O_RDWR | os.O_CREAT)
     fcntl.lockf(posix, fcntl.LOCK_EX, 5, 2)
@@ -33,6 +47,8 @@ with workload() as check:
     os.close(os.open("lease", os.O_RDWR | os.O_CREAT))
     lease = os.open("lease", os.O_RDONLY)
     fcntl.fcntl(lease, 1024, fcntl.F_RDLCK)
+    broken_to = {"given up": (fcntl.F_RDLCK, os.O_WRONLY), "made weaker": (fcntl.F_WRLCK, os.O_RDONLY)}
+    broken = {name: breaking(name, *how) for name, how in broken_to.items()}
     ready, tell = os.pipe()
     child = os.fork()
     if child == 0:
@@ -60,5 +76,10 @@ with workload() as check:
         fcntl.flock(again, fcntl.LOCK_SH | fcntl.LOCK_NB)
     check.equal(fcntl.fcntl(lease, 1025), fcntl.F_RDLCK, "lease")
     fcntl.fcntl(lease, 1024, fcntl.F_UNLCK)
+    check.equal(fcntl.fcntl(broken["given up"], 1025), fcntl.F_UNLCK, "a lease to be given up")
+    check.equal(fcntl.fcntl(broken["made weaker"], 1025), fcntl.F_RDLCK, "a lease to be made weaker")
+    check.that(COMMON or len(broken_signals) == 2, "a break was told again")
+    fcntl.fcntl(broken["made weaker"], 1024, fcntl.F_RDLCK)
+    os.close(os.open("made weaker", os.O_RDONLY | os.O_NONBLOCK))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -7,14 +7,14 @@ import mmap
 import os
 import signal
 
-from lib import workload
+from lib import somebody, workload
 
 with workload() as check:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     plain = os.memfd_create("plain", 0)
     os.write(plain, b"content")
     os.fchmod(plain, 0o640)
-    os.fchown(plain, 12, 34)
+    os.fchown(plain, *somebody(12, 34))
     reader = os.open(f"/proc/self/fd/{plain}", os.O_RDONLY)
     os.read(reader, 3)
     large = os.memfd_create("large", os.MFD_CLOEXEC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -214,6 +215,23 @@ def shared_with_child(check: Check) -> Iterator[None]:
     check.equal(get(address + PAGE), b"child", "what the child wrote")
 
 
+def opened_shared(check: Check) -> Iterator[None]:
+    """Shared anonymous memory opened through /proc, mapped once more in both ways."""
+    first = written(flags=SHARED | ANONYMOUS)
+    fd = os.open(f"/proc/self/map_files/{first:x}-{first + 8 * PAGE:x}", os.O_RDWR)
+    again, private = area(4, SHARED, fd=fd, offset=2 * PAGE), area(flags=PRIVATE, fd=fd)
+    os.ftruncate(fd, 7 * PAGE + 5)
+    put(private + PAGE, b"alone")
+    put(again, b"third")
+    names = os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size
+    yield
+    check.equal((os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size), names, "the open file")
+    check.equal((get(first), get(private), get(private + PAGE)), (b"hello", b"hello", b"alone"), "contents")
+    check.equal((get(first + 2 * PAGE), get(private + 2 * PAGE)), (b"third", b"third"), "contents")
+    put(first + 3 * PAGE, b"again")
+    check.equal((get(again + PAGE), os.pread(fd, 5, 3 * PAGE)), (b"again", b"again"), "one memory")
+
+
 def huge(flags: int) -> Callable[[Check], Iterator[None]]:
     def kind(check: Check) -> Iterator[None]:
         address = written(2 * HUGE // PAGE, flags=flags | ANONYMOUS | 0x40000)
@@ -264,6 +282,29 @@ def aio(check: Check) -> Iterator[None]:
     check.equal((events[0], target.raw[:5]), (7, b"begin"), "the answer")
 
 
+def aio_waiting(check: Check) -> Iterator[None]:
+    """Events are in the ring, its head has gone round once and further."""
+    handle, events = ctypes.c_uint64(), (ctypes.c_uint64 * 4)()
+    system_call(206, 10, ctypes.addressof(handle))
+    fd = file_of(PAGE)
+    target = ctypes.create_string_buffer(512)
+    request = (ctypes.c_uint64 * 8)(0, 0, fd << 32, ctypes.addressof(target), 512, 0, 0, 0)
+    pointer = (ctypes.c_uint64 * 1)(ctypes.addressof(request))
+    room = struct.unpack("I", get(handle.value + 4, 4))[0]
+    for number in range(room + 20):
+        request[0] = number
+        check.equal(system_call(209, handle.value, 1, ctypes.addressof(pointer)), 1, "io_submit")
+        if number >= 9:
+            system_call(208, handle.value, 1, 1, ctypes.addressof(events))
+    before = get(handle.value + 8, 8)
+    yield
+    check.equal(get(handle.value + 8, 8), before, "head and tail")
+    found = []
+    while system_call(208, handle.value, 0, 1, ctypes.addressof(events)) == 1:
+        found.append((events[0], events[2]))
+    check.equal(found, [(number, 512) for number in range(room + 11, room + 20)], "events")
+
+
 def many(check: Check) -> Iterator[None]:
     count = 30000
     address = area(2 * count)
@@ -286,8 +327,16 @@ def no_huge_pages(check: Check) -> Iterator[None]:
 
 
 def sealed(check: Check) -> Iterator[None]:
-    system_call(462, written(), 8 * PAGE, 0)
+    """It was made writable once, read-only afterwards, then sealed."""
+    address = written()
+    call("mprotect", address, 4 * PAGE, READ)
+    system_call(462, address, 8 * PAGE, 0)
+    before = [smaps(address), smaps(address + 4 * PAGE)]
     yield
+    check.equal([smaps(address), smaps(address + 4 * PAGE)], before, "flags in smaps")
+    check.equal(get(address), b"hello", "contents")
+    check.equal(libc.munmap(address, PAGE, 0), -1, "munmap(2) of sealed memory")
+    put(address + 5 * PAGE, b"again")
 
 
 def tight(check: Check) -> Iterator[None]:
@@ -349,11 +398,13 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "dev-zero": dev_zero,
     "shared": lambda check: same(check, written(flags=SHARED | ANONYMOUS)),
     "shared-with-child": shared_with_child,
+    "opened-shared": opened_shared,
     "huge-private": huge(PRIVATE),
     "huge-shared": huge(SHARED),
     "sysv": attached,
     "memfd": memfd,
     "aio": aio,
+    "aio-waiting": aio_waiting,
     "many": many,
     "no-huge-pages": no_huge_pages,
     "sealed": sealed,

@@ -80,8 +80,10 @@ with workload() as check:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR1])
     fork(os.setsid, lambda: fork(os.setpgrp, lambda: fork()), lambda: fork())
     fork(lambda: fork(lambda: fork()), os.setsid)  # children of a session that their parent has left
+    fork(lambda: fork(lambda: fork(), os.setsid), os.setsid)  # a grandchild of a session that both have left
     passing = [
         fork(os.setsid, lambda: fork(lambda: fork()), lambda: fork(os.setpgrp), leave),  # a dead session leader
+        fork(os.setsid, *[lambda: fork(lambda: fork(), os.setsid)] * 2, leave),  # of a session that two have left
         fork(os.setpgrp, lambda: fork(), lambda: fork(), leave),  # a dead group leader
     ]
     deep = fork(lambda: fork(os.setsid, lambda: fork(lambda: fork(), leave), lambda: os.wait()))
@@ -103,7 +105,7 @@ with workload() as check:
     wait_until(lambda: stat(stopped_unseen)[0] == "T")
     for pid in (zombie, killed, leader):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    wait_until(lambda: len(family(os.getpid())) == 24)
+    wait_until(lambda: len(family(os.getpid())) == 31)
     signal.sigtimedwait([signal.SIGCHLD], 0)
     time.sleep(0.05)  # let all reach what they stay in
     before = portrait()

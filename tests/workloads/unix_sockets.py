@@ -58,6 +58,12 @@ with workload() as check:
     for number, client in enumerate(clients):
         client.connect("server")
         client.send(b"%d" % number)
+    for name in (f"\0gone-{os.getpid()}", "gone"):
+        gone = socket.socket(UNIX, DGRAM)
+        gone.bind(name)
+        gone.sendto(b"from the past", "server")
+        gone.close()
+    os.unlink("gone")
     lonely = socket.socketpair(UNIX, DGRAM)
     lonely[0].send(b"will")
     lonely[0].close()
@@ -116,6 +122,9 @@ with workload() as check:
 
     check.equal(server.recvfrom(100), (b"0", None), "datagram of an unnamed client")
     check.equal(server.recvfrom(100), (b"1", "client"), "datagram of a named client")
+    past = [server.recvfrom(100) for _ in range(2)]
+    names = [f"\0gone-{os.getpid()}".encode(), "gone"]
+    check.equal(past, [(b"from the past", name) for name in names], "datagrams of named clients that are gone")
     server.sendto(b"re", str(DIRECTORY / "client"))
     check.equal(clients[1].recv(100), b"re", "answer by name")
     clients[0].send(b"again")

@@ -32,7 +32,7 @@ class Devpts(FilesystemResource):
 
         for index in _bound_terminals(device, context):
             master = allocate(lambda: _open_master(fd), index)
-            made_with_mounts(context)[index] = context.keep(master)
+            made_with_mounts(context)[device, index] = context.keep(master)
 
 
 def _bound_terminals(device: int, context: RestoreContext) -> list[int]:

@@ -58,7 +58,7 @@ class Assembly:
     def _make(self, node: Node) -> Argument:
         hands, note = self.hands, str(node)
         base = self._source(node.source)
-        origin = hands.look_inside(base, node.part, note) if node.part else base
+        origin = hands.look_inside(base, node.part, note, triggers=node.source.triggers) if node.part else base
         tree = hands.clone(origin, note)
         hands.set_attributes(tree, note, to_set=attributes(node.entry.flags), to_clear=_CHANGEABLE)
         if origin is not base:
@@ -68,8 +68,8 @@ class Assembly:
             hands.call("mkdirat", sys.AT_FDCWD, hands.text(place), 0o700)
             hands.attach(tree, place)
             return tree
-        parent = self.trees[node.parent]
-        target = hands.look_inside(parent, node.where, note) if node.where else parent
+        parent, triggers = self.trees[node.parent], node.parent.source.triggers
+        target = hands.look_inside(parent, node.where, note, triggers=triggers) if node.where else parent
         hands.attach_at(tree, target, note)
         if target is not parent:
             hands.close(target)

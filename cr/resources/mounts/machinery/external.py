@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cr.contract.external import external, split_list
+from cr.contract.outside import Outside
 from cr.model import CheckpointError
 from cr.options import Options
 from cr.values import dataclass, field
@@ -31,15 +31,14 @@ class MountOptions:
 
     @classmethod
     def of(cls, options: Options) -> MountOptions:
-        found = cls(devices=external(options, "dev"))
-        for key, value in external(options, "mnt").items():
+        outside = Outside.of(options).external
+        found = cls(devices=outside["dev"])
+        for key, value in outside["mnt"].items():
             found._add(key, value)
-        for text in options.ext_mount_map:
-            found._add(*_mapping(text))
         found.sharing |= options.enable_external_sharing
         found.masters |= options.enable_external_masters
         found.skipped = frozenset(_normal(path) for path in options.skip_mnt)
-        found.enabled = frozenset(split_list(options.enable_fs))
+        found.enabled = frozenset(name for text in options.enable_fs for name in text.split(",") if name)
         return found
 
     def _add(self, key: str, value: str) -> None:
@@ -60,16 +59,6 @@ class MountOptions:
     def allows(self, fsname: str) -> bool:
         """Whether --enable-fs names this type of filesystem."""
         return fsname in self.enabled or "all" in self.enabled
-
-
-def _mapping(text: str) -> tuple[str, str]:
-    """--ext-mount-map KEY:VALUE, or auto."""
-    if text == "auto":
-        return "", ""
-    key, colon, value = text.partition(":")
-    if not colon or not key:
-        raise CheckpointError(f"--ext-mount-map {text}: write it as KEY:VALUE, or auto")
-    return key, value
 
 
 def _normal(path: str) -> str:

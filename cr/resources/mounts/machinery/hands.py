@@ -65,9 +65,12 @@ class Hands:
         """An O_PATH descriptor of a path of our own making, relative to the puppet's current directory."""
         return self.call("openat", sys.AT_FDCWD, self.text(path), _LOOK, note=path)
 
-    def look_inside(self, base: Argument, path: str, note: str) -> Result:
-        """An O_PATH descriptor of a path from the images below `base`, within the same mount."""
-        how = self.program.words(_LOOK, 0, INSIDE)
+    def look_inside(self, base: Argument, path: str, note: str, *, triggers: bool = False) -> Result:
+        """An O_PATH descriptor of a path from the images below `base`, within the same mount.
+
+        The kernel takes what `triggers` a mount for another mount, even if nothing is mounted there.
+        """
+        how = self.program.words(_LOOK, 0, INSIDE & ~sys.RESOLVE_NO_XDEV if triggers else INSIDE)
         return self.call("openat2", base, self.text(path), how, how.size, note=note)
 
     def clone(self, fd: Argument, note: str) -> Result:

@@ -34,6 +34,8 @@ class Source:
     options: str = ""
     sb_flags: int = 0
     resource: type[FilesystemResource] | None = None
+    entry: m.mnt_entry | None = None
+    """the mount that says what is mounted anew"""
 
     @property
     def name(self) -> str:
@@ -47,6 +49,10 @@ class Source:
     def writable_first(self) -> bool:
         """Whether it must take its old content before it may become read-only."""
         return self.resource is not None and self.resource.has_content
+
+    @property
+    def triggers(self) -> bool:
+        return self.resource is not None and self.resource.triggers
 
     def inside(self, root: str) -> str | None:
         return below(root, self.root)
@@ -100,6 +106,11 @@ class MountPlan:
     sources: list[Source] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     """masters before their slaves"""
+
+    def mountpoints(self, source: Source) -> list[str]:
+        """Paths in a source on which something else is mounted, "" for its root."""
+        children = [node for node in self.nodes if node.parent is not None and node.parent.source is source]
+        return sorted({f"{node.parent.part}/{node.where}".strip("/") for node in children if node.parent is not None})
 
 
 def walk(node: Node) -> Iterable[Node]:

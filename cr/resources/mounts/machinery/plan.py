@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cr.contract import plugins
 from cr.contract.filesystem import AUTO, filesystem_of_code
 from cr.model import BadImages, CheckpointError
 from cr.resources.mounts.machinery.external import AUTODETECTED, DEVICE, NO_ROOT, MountOptions, below
@@ -76,9 +77,10 @@ class _Planner:
             path, why = entry.source, f"the host had it at {entry.source}"
         else:
             why = f"--external mnt[{key}]:PATH"
-            if key not in self.options.named:
+            found = self.options.named.get(key) or plugins.mount_path(key)
+            if found is None:
                 raise CheckpointError(f"{where} was left outside as {key}: say where it is with {why}")
-            path = self.options.named[key]
+            path = found
         for source in self.plan.sources:
             if source.path == _host_path(path) and source.device == entry.root_dev and source.root == entry.root:
                 return source
@@ -126,6 +128,7 @@ class _Planner:
             raise BadImages(f"mount {entry.mountpoint}: the images say nothing of what is mounted there")
         source = self._source(entry, "/")
         source.fsname, source.resource, source.device_file = fsname, resource, entry.source or "none"
+        source.entry = entry
         source.options, source.sb_flags = entry.options, entry.sb_flags
         return source
 

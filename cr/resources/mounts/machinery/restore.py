@@ -14,6 +14,7 @@ from cr.resources.mounts.machinery.assembly import Assembly
 from cr.resources.mounts.machinery.deleted import DeletedParts
 from cr.resources.mounts.machinery.external import MountOptions
 from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.labels import relabel
 from cr.resources.mounts.machinery.plan import make_plan
 from cr.resources.mounts.machinery.workshop import Workshop
 
@@ -69,6 +70,8 @@ def _namespaces(context: RestoreContext) -> list[int]:
 def _read(ns_id: int, context: RestoreContext) -> list[m.mnt_entry]:
     """The mounts of an image in the order of mounting, without those that --skip-mnt leaves out."""
     entries: list[m.mnt_entry] = list(reversed(context.images.read("mountpoints", ns_id)))
+    for entry in entries:
+        entry.options = relabel(entry.options, context.options.lsm_mount_context)
     skipped = MountOptions.of(context.options).skipped
     gone = {entry.mnt_id for entry in entries if entry.mountpoint in skipped}
     while more := {e.mnt_id for e in entries if e.parent_mnt_id in gone} - gone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
+from cr.contract import plugins
 from cr.contract.filesystem import FilesystemResource, filesystem
 from cr.kernel.mountinfo import Mount
 from cr.resources.mounts.machinery.detect import Match, find_match
@@ -115,6 +116,8 @@ class Survey:
             return Found(mount, ns_id, Kind.ENABLED)
         if match is not None and not match.problem:
             return _external(mount, ns_id, match)
+        if (name := plugins.mount_name(mount)) is not None:
+            return Found(mount, ns_id, Kind.EXTERNAL, name, resource=resource)
         return self._refuse(mount, match.problem if match else "")
 
     def _match(self, mount: Mount, everything: list[Mount]) -> Match | None:

@@ -41,7 +41,7 @@ class Workshop:
         self.hands.call("unshare", CLONE_NEWNS)
         self.hands.call("mount", 0, self.hands.text("/"), 0, sys.MS_REC | sys.MS_PRIVATE, 0)
         self.hands.run()
-        given = self._give(self._host_copies())
+        given = self._give(self._host_copies() | self._premade())
         self._make_yard()
         for source in self.plan.sources:
             if not source.last:
@@ -65,6 +65,17 @@ class Workshop:
                 copies[group] = self.context.keep(_copy(group.source))
         self.copies += copies.values()
         return copies
+
+    def _premade(self) -> dict[Source | Group, int]:
+        """Filesystems that we mount ourselves; detached, ours."""
+        made: dict[Source | Group, int] = {}
+        for source in self.plan.sources:
+            if source.resource is not None and source.entry is not None:
+                fd = source.resource.premade(source.entry, self.plan.mountpoints(source), self.context)
+                if fd is not None:
+                    made[source] = self.context.keep(fd)
+        self.copies += made.values()
+        return made
 
     def _give(self, copies: dict[Source | Group, int]) -> dict[Source | Group, Argument]:
         """The copies, and the namespace, as descriptors of the puppet, which has no others yet."""

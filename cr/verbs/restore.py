@@ -1,0 +1,47 @@
+"""`woodfrog-criu restore`: a process tree from its images."""
+
+from __future__ import annotations
+
+import os
+
+from cr.model import CheckpointError
+from cr.options import Options
+
+
+def run(options: Options) -> int:
+    """0, or with neither --restore-detached nor --dry-run the exit status of the root task."""
+    from cr.api import restore_tree
+    from cr.guard import interruptible
+    from cr.stats import show_restore
+
+    if options.restore_sibling and not options.restore_detached:
+        raise CheckpointError("--restore-sibling makes sense only with --restore-detached: we are not its parent")
+    command = _command(options)
+    with interruptible():
+        report = restore_tree(options)
+    for step in report.steps:
+        print(step)
+    if options.dry_run:
+        return 0
+    if options.display_stats:
+        show_restore(report)
+    if command:
+        os.execv(command, options.operands)
+    if options.restore_detached:
+        return 0
+    _, status = os.waitpid(report.pid, 0)
+    return os.waitstatus_to_exitcode(status) & 0xFF
+
+
+def _command(options: Options) -> str | None:
+    """The program of --exec-cmd, looked up before there is a tree that would wait for it in vain."""
+    if not options.operands:
+        return None
+    if not options.exec_cmd:
+        raise CheckpointError("a command behind -- is run only with --exec-cmd")
+    from shutil import which
+
+    found = which(options.operands[0])
+    if found is None:
+        raise CheckpointError(f"--exec-cmd: there is no program {options.operands[0]}")
+    return found

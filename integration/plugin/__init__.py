@@ -1,0 +1,1 @@
+"""A plug-in of the engine, and the test that it works."""

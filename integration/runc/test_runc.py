@@ -1,0 +1,172 @@
+"""runc checkpoint and restore, with every option, and this engine in the place of criu."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from integration.containers import wait_for
+from integration.runc.container import RuncContainer
+from integration.shell.terminal import PROMPT, Terminal
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@contextmanager
+def counting(tmp_path: Path, name: str) -> Iterator[RuncContainer]:
+    with RuncContainer(tmp_path / "c", f"runc-{name}") as container:
+        container.start()
+        container.goes_on(beyond=2)
+        yield container
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--tcp-established",
+        "--ext-unix-sk",
+        "--shell-job",
+        "--file-locks",
+        "--manage-cgroups-mode=soft",
+        "--manage-cgroups-mode=full",
+        "--manage-cgroups-mode=strict",
+        "--empty-ns=network",
+    ],
+)
+def test_every_option_of_both_directions(tmp_path: Path, options: str) -> None:
+    with counting(tmp_path, "options") as container:
+        before = container.count()
+        container.twice(lambda number: container.goes_on(before + number), *options.split())
+        assert container.status() == "running"
+
+
+def test_leave_running(tmp_path: Path) -> None:
+    with counting(tmp_path, "running") as container:
+        pids = container.pids()
+        container.snapshot("--leave-running")
+        assert container.pids() == pids
+        container.goes_on(container.count() + 2)
+        assert container.status() == "running"
+
+
+def test_a_paused_container_is_frozen_and_runs_when_it_is_thawed(tmp_path: Path) -> None:
+    """With criu the restore hangs: its own processes land in a cgroup that is still frozen."""
+    with counting(tmp_path, "paused") as container:
+        container.verb("pause", container.name)
+        before = container.count()
+        container.twice(lambda number: container.goes_on(before + number))
+
+
+def test_a_paused_container_that_is_left_stays_paused(tmp_path: Path) -> None:
+    with counting(tmp_path, "paused") as container:
+        container.verb("pause", container.name)
+        before = container.count()
+        container.snapshot("--leave-running")
+        assert container.status() == "paused"
+        assert container.count() == before
+        container.verb("resume", container.name)
+        container.goes_on(before + 2)
+
+
+def test_established_connections_in_a_network_namespace_of_its_own(tmp_path: Path) -> None:
+    """With criu: "Network is unreachable", since lo is down in the empty namespace that runc asks for."""
+    talker = Path(__file__).with_name("talker.py").read_text()
+    with RuncContainer(tmp_path / "c", "runc-tcp", ["/usr/bin/python3", "-c", talker]) as container:
+        container.start()
+        container.goes_on(beyond=2)
+        container.twice(lambda number: container.goes_on(container.count() + 2), "--tcp-established")
+
+
+def test_without_the_option_connections_are_refused_and_go_on(tmp_path: Path) -> None:
+    talker = Path(__file__).with_name("talker.py").read_text()
+    with RuncContainer(tmp_path / "c", "runc-tcp", ["/usr/bin/python3", "-c", talker]) as container:
+        container.start()
+        container.goes_on(beyond=2)
+        container.rounds += 1
+        with pytest.raises(AssertionError, match="use --tcp-established"):
+            container.verb("checkpoint", "--image-path", str(container.images), container.name)
+        container.goes_on(container.count() + 2)
+
+
+def test_in_a_user_namespace(tmp_path: Path) -> None:
+    """With criu the restore fails: its image directory is closed to the users of the namespace."""
+    with RuncContainer(tmp_path / "c", "runc-user") as container:
+        linux = container.config["linux"]
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"] = linux["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        container.start()
+        container.goes_on(beyond=2)
+        before = container.count()
+        container.twice(lambda number: container.goes_on(before + number))
+
+
+def test_a_terminal(tmp_path: Path) -> None:
+    with RuncContainer(tmp_path / "c", "runc-tty", ["/bin/bash", "--norc", "--noprofile", "-i"]) as container:
+        container.config["process"]["terminal"] = True
+        container.config["process"]["env"] += [f"PS1={PROMPT}", "TERM=dumb"]
+        with Terminal(container.place / "console") as terminal:
+            container.start(console=str(terminal.path))
+            terminal.take()
+            terminal.read_until(PROMPT)
+            terminal.command("answer=42")
+            for number in (1, 2):
+                container.checkpoint()
+                container.restore(fresh=number == 2, console=str(terminal.path))
+                terminal.take()
+                assert terminal.command("echo $answer") == "42"
+
+
+def test_pipes_and_what_is_bound(tmp_path: Path) -> None:
+    """Standard descriptors that are pipes of the caller; binds, and a file over a file."""
+    (tmp_path / "bound").mkdir()
+    (tmp_path / "bound" / "file").write_text("of the host\n")
+    script = 'while read -r line; do echo "$line $(cat /bound/file) $(cat /etc/one)"; done'
+    with RuncContainer(tmp_path / "c", "runc-pipes", ["/bin/bash", "-c", script]) as container:
+        container.config["mounts"] += [
+            {"destination": "/bound", "type": "bind", "source": str(tmp_path / "bound"), "options": ["rbind", "ro"]},
+            {
+                "destination": "/etc/one",
+                "type": "bind",
+                "source": str(tmp_path / "bound" / "file"),
+                "options": ["bind"],
+            },
+        ]
+        with container.pipes():
+            container.start()
+            assert container.ask("first") == "first of the host of the host"
+        for word in ("second", "third"):
+            container.checkpoint()
+            with container.pipes():
+                container.restore()
+                assert container.ask(word) == f"{word} of the host of the host"
+
+
+@pytest.mark.parametrize("kind", ["network", "pid", "ipc", "uts"])
+def test_namespaces_of_somebody_else(tmp_path: Path, kind: str) -> None:
+    """Namespaces joined by path."""
+    with RuncContainer(tmp_path / "c", "runc-join") as container, keeper() as pid:
+        spaces = container.config["linux"]["namespaces"]
+        file = {"network": "net"}.get(kind, kind)
+        next(space for space in spaces if space["type"] == kind)["path"] = f"/proc/{pid}/ns/{file}"
+        container.start()
+        container.goes_on(beyond=2)
+        before = container.count()
+        container.twice(lambda number: container.goes_on(before + number))
+
+
+@contextmanager
+def keeper() -> Iterator[int]:
+    """A process in namespaces of its own."""
+    command = ["unshare", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "sleep", "1000"]
+    with subprocess.Popen(command, start_new_session=True) as outer:
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+        wait_for(lambda: children.read_text().strip(), "the process in the namespaces")
+        try:
+            yield int(children.read_text())
+        finally:
+            outer.kill()

@@ -1,0 +1,101 @@
+"""What stays outside of the images: how it is written, and that it is handed over."""
+
+from __future__ import annotations
+
+import os
+import pty
+import tty
+from pathlib import Path
+
+import pytest
+
+from cr.contract.outside import FORMS, Outside, parse_external
+from cr.model import CheckpointError
+from cr.options import Options
+from tests.cr.harness import Workload
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("mnt[/dev]:NAME", ("mnt", "/dev", "NAME")),
+        ("mnt[]", ("mnt", "", "")),
+        ("mnt[]:ms", ("mnt", "", "ms")),
+        ("mnt[/a]:b:c", ("mnt", "/a", "b:c")),
+        ("dev[8/1]:root", ("dev", "8/1", "root")),
+        ("file[1f:2a]", ("file", "1f:2a", "")),
+        ("tty[8800:1f]", ("tty", "8800:1f", "")),
+        ("unix[4711]", ("unix", "4711", "")),
+        ("net[42]:outer", ("net", "42", "outer")),
+        ("pid[42]:outer", ("pid", "42", "outer")),
+        ("veth[eth0]:veth7@bridge", ("veth", "eth0", "veth7@bridge")),
+        ("macvlan[m0]:eth0", ("macvlan", "m0", "eth0")),
+        ("netdev[d0]:eth1", ("netdev", "d0", "eth1")),
+    ],
+)
+def test_every_form_of_the_manual(text: str, parts: tuple[str, str, str]) -> None:
+    assert parse_external(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "sentence"),
+    [
+        ("external", "disk[x]", "the kinds are mnt"),
+        ("external", "net[x]:y", r"write it as net\[INODE\]:NAME"),
+        ("external", "net[7]", r"write it as net\[INODE\]:NAME"),
+        ("external", "mnt", r"--external mnt: write it as"),
+        ("external", "file[/etc/hosts]", r"write it as file\[MNT_ID:INODE\]"),
+        ("external", "macvlan[m0]", "write it as macvlan"),
+        ("ext_mount_map", "here", "KEY:VALUE, or auto"),
+        ("veth_pair", "eth0", "INNER=OUTER"),
+        ("inherit_fd", "5:pipe", r"fd\[NUMBER\]:RESOURCE"),
+        ("join_ns", "pid:7", "handed over with --external pid"),
+        ("join_ns", "disk:7", "KIND one of net"),
+        ("join_ns", "net:7,1,2", "user:FILE,UID,GID"),
+        ("empty_ns", "mnt", "only the net namespace"),
+    ],
+)
+def test_how_to_write_it(option: str, text: str, sentence: str) -> None:
+    options = Options(**{option: [text]})
+    with pytest.raises(CheckpointError, match=sentence):
+        Outside.of(options)
+
+
+def test_older_spellings_mean_the_same() -> None:
+    options = Options(ext_mount_map=["/a:b", "auto"], veth_pair=["eth0=v1"], external=["veth[eth1]:v2"])
+    options.inherit_fd = ["fd[5]:pipe[7]", "fd[6]:socket:[8]", "fd[7]:/memfd:x", "fd[8]:tty[1:2]"]
+    found = Outside.of(options)
+    assert found.external["mnt"] == {"/a": "b", "": ""}
+    assert found.links == ["veth[eth1]:v2", "veth[eth0]:v1"]
+    assert found.inherited == {"pipe:[7]": 5, "socket:[8]": 6, "/memfd:x": 7, "tty[1:2]": 8}
+    assert set(found.external) == set(FORMS)
+
+
+def test_hexadecimal_and_decimal_keys() -> None:
+    found = Outside.of(Options(external=["file[31:1234]", "net[17]:outer"]))
+    assert found.name("file", "1f:4d2", "31:1234") == "file[31:1234]"
+    assert found.name("file", "1:2") is None
+    assert (found.namespace("net", 17), found.namespace("pid", 17)) == ("outer", None)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("base", ["x", "d"], ids=["hexadecimal", "decimal"])
+def test_an_external_terminal_and_a_memfd_are_handed_over(base: str, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    other_master, other_slave = pty.openpty()
+    memory = os.memfd_create("ours")
+    os.write(memory, b"after")
+    status = os.fstat(slave)
+    name = f"tty[{status.st_rdev:{base}}:{status.st_dev:{base}}]"
+    try:
+        with Workload("outside_terminal", tmp_path, stdin=slave) as workload:
+            workload.dump(external=[name])
+            with pytest.raises(CheckpointError, match=r"was left outside: give one with --inherit-fd fd\[N\]:tty\["):
+                workload.restore()
+            tty.setraw(other_slave)
+            workload.restore(inherit_fd=[f"fd[{other_slave}]:{name}", f"fd[{memory}]:/memfd:shared"])
+            workload.check()
+            assert os.read(other_master, 100) == b"to the new terminal"
+    finally:
+        for fd in (master, slave, other_master, other_slave, memory):
+            os.close(fd)

@@ -1,0 +1,74 @@
+"""Trees that fork, map, thread and sleep all the time while they are dumped: nothing of it goes wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cr.harness import Workload, alive, wait_for
+from tests.cr.test_freeze import traced
+
+pytestmark = pytest.mark.root
+NAMESPACES = ["unshare", "--pid", "--fork", "--ipc", "--uts", "--net", "sh", "-c", 'exec setsid "$@" >said 2>&1', "sh"]
+WORKS = ("forks", "grandchildren", "spawns", "threads", "maps", "signals", "sleeps", "files")
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_in_the_middle_of_it(name: str, tmp_path: Path) -> None:
+    with Workload("restless", tmp_path, [name]) as workload:
+        for _ in range(3):
+            workload.dump()
+            workload.restore()
+        workload.check()
+
+
+def test_all_in_new_namespaces(tmp_path: Path) -> None:
+    with Workload("restless", tmp_path, prefix=NAMESPACES) as workload:
+        for _ in range(3):
+            workload.dump()
+            workload.restore()
+        workload.check()
+
+
+def tree(pid: int) -> list[int]:
+    """Live processes of the tree; those that end while we look are left out."""
+    found = [pid]
+    for each in found:
+        try:
+            for tid in os.listdir(f"/proc/{each}/task"):
+                found += map(int, Path(f"/proc/{each}/task/{tid}/children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return [each for each in found if alive(each)]
+
+
+def let_go(pid: int) -> bool:
+    for each in tree(pid):
+        try:
+            if traced(each):
+                return False
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return True
+
+
+@pytest.mark.parametrize("round", range(8))
+def test_the_engine_is_killed_at_any_moment(round: int, tmp_path: Path) -> None:
+    chance = random.Random(round)
+    with Workload("restless", tmp_path) as workload:
+        for _ in range(3):
+            command = [sys.executable, "-m", "cr.cli", "dump", "--tree", str(workload.pid), "--leave-running"]
+            command += ["--images-dir", str(workload.images), "--log-file", str(tmp_path / "dump.log")]
+            workload.images.mkdir(exist_ok=True)
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as engine:
+                time.sleep(chance.uniform(0.05, 0.6))  # the kill comes when it comes
+                engine.send_signal(signal.SIGKILL)
+            wait_for(lambda: let_go(workload.pid), "the tasks to be let go")
+        workload.check()
