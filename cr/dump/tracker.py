@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from cr.kernel import proc
-from cr.kernel.pidfd import pidfd_getfd, pidfd_open, pidfd_send_signal
+from cr.kernel.pidfd import pidfd_getfd, pidfd_of_thread, pidfd_open, pidfd_send_signal
 from cr.model import CheckpointError
 from cr.remote.puppet import elf
 from cr.values import dataclass
@@ -152,7 +152,7 @@ class Starting:
 def _hold(task: Tracked, pidfds: list[int]) -> bool:
     """Add a pidfd of the task; False where it has ended: tasks run on while a pre-dump writes their memory."""
     try:
-        pidfds.append(pidfd_open(task.pid))
+        pidfds.append(pidfd_of_thread(task.pid))
     except ProcessLookupError:
         return False
     return True
