@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class woodfrog_task_entry(_message.Message):
-    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed")
+    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed", "exited")
     TID_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
     TIMER_SLACK_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class woodfrog_task_entry(_message.Message):
     SLEEP_FIELD_NUMBER: _ClassVar[int]
     EXIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    EXITED_FIELD_NUMBER: _ClassVar[int]
     tid: int
     cpus: _containers.RepeatedScalarFieldContainer[int]
     timer_slack: int
@@ -30,7 +31,8 @@ class woodfrog_task_entry(_message.Message):
     sleep: woodfrog_sleep_entry
     exit_signal: int
     sealed: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
-    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ...) -> None: ...
+    exited: int
+    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., exited: _Optional[int] = ...) -> None: ...
 
 class woodfrog_span(_message.Message):
     __slots__ = ("start", "end")
@@ -51,18 +53,34 @@ class woodfrog_sleep_entry(_message.Message):
     def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
-    __slots__ = ("id", "name", "semaphore", "target", "packet")
+    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost", "filesystem")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEMAPHORE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     PACKET_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: bytes
     semaphore: bool
     target: _containers.RepeatedCompositeFieldContainer[woodfrog_epoll_target]
     packet: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ...) -> None: ...
+    events_lost: bool
+    filesystem: _containers.RepeatedCompositeFieldContainer[woodfrog_filesystem_mark]
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ..., filesystem: _Optional[_Iterable[_Union[woodfrog_filesystem_mark, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_filesystem_mark(_message.Message):
+    __slots__ = ("path", "flags", "mask", "ignored_mask")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_MASK_FIELD_NUMBER: _ClassVar[int]
+    path: bytes
+    flags: int
+    mask: int
+    ignored_mask: int
+    def __init__(self, path: _Optional[bytes] = ..., flags: _Optional[int] = ..., mask: _Optional[int] = ..., ignored_mask: _Optional[int] = ...) -> None: ...
 
 class woodfrog_epoll_target(_message.Message):
     __slots__ = ("tfd", "file_id")
