@@ -52,7 +52,7 @@ def pre_dump_tree(options: Options) -> DumpReport:
 
 def _complete(options: Options, report: DumpReport) -> None:
     write_dump_stats(options, report)
-    if options.auto_dedup and options.prev_images_dir:
+    if options.auto_dedup and options.prev_images_dir and not options.page_server:
         from cr.dedup import dedup_tree
 
         dedup_tree(options.images_dir)
@@ -84,7 +84,7 @@ def restore_tree(options: Options) -> RestoreReport:
     if not options.dry_run:
         write_pidfile(options, report.pid)
         write_restore_stats(options, report)
-    if options.auto_dedup and not options.dry_run:
+    if options.auto_dedup and not options.dry_run and not options.lazy_pages:
         from cr.dedup import free_restored
 
         free_restored(options.images_dir)

@@ -84,7 +84,7 @@ TREE: dict[str, tuple[int, int]] = {
     "rsymfollow": (0, m.MOUNT_ATTR_NOSYMFOLLOW),
 }
 IDMAP = ("idmap", "ridmap")
-NAMES = sorted({*SET, *CLEAR, *PROPAGATION, *TREE, "tmpcopyup"})
+NAMES = sorted({*SET, *CLEAR, *PROPAGATION, *TREE, "tmpcopyup", *IDMAP})
 
 # mount(2) flags that a bind mount can have of its own, as attributes of mount_setattr(2)
 _ATTRIBUTES: dict[int, tuple[int, int]] = {
@@ -109,7 +109,7 @@ class Options:
         self.propagation: list[int] = []
         self.tree = (0, 0)
         self.copy_up = False
-        self.idmap = False
+        self.idmap = ""
         self._data: list[str] = []
         for word in words:
             self._take(word)
@@ -130,7 +130,7 @@ class Options:
         elif word == "tmpcopyup":
             self.copy_up = True
         elif word in IDMAP:
-            self.idmap = True
+            self.idmap = word
         elif word:
             self._data.append(word)
 

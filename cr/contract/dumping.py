@@ -42,7 +42,10 @@ class DumpThread:
 
 @dataclass
 class DumpTask:
-    """A frozen process.  `vpid`, `vppid`, `vpgid`, `vsid` are ids as the root task's pid namespace sees them."""
+    """A frozen process.  `vpid`, `vppid`, `vpgid`, `vsid` are ids as the root task's pid namespace sees them.
+
+    `pid` is where /proc tells of it: its host pid, or the tid of another thread where the main one has exited.
+    """
 
     pid: int
     vpid: int
@@ -54,18 +57,28 @@ class DumpTask:
     threads: list[DumpThread] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)
     """kernel object ids: vm, files, fs, sighand and namespaces, equal where shared"""
+    exited_main: int = 0
+    """host pid of a main thread that has exited while others live on, else 0"""
+    main_status: int = 0
+    """what it exited with, as wait(2) tells it"""
 
     @property
     def is_zombie(self) -> bool:
         return self.stat.state == "Z"
 
     @property
+    def tgid(self) -> int:
+        """The host pid, whatever threads live."""
+        return self.exited_main or self.pid
+
+    @property
     def leader(self) -> DumpThread:
+        """The main thread, or the one that answers for the process in its place."""
         return self.threads[0]
 
     @cached_property
     def pidfd(self) -> int:
-        return pidfd.pidfd_open(self.pid)
+        return pidfd.pidfd_open(self.pid, pidfd.PIDFD_THREAD if self.exited_main else 0)
 
     @cached_property
     def mappings(self) -> list[proc.Mapping]:
@@ -208,6 +221,11 @@ class DumpContext:
     @property
     def root(self) -> DumpTask:
         return self.tasks[0]
+
+    @property
+    def root_pid(self) -> int:
+        """Where /proc tells of the root task, before it is frozen too."""
+        return self.root.pid if self.tasks else proc.living_thread(self.options.tree)
 
     @property
     def live_tasks(self) -> list[DumpTask]:

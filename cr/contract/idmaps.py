@@ -82,4 +82,4 @@ def gids(context: DumpContext | RestoreContext) -> IdMap:
 def _root(context: DumpContext | RestoreContext) -> int:
     from cr.contract.dumping import DumpContext
 
-    return context.options.tree if isinstance(context, DumpContext) else context.root.puppet.tid
+    return context.root_pid if isinstance(context, DumpContext) else context.root.puppet.tid

@@ -9,7 +9,7 @@ from cr import cpuinfo, log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.resource import task_resources
-from cr.dump import destination, scratch, snapshot, tracking
+from cr.dump import destination, main_thread, scratch, snapshot, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.lending import lending
@@ -42,8 +42,8 @@ def _dump(options: Options) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
     context = DumpContext(options, images, report)
+    destination.prepare(context, goes_on=options.track_mem)
     scout(context)
-    destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     if options.cpu_cap is not None:
@@ -189,7 +189,10 @@ def _write_core(thread: DumpThread, resources: list[object], context: DumpContex
         core.tc.SetInParent()
     for resource in resources:
         resource.record(thread, core, context)  # type: ignore[attr-defined]
-    name = thread.task.vpid if thread.is_leader else thread.ns_tid
+    if thread.is_leader and thread.task.exited_main:
+        context.images.write("core", thread.task.vpid, entries=[main_thread.image(core, thread.task)])
+        core.ClearField("tc")
+    name = thread.task.vpid if core.HasField("tc") else thread.ns_tid
     context.images.write("core", name, entries=[core])
     if thread.is_leader:
         ids = m.task_kobj_ids_entry(**thread.task.ids)
@@ -217,7 +220,7 @@ def _write_tree(context: DumpContext) -> None:
             ppid=task.vppid,
             pgid=task.vpgid,
             sid=task.vsid,
-            threads=[task.vpid] if task.is_zombie else [thread.ns_tid for thread in task.threads],
+            threads=main_thread.ids_of_threads(task),
         )
         for task in context.tasks
     ]

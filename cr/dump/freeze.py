@@ -16,7 +16,7 @@ from cr.model import CheckpointError
 from cr.remote.critical import critical
 from cr.remote.janitor import Undo
 from cr.remote.tracee import TaskGone, Tracee
-from cr.values import dataclass, field
+from cr.values import dataclass, field, replace
 
 _WALL = 0x40000000
 _NUDGES = 100
@@ -178,7 +178,7 @@ class FrozenTree:
             self.tasks[pid] = task = self._describe(pid, parent)
             if task.is_zombie and len(proc.threads(pid)) > 1:
                 task.threads.clear()  # its main thread has exited; whether the others live will be seen
-                self._seize_threads(task, settle=True)
+                self._seize_threads(task, settle)
             elif not task.is_zombie:
                 self._seize_threads(task, settle)
         except (ProcessLookupError, FileNotFoundError):
@@ -203,12 +203,12 @@ class FrozenTree:
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
         """Until no thread is new.  All are told to stop before any is waited for."""
-        leader_ended = False
+        leader_ended = bool(task.exited_main)
         while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads}:
             held = [
                 thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := _seize(task, tid))
             ]
-            leader_ended |= task.pid in fresh and task.pid not in {thread.tid for thread in held}
+            leader_ended |= task.tgid in fresh and task.tgid not in {thread.tid for thread in held}
             task.threads += held
             if settle:
                 self._settle(task, held)
@@ -219,7 +219,7 @@ class FrozenTree:
 
     def _settle_all(self) -> None:
         for task in list(self.tasks.values()):
-            if not task.is_zombie:
+            if any(thread.tracee.tid for thread in task.threads):
                 self._settle(task, task.threads)
                 self._seize_threads(task, settle=True)  # those that were stopped
 
@@ -236,12 +236,10 @@ class FrozenTree:
 
     def _look_again(self, task: DumpTask) -> None:
         """What was seen before the task stood still may have changed until then."""
-        seen = self._describe(task.pid, task.parent)
+        seen = self._describe(task.tgid, task.parent)
         task.stat, task.vpgid, task.vsid = seen.stat, seen.vpgid, seen.vsid
         if task.is_zombie and task.threads:
-            raise CheckpointError(
-                f"the main thread of {task} has exited while {len(task.threads)} others live on, which cannot be dumped"
-            )
+            _answer_by_another(task)
         if task.is_zombie:
             task.threads = seen.threads
             return
@@ -259,8 +257,15 @@ def _listed(task: DumpTask, leader_ended: bool, stopped: bool) -> set[int]:
     In a frozen cgroup those that SIGSTOP holds are left out: ptrace(PTRACE_SEIZE) wakes such a thread and waits until
     it stands in a trap, but cgroup v1's freezer (v6.18, kernel/freezer.c) keeps it from getting there.
     """
-    threads = set(proc.threads(task.pid)) - ({task.pid} if leader_ended else set())
+    threads = set(proc.threads(task.tgid)) - ({task.tgid} if leader_ended else set())
     return threads if stopped else {tid for tid in threads if not _is_held_by_stop(tid)}
+
+
+def _answer_by_another(task: DumpTask) -> None:
+    """The main thread has exited: /proc tells of the process under the tid of any other."""
+    task.exited_main, task.main_status, task.pid = task.tgid, task.stat.exit_code, task.threads[0].tid
+    known = {"comm": task.stat.comm, "exit_signal": task.stat.exit_signal, "start_time": task.stat.start_time}
+    task.stat = replace(proc.stat(task.pid), **known)
 
 
 def _as_it_was(path: str, frozen: bool) -> None:

@@ -35,11 +35,7 @@ def check_root(pid: int) -> None:
         raise CheckpointError(
             f"task {pid} ({stat.comm}) is an ancestor of this very process, or it: dump it from outside of its tree"
         )
-    if stat.state in "ZX" and len(proc.threads(pid)) > 1:
-        raise CheckpointError(
-            f"the main thread of task {pid} ({stat.comm}) has exited while others live on, which cannot be dumped"
-        )
-    if stat.state in "ZX":
+    if stat.state in "ZX" and len(proc.threads(pid)) == 1:
         raise CheckpointError(f"task {pid} ({stat.comm}) has ended, only its zombie is left")
 
 
@@ -59,7 +55,7 @@ def obstacles(task: DumpTask, tree: list[DumpTask], options: Options) -> Iterato
 def _outside(task: DumpTask, tree: list[DumpTask]) -> Iterator[str]:
     """A session whose leader lives outside of the tree is somebody else's: a shell's job."""
     session = task.stat.sid
-    pids = {other.pid for other in tree}
+    pids = {other.tgid for other in tree}
     if session not in pids and (session == 0 or _parent(session) not in (None, *pids)):
         yield f"{task} is in session {session}, whose leader is outside of the tree: use --shell-job"
 

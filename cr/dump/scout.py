@@ -54,6 +54,8 @@ def tasks(root: int) -> Iterator[DumpTask]:
             stat, fields = proc.stat(pid), proc.status(pid)
             vpid = proc.ns_ids(fields, "NSpid")[level]
             task = DumpTask(pid, vpid, parent.vpid if parent else 0, 0, 0, stat, parent)
+            if (other := proc.living_thread(pid)) != pid:
+                task = DumpTask(other, vpid, task.vppid, 0, 0, proc.stat(other), parent, exited_main=pid)
             if not task.is_zombie:
                 waiting += [(child, task) for child in proc.children(pid)]
                 yield task

@@ -84,6 +84,13 @@ def threads(pid: int) -> list[int]:
     return sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
 
 
+def living_thread(pid: int) -> int:
+    """The process itself, or another thread of it where its main one has exited while others live."""
+    if stat(pid).state != "Z":
+        return pid
+    return next((tid for tid in threads(pid) if tid != pid), pid)
+
+
 def children(pid: int) -> list[int]:
     """Children of all threads of a process."""
     found: list[int] = []

@@ -22,15 +22,21 @@ _MOST = 1 << 30
 _MOST_REGISTERED = 1 << 20
 
 
-def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
+def _entries(context: RestoreContext) -> dict[int, m.woodfrog_io_uring_entry]:
     def read() -> dict[int, m.woodfrog_io_uring_entry]:
         found = context.images.read("woodfrog-io-uring") if context.images.exists("woodfrog-io-uring") else []
         return {entry.id: entry for entry in found}
 
-    entry = context.once("rings of io_uring", read).get(file_id)
-    if entry is None:
-        raise CheckpointError(f"file {file_id:#x} of the images was left to a plug-in that is not here")
-    return entry
+    return context.once("rings of io_uring", read)
+
+
+def is_ring(file_id: int, context: RestoreContext) -> bool:
+    """Whether this file of the images is a ring."""
+    return file_id in _entries(context)
+
+
+def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
+    return _entries(context)[file_id]
 
 
 def build(record: m.ext_file_entry, context: RestoreContext) -> int:

@@ -37,7 +37,20 @@ def own_entry(thread: DumpThread, context: DumpContext) -> m.woodfrog_task_entry
 def write_own_entries(task: DumpTask, context: DumpContext) -> None:
     """The messages of a process, once all that there is has been recorded."""
     entries = [own_entry(each, context) for each in task.threads]
+    if task.exited_main:
+        entries.insert(0, _of_exited_main(task, context))
     context.images.write("woodfrog-task", task.vpid, entries=entries)
+
+
+def _of_exited_main(task: DumpTask, context: DumpContext) -> m.woodfrog_task_entry:
+    """What the thread in its place has said of the process."""
+    from images import messages as m
+
+    entry = m.woodfrog_task_entry()
+    entry.CopyFrom(own_entry(task.leader, context))
+    entry.ClearField("sleep")
+    entry.tid, entry.exited = task.vpid, task.main_status
+    return entry
 
 
 def restored_entry(thread: RestoreThread, context: RestoreContext) -> m.woodfrog_task_entry | None:

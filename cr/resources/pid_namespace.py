@@ -25,7 +25,7 @@ class PidNamespace(NamespaceResource):
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
         found = []
         own = proc.namespace_inode(task.pid, "pid")
-        if own != proc.namespace_inode(context.options.tree, "pid"):
+        if own != proc.namespace_inode(context.root_pid, "pid"):
             found.append(f"{task} is in a pid namespace below the root task's: dump that container by itself")
         if own != proc.namespace_inode(task.pid, "pid_for_children"):
             found.append(f"{task} has another pid namespace for its children: let it start them before the dump")

@@ -69,7 +69,7 @@ def _inside(file: OpenFile, context: DumpContext) -> int:
 def _is_in_tree(pid: int, context: DumpContext) -> bool:
     """Whether a process or thread belongs to the tree; one that ends while we look does no harm."""
     if context.tasks:
-        return any(thread.tid == pid for task in context.tasks for thread in task.threads)
+        return any(pid in (task.tgid, thread.tid) for task in context.tasks for thread in task.threads)
     try:
         here = int(proc.status(pid)["Tgid"])
         while here and here != context.options.tree:

@@ -54,7 +54,7 @@ class TimeNamespace(NamespaceResource):
         found = []
         if own != proc.namespace_inode(task.pid, "time_for_children"):
             found.append(f"{task} has another time namespace for its children: let it start them before the dump")
-        if own != proc.namespace_inode(context.options.tree, "time"):
+        if own != proc.namespace_inode(context.root_pid, "time"):
             found.append(f"{task} is in a time namespace below the root task's: dump that container by itself")
         return found
 

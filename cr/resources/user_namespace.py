@@ -30,7 +30,7 @@ class UserNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.options.tree, "user"):
+        if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.root_pid, "user"):
             return _pid_obstacles(task)
         return [f"{task} is in a user namespace below the root task's: dump that container by itself"]
 

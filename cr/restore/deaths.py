@@ -9,11 +9,13 @@ import time
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import proc, ptrace
 from cr.kernel.controls import PR_SET_NAME
+from cr.kernel.numbers import NUMBERS
 from cr.model import CheckpointError
 from cr.remote.program import Program
 from cr.remote.tracee import WALL
 from cr.resources.own_settings import restored_entry
 from cr.resources.pending_signals import forget_children_news
+from cr.restore.vdso import instruction
 
 _RLIMIT_CORE = 4
 _WNOHANG, _WSTOPPED = 1, 2
@@ -62,6 +64,18 @@ def _bury(tid: int) -> None:
         if not os.WIFSTOPPED(status):
             return
         ptrace.ptrace(ptrace.CONT, tid, 0, os.WSTOPSIG(status) if not status >> 16 else 0)
+
+
+def exit_main_thread(task: RestoreTask, context: RestoreContext) -> None:
+    """Where the main thread had exited while others live on: the first it does when it runs is exit(2)."""
+    entry = restored_entry(task.leader, context)
+    if entry is None or not entry.HasField("exited"):
+        return
+    registers = task.puppet.registers
+    registers.rip = instruction(task)
+    registers.rax, registers.rdi = NUMBERS["exit"], os.WEXITSTATUS(entry.exited)
+    registers.orig_rax = (1 << 64) - 1
+    task.puppet.sigmask = (1 << 64) - 1
 
 
 def stop_again(task: RestoreTask) -> None:

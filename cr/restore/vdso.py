@@ -26,10 +26,11 @@ def ours() -> tuple[list[Span], int]:
 
 def leave(task: RestoreTask, foothold: Foothold) -> None:
     """Take the scratch memory out of a finished task, by a `syscall` instruction of its own."""
-    foothold.remove(task.puppet, CallSite(_instruction(task)))
+    foothold.remove(task.puppet, CallSite(instruction(task)))
 
 
-def _instruction(task: RestoreTask) -> int:
+def instruction(task: RestoreTask) -> int:
+    """Address of a `syscall` instruction of a finished task's own."""
     assert task.mm is not None
     made = kernel_made(task.mm)
     if made:

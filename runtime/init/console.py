@@ -13,6 +13,7 @@ import termios
 from cr.kernel import mounts as m
 from runtime.errors import ContainerError
 from runtime.init.devices import attach_tree
+from runtime.sockets import connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,16 +82,8 @@ def receive_master(connection: int) -> int:
 
 
 def connect(path: str) -> int:
-    """Connect to --console-socket.  A path longer than sun_path is reached through its directory."""
-    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        stream.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    except OSError as err:
-        raise ContainerError(f"cannot connect to console socket {path}: {os.strerror(err.errno or 0).lower()}") from err
-    finally:
-        os.close(directory)
-    return stream.detach()
+    """Connect to --console-socket."""
+    return connected(path, "console socket").detach()
 
 
 def take_over(slave: int) -> None:

@@ -69,11 +69,11 @@ def main(plan: InitPlan, channel: Channel) -> None:
     channel.ask("ready")
     if "cgroup" in plan.spaces.new:
         unshare(CLONE_NEWCGROUP)  # its root is our cgroup now
-    program = become(plan.process)
+    program = become(plan.process, channel)
     prctl.set_parent_death_signal(0)
     channel.send(kind="final")
     wait_for_start(plan.fifo)
-    seal(plan.process)
+    seal(plan.process, channel)
     plan.run_hooks("startContainer")
     last_step(plan.process, program)
 
@@ -94,6 +94,7 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     os.close(paths.ensure(root_fd, process["cwd"], True))
     if plan.config.get("hooks"):
         channel.ask("hooks")
+        os.fchdir(root_fd)
         plan.run_hooks("createContainer")
     mounter.finish()
     devices.make_paths_readonly(root_fd, linux.get("readonlyPaths") or [])

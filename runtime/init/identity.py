@@ -31,6 +31,9 @@ class CapabilitySets:
         self.inheritable = masks["inheritable"]
         # the kernel takes into the ambient set only what is permitted and inheritable
         self.ambient = masks["ambient"] & self.permitted & self.inheritable
+        self.not_ambient = sorted(
+            n for n in wanted["ambient"] if n in known and not self.ambient >> caps.NUMBERS[n] & 1
+        )
 
 
 def become_root(groups_allowed: bool) -> None:

@@ -65,8 +65,6 @@ class Mounter:
 
     def _mount(self, index: int, mount: Mount) -> None:
         options = Options(mount.get("options") or [])
-        if options.idmap or mount.get("uidMappings") or mount.get("gidMappings"):
-            raise ContainerError("id-mapped mounts are not supported; remove uidMappings and idmap")
         place, kind = mount["destination"], mount.get("type", "")
         if is_bind(mount):
             self._bind(index, mount, options)

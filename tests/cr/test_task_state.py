@@ -14,7 +14,7 @@ from images.directory import ImageDirectory
 from tests.cr.harness import Workload, alive, wait_for
 
 pytestmark = pytest.mark.root
-STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree"]
+STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
 
 
 @pytest.mark.parametrize("name", STATES)

@@ -31,7 +31,7 @@ def look(context: DumpContext, tables: dict[int, list[Mount]]) -> Survey:
 
 def _adapted(tables: dict[int, list[Mount]], context: DumpContext) -> dict[int, list[Mount]]:
     """The tables as the tasks would see them: in a cgroup namespace every hierarchy begins at its root."""
-    if proc.namespace_inode(context.options.tree, "cgroup") == proc.namespace_inode("self", "cgroup"):
+    if proc.namespace_inode(context.root_pid, "cgroup") == proc.namespace_inode("self", "cgroup"):
         return tables
     return {
         ns_id: [replace(mount, root="/") if mount.fsname in _CGROUP else mount for mount in mounts]
