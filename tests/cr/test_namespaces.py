@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cr import log
 from cr.kernel import proc
 from cr.kernel.proc import namespace_inode
 from cr.model import CheckpointError, Refused
@@ -120,6 +121,18 @@ def test_network(tmp_path: Path) -> None:
 def test_a_pair_of_links_between_two_networks_of_the_tree(tmp_path: Path) -> None:
     with Workload("two_networks", tmp_path, prefix=unshare("net")) as workload:
         workload.cycle()
+
+
+def test_a_socket_of_a_network_outside_is_told(tmp_path: Path) -> None:
+    log.open_log(str(tmp_path / "log"), -100, log.WARNING)
+    with Workload("moved_socket", tmp_path) as workload:
+        workload.dump()
+        told = (tmp_path / "log").read_text()
+        log.close_log()
+        assert "lives in a network namespace that no task of the tree is in" in told
+        assert "--inherit-fd fd[N]:socket:[" in told
+        workload.restore()
+        workload.check()
 
 
 def test_tun_and_tap(tmp_path: Path) -> None:
