@@ -135,6 +135,34 @@ def test_a_socket_of_a_network_outside_is_told(tmp_path: Path) -> None:
         workload.check()
 
 
+@pytest.fixture
+def bridge() -> Iterator[str]:
+    """A bridge of the host's network."""
+    name = f"wfbr{os.getpid() % 10000}"
+    ip("link", "add", name, "type", "bridge")
+    yield name
+    ip("link", "del", name)
+
+
+def ip(*words: str, inside: int = 0) -> str:
+    enter = ["nsenter", f"--net=/proc/{inside}/ns/net"] if inside else []
+    return subprocess.run([*enter, "ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_link_to_a_bridge_outside(bridge: str, tmp_path: Path) -> None:
+    outer, address = f"wf{os.getpid() % 10000}", "02:00:00:00:00:31"
+    with Workload("plain", tmp_path, prefix=unshare("net")) as workload:
+        ip("link", "add", outer, "type", "veth", "peer", "name", "eth7", "netns", str(workload.pid))
+        ip("link", "set", "eth7", "address", address, "mtu", "1300", "up", inside=workload.pid)
+        ip("addr", "add", "10.6.6.6/24", "dev", "eth7", inside=workload.pid)
+        workload.dump()
+        pid = workload.restore(external=[f"veth[eth7]:{outer}@{bridge}"])
+        assert f"master {bridge}" in ip("link", "show", outer)
+        shown = ip("addr", "show", "eth7", inside=pid)
+        assert all(word in shown for word in (address, "mtu 1300", "10.6.6.6/24"))
+        workload.check()
+
+
 def test_tun_and_tap(tmp_path: Path) -> None:
     with Workload("tuns", tmp_path, prefix=unshare("net")) as workload:
         workload.cycle()
