@@ -193,6 +193,7 @@ from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autof
 from images.schema.woodfrog_sockets_pb2 import woodfrog_datagram as woodfrog_datagram
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
+from images.schema.woodfrog_pb2 import woodfrog_filesystem_mark as woodfrog_filesystem_mark
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_buffer as woodfrog_io_uring_buffer
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_entry as woodfrog_io_uring_entry
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_file as woodfrog_io_uring_file

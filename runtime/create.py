@@ -45,6 +45,7 @@ class Request:
         self.keyring: bool = not values["no_new_keyring"]
         self.preserve_fds: int = values["preserve_fds"] + int(os.environ.get("LISTEN_FDS") or 0)
         self.console = -1  # where the master of the terminal goes
+        self.relayed = False  # we copy what is said on it
 
 
 def absolute(path: str) -> str:
@@ -86,6 +87,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     store = Store(context.root, name)
     plan = InitPlan(name, config, rootfs, spaces)
     plan.process = process_plan(context, config, config["process"], request.preserve_fds)
+    plan.process.relayed = request.relayed
     check_cgroup(manager, context.reporter)
     store.make()
     container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))

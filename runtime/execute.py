@@ -105,7 +105,7 @@ def _main(channel: Channel, plan: ExecPlan) -> None:
         new_keyring(plan.container.id)
     if plan.console >= 0:
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        console.take_over(console.set_up(root_fd, plan.console, plan.process.process, False))
+        console.take_over(console.set_up(root_fd, plan.console, plan.process.process, False, plan.process.relayed))
     own_dev_null()
     channel.ask("ready")
     program = become(plan.process, channel)

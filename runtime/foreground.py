@@ -70,7 +70,6 @@ class Foreground:
 
     def _relay(self, pid: int) -> None:
         """Copy both ways until the last holder of the terminal's other side has closed it."""
-        leave_line_ends(self.master)
         if os.isatty(0):
             self._old_mode = termios.tcgetattr(0)
             tty.setraw(0)
@@ -86,13 +85,6 @@ class Foreground:
             if 0 in ready and not _copy(0, self.master):
                 poll.unregister(0)
                 os.write(self.master, b"\x04")  # end of file, as a terminal says it
-
-
-def leave_line_ends(terminal: int) -> None:
-    """A newline goes through as it is: our own terminal, or the file that we write to, has its way with it."""
-    mode = termios.tcgetattr(terminal)
-    mode[1] &= ~termios.ONLCR
-    termios.tcsetattr(terminal, termios.TCSANOW, mode)
 
 
 def make_line_ends(terminal: int) -> None:

@@ -137,16 +137,27 @@ class Options:
     def attributes(self) -> tuple[int, int]:
         """The flags as (attributes to set, attributes to clear), for a bind mount.
 
-        What the options do not name stays as the source has it.
+        With any flag named, what is not named is cleared, as a remount does it; but the time stamps' group stays.
+        With none, all stays as the source has it.
         """
         on = off = 0
+        if not (self.flags & ~(m.MS_BIND | m.MS_REC) or self.cleared):
+            return on, off
         for flag, (attribute, group) in _ATTRIBUTES.items():
             if self.flags & flag:
                 on |= attribute
                 off |= group
-            elif self.cleared & flag and not group:
+            elif not group:
                 off |= attribute
         return on, off
+
+    def demanded(self) -> tuple[int, int]:
+        """The same, but cleared is only what the options name: for a user namespace, where a source's flags are
+        not the container's to drop by the way (mount_namespaces(7), locked mounts).
+        """
+        on, off = self.attributes()
+        named = sum(attribute for flag, (attribute, group) in _ATTRIBUTES.items() if self.cleared & flag and not group)
+        return on, off & (named | (_ATIME if on & _ATIME or self.flags & m.MS_RELATIME else 0))
 
 
 def is_bind(mount: Mount) -> bool:

@@ -196,6 +196,7 @@ MODULES = {
     "woodfrog_datagram": "woodfrog_sockets_pb2",
     "woodfrog_epoll_target": "woodfrog_pb2",
     "woodfrog_file_entry": "woodfrog_pb2",
+    "woodfrog_filesystem_mark": "woodfrog_pb2",
     "woodfrog_io_uring_buffer": "woodfrog_pb2",
     "woodfrog_io_uring_entry": "woodfrog_pb2",
     "woodfrog_io_uring_file": "woodfrog_pb2",

@@ -45,12 +45,15 @@ def name_of(master: int) -> str:
     return f"/dev/pts/{number}"
 
 
-def set_up(root_fd: int, connection: int, process: Process, mount: bool) -> int:
+def set_up(root_fd: int, connection: int, process: Process, mount: bool, relayed: bool) -> int:
     """Make a terminal, send its master over the socket `connection`; the slave's descriptor.
 
-    With `mount` the slave is bound to /dev/console.
+    With `mount` the slave is bound to /dev/console.  `relayed`: our own command copies its output to another terminal
+    or a file, which has its own way with line ends.
     """
     master, slave, name = open_pair(root_fd)
+    if relayed:
+        leave_line_ends(slave)
     size = process.get("consoleSize")
     if size:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
@@ -62,6 +65,13 @@ def set_up(root_fd: int, connection: int, process: Process, mount: bool) -> int:
     send_master(connection, master, name)
     os.close(master)
     return slave
+
+
+def leave_line_ends(terminal: int) -> None:
+    """A newline goes through as it is."""
+    mode = termios.tcgetattr(terminal)
+    mode[1] &= ~termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)
 
 
 def send_master(connection: int, master: int, name: str) -> None:

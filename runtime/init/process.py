@@ -36,6 +36,7 @@ class ProcessPlan:
         self.sets = sets
         self.preserve_fds = preserve_fds
         self.seccomp: tuple[bytes, int] | None = None
+        self.relayed = False  # its terminal is copied by our own command
         self.listens = False  # the filter asks an agent (SCMP_ACT_NOTIFY)
         self.groups_allowed = True
         self.environment = dict(entry.partition("=")[::2] for entry in process.get("env") or [])

@@ -63,6 +63,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
         prctl.set_child_subreaper(True)
     with Foreground() as foreground:
         theirs, ours = _console(values["console_socket"], terminal)
+        plan.relayed = ours >= 0
         managers = _managers(container, values["cgroup"])
         pid, channel = execute(ExecPlan(container, plan, theirs), managers)
         channel.close()
