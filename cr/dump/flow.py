@@ -63,7 +63,10 @@ def _dump(options: Options) -> DumpReport:
             later.serve()
         context.succeeded = True
     except BaseException:
-        tree.release()
+        try:
+            _do(context.at_release)
+        finally:
+            tree.release()
         for problem in context.undo.run():
             log.warning(f"could not be taken back: {problem}")
         images.discard()
@@ -109,8 +112,8 @@ def _note_frozen(context: DumpContext) -> None:
 
 def _run_on(tree: FrozenTree, context: DumpContext) -> None:
     """Let the tasks go; then write their memory from its copies."""
-    tree.release()
     _do(context.at_release)
+    tree.release()
     _note_frozen(context)
     snapshot.begin(context).write()
     finish_pages(context)
@@ -251,6 +254,7 @@ def _finish(tree: FrozenTree, context: DumpContext) -> None:
     if not context.options.track_mem and (context.options.leave_running or context.options.leave_stopped):
         tracking.begin(context).end()
     if context.options.leave_running:
+        _do(context.at_release)
         tree.release()
     elif context.options.leave_stopped:
         tree.stop()
