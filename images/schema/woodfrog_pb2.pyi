@@ -43,14 +43,16 @@ class woodfrog_span(_message.Message):
     def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class woodfrog_sleep_entry(_message.Message):
-    __slots__ = ("clock", "remaining", "remainder_address")
+    __slots__ = ("clock", "remaining", "remainder_address", "call")
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     REMAINDER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
     clock: int
     remaining: int
     remainder_address: int
-    def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
+    call: int
+    def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ..., call: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
     __slots__ = ("id", "name", "semaphore", "target", "packet")
