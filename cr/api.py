@@ -42,7 +42,8 @@ def pre_dump_tree(options: Options) -> DumpReport:
     notify = with_scripts(options, options.notify)
 
     def work(tell: Notify) -> DumpReport:
-        return predump.pre_dump(replace(options, track_mem=True, notify=tell))
+        with plugged(options, "pre-dump"):
+            return predump.pre_dump(replace(options, track_mem=True, notify=tell))
 
     report = held(work, notify, Progress(f"pre-dumping the tree of process {options.tree}", options.images_dir))
     _complete(options, report)
@@ -52,7 +53,7 @@ def pre_dump_tree(options: Options) -> DumpReport:
 
 def _complete(options: Options, report: DumpReport) -> None:
     write_dump_stats(options, report)
-    if options.auto_dedup and options.prev_images_dir:
+    if options.auto_dedup and options.prev_images_dir and not options.page_server:
         from cr.dedup import dedup_tree
 
         dedup_tree(options.images_dir)
@@ -84,7 +85,7 @@ def restore_tree(options: Options) -> RestoreReport:
     if not options.dry_run:
         write_pidfile(options, report.pid)
         write_restore_stats(options, report)
-    if options.auto_dedup and not options.dry_run:
+    if options.auto_dedup and not options.dry_run and not options.lazy_pages:
         from cr.dedup import free_restored
 
         free_restored(options.images_dir)

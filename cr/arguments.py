@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 from cr.commands import COMMANDS, Command
 from cr.model import CheckpointError
-from cr.options import Options, Row, rows
+from cr.option_row import Row
+from cr.options import Options, rows
 from cr.values import dataclass
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

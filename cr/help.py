@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from cr.commands import COMMANDS, Command
-from cr.options import Row, rows
+from cr.option_row import Row
+from cr.options import rows
 
 _COLUMN, _WIDTH = 30, 100
 

@@ -13,7 +13,8 @@ from cr.commands import COMMANDS
 from cr.configuration import PERSONAL, SYSTEM
 from cr.contract.outside import FORMS
 from cr.help import spelling
-from cr.options import EVERY, Row, rows
+from cr.option_row import Row
+from cr.options import EVERY, rows
 from cr.scripts import EVENTS
 
 _EXTERNAL = {

@@ -7,8 +7,9 @@ belongs to and the sentence of the manual.  Names are those of criu(8).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from cr.option_row import Row
+from cr.option_row import row as _row
 from cr.values import dataclass, field, fields
 
 DUMP = frozenset({"dump", "pre-dump"})
@@ -29,48 +30,6 @@ EVERY = frozenset({"*"})
 
 Notify = Callable[[str, int, int | None], None]
 """(event, pid or 0, descriptor or None): called at each notification point; raises to abort."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """How an option is spelled and explained."""
-
-    name: str
-    kind: str  # flag | text | number | size | list | optional
-    short: str
-    metavar: str
-    commands: frozenset[str]
-    help: str
-    choices: tuple[str, ...] = ()
-    """the values that are allowed besides none, where not every text is"""
-    rpc: tuple[str, ...] = ()
-    """Fields of criu_opts that it comes from, the last one that is given holds; else the one of the same name."""
-
-    def of(self, command: str) -> bool:
-        """Whether the command makes use of it."""
-        return command in self.commands or "*" in self.commands
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-
-def _row(
-    kind: str,
-    commands: frozenset[str],
-    help: str,
-    *,
-    short: str = "",
-    metavar: str = "",
-    default: object = None,
-    choices: tuple[str, ...] = (),
-    rpc: str = "",
-) -> Any:
-    meta = {"kind": kind, "short": short, "metavar": metavar, "commands": commands, "help": help, "choices": choices}
-    meta["rpc"] = tuple(rpc.split())
-    if kind == "list":
-        return field(default_factory=list, metadata=meta)
-    return field(default=False if kind == "flag" else default, metadata=meta)
 
 
 @dataclass
@@ -295,14 +254,14 @@ class Options:
     )
     prev_images_dir: str = _row(
         "text",
-        DUMP,
+        DUMP | PAGE_SERVER,
         "write only what changed since the snapshot in DIR (relative to --images-dir)",
         metavar="DIR",
         default="",
         rpc="parent_img",
     )
     track_mem: bool = _row("flag", DUMP, "keep track of what the tasks write from now on, for the next dump")
-    auto_dedup: bool = _row("flag", BOTH, "free pages of images: those that a dump replaces, those that are restored")
+    auto_dedup: bool = _row("flag", IMAGES, "free pages of images: those that a dump replaces, those that are restored")
     page_server: bool = _row(
         "flag", DUMP | LAZY_PAGES, "send pages to the page server at --address and --port, or get them from there"
     )
@@ -399,6 +358,11 @@ class Options:
             self.notify(event, pid, fd)
 
 
+_ROWS: list[Row] = []
+
+
 def rows() -> list[Row]:
     """All options that users can spell, in the order of the table."""
-    return [Row(f.name, **f.metadata) for f in fields(Options) if f.metadata]
+    if not _ROWS:
+        _ROWS.extend(Row(f.name, **f.metadata) for f in fields(Options) if f.metadata)
+    return _ROWS

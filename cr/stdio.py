@@ -8,7 +8,6 @@ of the restoring command takes its place.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
@@ -59,6 +58,8 @@ def inherit(names: Iterable[str]) -> list[str]:
 
 def write_list(path: str, entries: Sequence[str]) -> None:
     """A new file of a JSON list, for its owner's eyes only."""
+    import json
+
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as stream:
         json.dump(list(entries), stream)
@@ -66,13 +67,15 @@ def write_list(path: str, entries: Sequence[str]) -> None:
 
 def read_list(path: str) -> list[str]:
     """A JSON list of strings; [] where there is no file.  CheckpointError where it is something else."""
+    if not os.path.exists(path):
+        return []
+    import json
+
     from cr.model import CheckpointError
 
     try:
         with open(path) as stream:
             content = json.load(stream)
-    except FileNotFoundError:
-        return []
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, list):

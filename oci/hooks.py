@@ -13,23 +13,28 @@ class HookFailed(Exception):
     """A hook could not be started, took too long or ended with an error."""
 
 
-def run_hooks(hooks: Hooks, kind: str, state: State) -> None:
-    """Run all hooks of one kind; the first failure ends it.  Raises HookFailed."""
+def run_hooks(hooks: Hooks, kind: str, state: State, environment: dict[str, str] | None = None) -> None:
+    """Run all hooks of one kind; the first failure ends it.  Raises HookFailed.
+
+    `environment` is that of a hook which names none.
+    """
     import json
 
     listed: list[Hook] = hooks.get(kind) or []  # type: ignore[assignment]
     for number, hook in enumerate(listed):
         try:
-            run_hook(hook, json.dumps(state).encode())
+            run_hook(hook, json.dumps(state).encode(), environment)
         except HookFailed as err:
-            raise HookFailed(f"error running hook #{number} ({kind}): {err}") from err
+            raise HookFailed(f"error running {kind} hook #{number}: {err}") from err
 
 
-def run_hook(hook: Hook, state: bytes) -> None:
-    """Run one program.  Its environment is exactly `env`; without `args`, argv is the path alone."""
+def run_hook(hook: Hook, state: bytes, environment: dict[str, str] | None = None) -> None:
+    """Run one program.  Its environment is exactly `env`, or the given one if that is empty; without `args`,
+    argv is the path alone.
+    """
     import subprocess
 
-    env = dict(entry.partition("=")[::2] for entry in hook.get("env") or [])
+    env = dict(entry.partition("=")[::2] for entry in hook.get("env") or []) or environment or {}
     argv = hook.get("args") or [hook["path"]]
     timeout = hook.get("timeout")
     try:

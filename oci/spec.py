@@ -50,7 +50,6 @@ def default_config(cgroup_namespace: bool = True) -> Config:
                 "bounding": list(_CAPABILITIES),
                 "effective": list(_CAPABILITIES),
                 "permitted": list(_CAPABILITIES),
-                "ambient": list(_CAPABILITIES),
             },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,

@@ -119,7 +119,7 @@ def sub_manager(manager: Manager, place: str) -> Manager:
 
     names, colon, path = place.rpartition(":")
     if ".." in path.split("/"):
-        raise ContainerError(f"{path} is not a sub cgroup path")
+        raise ContainerError(f"bad sub cgroup path: {path} is not a sub cgroup path")
     wanted = [(name, manager.layout.holding(name)) for name in (names.split(",") if colon else ())]
     unknown = [name for name, hierarchy in wanted if hierarchy is None]
     if unknown:

@@ -72,7 +72,11 @@ def check_process(process: Process) -> None:
 
 
 def check_preserved(count: int) -> None:
-    """Every descriptor that is to be preserved must be open, or ours would take its place."""
+    """Every descriptor that is to be preserved must be open, or ours would take its place.
+
+    All others that our caller left open are closed: the container's first process would hold them until its start.
+    """
+    _close_inherited(3 + count)
     for fd in range(3, 3 + count):
         try:
             os.fstat(fd)
@@ -81,6 +85,17 @@ def check_preserved(count: int) -> None:
                 f"file descriptor {fd} of --preserve-fds or LISTEN_FDS is not open; check the count"
             ) from err
         os.set_inheritable(fd, True)
+
+
+def _close_inherited(first: int) -> None:
+    """Ours are all close-on-exec; one that is not came from our caller."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            if fd >= first and os.get_inheritable(fd):
+                os.close(fd)
+        except OSError:
+            continue  # that of the listing itself
 
 
 def check_terminal(terminal: bool, console_socket: str, detached: bool) -> None:

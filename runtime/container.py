@@ -114,7 +114,9 @@ class Container:
         """Write the record."""
         self.store.save(self.record)
 
-    def run_hooks(self, kind: str, status: str | None = None, pid: int = 0) -> None:
+    def run_hooks(
+        self, kind: str, status: str | None = None, pid: int = 0, environment: dict[str, str] | None = None
+    ) -> None:
         """Run all hooks of a kind.  Raises ContainerError."""
         hooks = self.config.get("hooks")
         if not hooks or not hooks.get(kind):
@@ -125,7 +127,7 @@ class Container:
         if pid:
             state["pid"] = pid
         try:
-            run_hooks(hooks, kind, state)
+            run_hooks(hooks, kind, state, environment)
         except HookFailed as err:
             raise ContainerError(str(err)) from err
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 
-from cr.kernel import capabilities
+from cr.kernel import capabilities, prctl
 from oci.config import load_config, without_nulls
 from runtime import cgroup, check, launch, limits
+from runtime.attributes import Attributes
 from runtime.container import FIFO, Container, new_record
 from runtime.errors import ContainerError
 from runtime.frozen import stdio
+from runtime.idmapped import open_trees
 from runtime.init.container import InitPlan
 from runtime.init.container import main as init_main
 from runtime.init.identity import CapabilitySets
-from runtime.init.mounting import open_source
 from runtime.init.process import ProcessPlan
-from runtime.mount_options import Options, is_bind
 from runtime.namespaces import Namespaces
 from runtime.namespaces import check as check_namespaces
+from runtime.serve import serve
+from runtime.sockets import send_pidfd
 from runtime.store import Store
 
 TYPE_CHECKING = False
@@ -38,10 +40,12 @@ class Request:
         self.bundle: str = values["bundle"] or "."
         self.console_socket: str = absolute(values["console_socket"])
         self.pid_file: str = absolute(values["pid_file"])
+        self.pidfd_socket: str = absolute(values["pidfd_socket"])
         self.pivot: bool = not values["no_pivot"]
         self.keyring: bool = not values["no_new_keyring"]
         self.preserve_fds: int = values["preserve_fds"] + int(os.environ.get("LISTEN_FDS") or 0)
         self.console = -1  # where the master of the terminal goes
+        self.relayed = False  # we copy what is said on it
 
 
 def absolute(path: str) -> str:
@@ -83,6 +87,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     store = Store(context.root, name)
     plan = InitPlan(name, config, rootfs, spaces)
     plan.process = process_plan(context, config, config["process"], request.preserve_fds)
+    plan.process.relayed = request.relayed
     check_cgroup(manager, context.reporter)
     store.make()
     container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
@@ -100,12 +105,16 @@ def process_plan(context: Context, config: Config, process: Process, preserve_fd
     sets = CapabilitySets(process.get("capabilities") or {}, available_capabilities(config))
     if sets.unavailable:
         context.reporter.warn(f"ignoring unknown or unavailable capabilities: [{' '.join(sets.unavailable)}]")
-    plan = ProcessPlan(process, sets, preserve_fds)
+    for name in sets.not_ambient:
+        context.reporter.warn(f"can't raise ambient capability {name}: it must be permitted and inheritable too")
+    plan = ProcessPlan(process, sets, preserve_fds, Attributes(process, config))
     profile = (config.get("linux") or {}).get("seccomp")
     if profile:
         from runtime.seccomp import compile_profile
 
         plan.seccomp = compile_profile(profile)
+        plan.listens = bool(plan.seccomp[1] & prctl.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        context.reporter.debug(f"seccomp filter flags: {plan.seccomp[1]}")
     plan.groups_allowed = os.geteuid() == 0 or "user" not in _namespace_kinds(config)
     _pass_listen_fds(plan)
     return plan
@@ -135,9 +144,12 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     plan.cgroups = cgroup.for_mounts(manager)
     plan.fifo = _make_fifo(container, config)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
-    plan.trees = _open_trees(config)
+    plan.trees = open_trees(config)
     plan.run_hooks = lambda kind: container.run_hooks(
-        kind, "created" if kind == "startContainer" else "creating", os.getpid()
+        kind,
+        "created" if kind == "startContainer" else "creating",
+        os.getpid(),
+        plan.process.environment if kind == "startContainer" else None,  # it is one of the container's programs
     )
 
     if config.get("hooks"):
@@ -152,10 +164,12 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     try:
         for fd in (plan.fifo, *plan.trees.values()):
             os.close(fd)
-        _talk(container, manager, pid, channel)
+        _talk(container, manager, pid, channel, plan.process)
         reporter.debug(f"container {container.id}: process {pid} waits for its start")
         if request.pid_file:
             write_pid_file(request.pid_file, pid)
+        if request.pidfd_socket:
+            send_pidfd(request.pidfd_socket, pid)
     except BaseException:
         _kill(pid)
         raise
@@ -206,19 +220,7 @@ def _make_fifo(container: Container, config: Config) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
-def _open_trees(config: Config) -> dict[int, int]:
-    """For a container in a user namespace: the sources of bind mounts, which its root may not reach."""
-    if os.geteuid() != 0 or "user" not in _namespace_kinds(config):
-        return {}
-    mounts = config.get("mounts") or []
-    return {
-        index: open_source(mount, Options(mount.get("options") or []))
-        for index, mount in enumerate(mounts)
-        if is_bind(mount)
-    }
-
-
-def _talk(container: Container, manager: Manager, pid: int, channel: Channel) -> None:
+def _talk(container: Container, manager: Manager, pid: int, channel: Channel, plan: ProcessPlan) -> None:
     """Lead the child from its birth to the point where it waits for the start."""
     process = container.config["process"]
     container.set_init(pid)
@@ -226,6 +228,7 @@ def _talk(container: Container, manager: Manager, pid: int, channel: Channel) ->
     channel.go()
     # while the child builds its root: moving a task is slow on v1 (an RCU grace period for each hierarchy)
     _attach(manager, pid)
+    plan.attributes.place_finally(pid)
     limits.set_oom_score(pid, process)
     try:
         message = channel.receive()
@@ -241,7 +244,7 @@ def _talk(container: Container, manager: Manager, pid: int, channel: Channel) ->
         container.record["ready"] = True
         container.save()
         channel.go()
-        channel.expect("final")
+        serve(channel, pid, container, plan)
     except ContainerError as err:
         raise ContainerError(f"unable to start container process: {err}") from err
 

@@ -18,6 +18,7 @@ from runtime.init.identity import become_root, setgroups_allowed
 from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals, seal
 from runtime.launch import child
 from runtime.procfs import pidfd_of
+from runtime.serve import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,12 +105,12 @@ def _main(channel: Channel, plan: ExecPlan) -> None:
         new_keyring(plan.container.id)
     if plan.console >= 0:
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        console.take_over(console.set_up(root_fd, plan.console, plan.process.process, False))
+        console.take_over(console.set_up(root_fd, plan.console, plan.process.process, False, plan.process.relayed))
     own_dev_null()
     channel.ask("ready")
-    program = become(plan.process)
+    program = become(plan.process, channel)
     prctl.set_parent_death_signal(0)
-    seal(plan.process)
+    seal(plan.process, channel)
     last_step(plan.process, program)
 
 
@@ -119,14 +120,17 @@ def _lead(plan: ExecPlan, managers: list[Manager], pid: int, talk: Channel) -> N
 
     process = plan.process.process
     try:
+        attributes = plan.process.attributes
+        attributes.place_initially(pid)
         for manager in managers:
             manager.attach(pid)
+        attributes.place_finally(pid)
         limits.set_oom_score(pid, process)
         talk.go()
         talk.expect("ready")
         limits.set_rlimits(pid, process.get("rlimits") or [])
         talk.go()
-        talk.receive()
+        serve(talk, pid, plan.container, plan.process)
     except (ContainerError, CgroupError) as err:
         _end(pid)
         raise ContainerError(f"unable to start container process: {err}") from err

@@ -73,6 +73,7 @@ class Foreground:
         if os.isatty(0):
             self._old_mode = termios.tcgetattr(0)
             tty.setraw(0)
+            make_line_ends(0)
             self._copy_size()
         poll = select.poll()
         poll.register(self.master, select.POLLIN)
@@ -84,6 +85,13 @@ class Foreground:
             if 0 in ready and not _copy(0, self.master):
                 poll.unregister(0)
                 os.write(self.master, b"\x04")  # end of file, as a terminal says it
+
+
+def make_line_ends(terminal: int) -> None:
+    """A raw terminal that still begins a new line at a newline."""
+    mode = termios.tcgetattr(terminal)
+    mode[1] |= termios.OPOST | termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)
 
 
 def _copy(source: int, target: int) -> bool:

@@ -8,6 +8,7 @@ CREATE = (
     Option("bundle", "path to the bundle, defaults to the current directory", short="b"),
     Option("console-socket", "path to an AF_UNIX socket which receives the master of the terminal"),
     Option("pid-file", "the file to write the process id to"),
+    Option("pidfd-socket", "path to an AF_UNIX socket which receives a pidfd of the container's process"),
     Option("no-pivot", "do not use pivot_root; for a rootfs on a ramdisk", "flag"),
     Option("no-new-keyring", "keep the caller's session keyring", "flag"),
     Option("preserve-fds", "pass N more descriptors (stdio + $LISTEN_FDS + N in total)", "int"),

@@ -84,7 +84,7 @@ TREE: dict[str, tuple[int, int]] = {
     "rsymfollow": (0, m.MOUNT_ATTR_NOSYMFOLLOW),
 }
 IDMAP = ("idmap", "ridmap")
-NAMES = sorted({*SET, *CLEAR, *PROPAGATION, *TREE, "tmpcopyup"})
+NAMES = sorted({*SET, *CLEAR, *PROPAGATION, *TREE, "tmpcopyup", *IDMAP})
 
 # mount(2) flags that a bind mount can have of its own, as attributes of mount_setattr(2)
 _ATTRIBUTES: dict[int, tuple[int, int]] = {
@@ -109,7 +109,7 @@ class Options:
         self.propagation: list[int] = []
         self.tree = (0, 0)
         self.copy_up = False
-        self.idmap = False
+        self.idmap = ""
         self._data: list[str] = []
         for word in words:
             self._take(word)
@@ -130,23 +130,34 @@ class Options:
         elif word == "tmpcopyup":
             self.copy_up = True
         elif word in IDMAP:
-            self.idmap = True
+            self.idmap = word
         elif word:
             self._data.append(word)
 
     def attributes(self) -> tuple[int, int]:
         """The flags as (attributes to set, attributes to clear), for a bind mount.
 
-        What the options do not name stays as the source has it.
+        With any flag named, what is not named is cleared, as a remount does it; but the time stamps' group stays.
+        With none, all stays as the source has it.
         """
         on = off = 0
+        if not (self.flags & ~(m.MS_BIND | m.MS_REC) or self.cleared):
+            return on, off
         for flag, (attribute, group) in _ATTRIBUTES.items():
             if self.flags & flag:
                 on |= attribute
                 off |= group
-            elif self.cleared & flag and not group:
+            elif not group:
                 off |= attribute
         return on, off
+
+    def demanded(self) -> tuple[int, int]:
+        """The same, but cleared is only what the options name: for a user namespace, where a source's flags are
+        not the container's to drop by the way (mount_namespaces(7), locked mounts).
+        """
+        on, off = self.attributes()
+        named = sum(attribute for flag, (attribute, group) in _ATTRIBUTES.items() if self.cleared & flag and not group)
+        return on, off & (named | (_ATIME if on & _ATIME or self.flags & m.MS_RELATIME else 0))
 
 
 def is_bind(mount: Mount) -> bool:

@@ -83,6 +83,9 @@ def check(config: Config, spaces: Namespaces) -> None:
         raise ContainerError("user namespace is enabled, but no mapping is configured")
     if "user" not in spaces and (linux.get("uidMappings") or linux.get("gidMappings")):
         raise ContainerError("user namespace mappings specified, but user namespace isn't enabled in the config")
+    for member in ("netDevices", "intelRdt"):
+        if linux.get(member):
+            raise ContainerError(f"linux.{member} is not supported; remove it")
     if linux.get("timeOffsets") and "time" not in spaces.new:
         raise ContainerError("time namespace offsets specified, but no new time namespace in the config")
     for name in linux.get("sysctl") or {}:

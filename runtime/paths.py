@@ -20,6 +20,15 @@ def open_path(root_fd: int, path: str) -> int:
     return open_in_root(root_fd, path, os.O_PATH)
 
 
+def exists(root_fd: int, path: str) -> bool:
+    """Whether there is anything at `path`."""
+    try:
+        os.close(open_path(root_fd, path))
+    except OSError:
+        return False
+    return True
+
+
 def open_plain(root_fd: int, path: str) -> int:
     """The same for a path that must not have any symlink in it (places where proc and sysfs go)."""
     return openat2(root_fd, path, os.O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)

@@ -19,6 +19,7 @@ FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_TSYNC": prctl.SECCOMP_FILTER_FLAG_TSYNC,
     "SECCOMP_FILTER_FLAG_LOG": prctl.SECCOMP_FILTER_FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": prctl.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": prctl.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 }
 # linux/bpf_common.h, linux/seccomp.h
 _LOAD = 0x20
@@ -26,6 +27,7 @@ _JUMP_IF_EQUAL = 0x15
 _JUMP_IF_ABOVE = 0x25
 _RETURN = 0x06
 _RETURN_ERRNO = 0x00050000
+NOTIFY = "SCMP_ACT_NOTIFY"
 OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 ACTIONS: dict[str, str] = {
     "SCMP_ACT_KILL": "KILL",
@@ -34,7 +36,7 @@ ACTIONS: dict[str, str] = {
     "SCMP_ACT_TRAP": "TRAP",
     "SCMP_ACT_ALLOW": "ALLOW",
     "SCMP_ACT_LOG": "LOG",
-    "SCMP_ACT_NOTIFY": "NOTIFY",
+    NOTIFY: "NOTIFY",
 }
 ARCHITECTURES: dict[str, str] = {
     f"SCMP_ARCH_{name}": name
@@ -48,7 +50,7 @@ ARCHITECTURES: dict[str, str] = {
 def compile_profile(profile: Seccomp) -> tuple[bytes, int]:
     """The BPF program and the flags of seccomp(2).  Raises ContainerError."""
     library = _library()
-    flags = _flags(profile)
+    flags = _flags(profile) | _listener_flags(profile)
     default = _action(library, profile["defaultAction"], profile.get("defaultErrnoRet"))
     program = library.SyscallFilter(default)
     for name in profile.get("architectures") or []:
@@ -95,6 +97,21 @@ def _flags(profile: Seccomp) -> int:
     return flags
 
 
+def _listener_flags(profile: Seccomp) -> int:
+    """For a profile that asks an agent.  Its write(2) must not wait: we tell the agent's socket through it."""
+    asking = [rule for rule in profile.get("syscalls") or [] if rule["action"] == NOTIFY]
+    if profile["defaultAction"] == NOTIFY:
+        raise ContainerError(f"{NOTIFY} cannot be used as default action")
+    if not asking:
+        return 0
+    if any("write" in rule["names"] for rule in asking):
+        raise ContainerError(f"{NOTIFY} cannot be used for the write syscall")
+    if not profile.get("listenerPath"):
+        raise ContainerError(f"linux.seccomp uses {NOTIFY}, but listenerPath is not set")
+    esrch = prctl.SECCOMP_FILTER_FLAG_TSYNC_ESRCH if _flags(profile) & prctl.SECCOMP_FILTER_FLAG_TSYNC else 0
+    return prctl.SECCOMP_FILTER_FLAG_NEW_LISTENER | esrch
+
+
 def _action(library: Any, name: str, code: int | None) -> Any:
     if name == "SCMP_ACT_ERRNO":
         return library.ERRNO(errno.EPERM if code is None else code)
@@ -102,8 +119,6 @@ def _action(library: Any, name: str, code: int | None) -> Any:
         return library.TRACE(errno.EPERM if code is None else code)
     if name not in ACTIONS:
         raise ContainerError(f"string {name} is not a valid action for seccomp")
-    if name == "SCMP_ACT_NOTIFY":
-        raise ContainerError("seccomp action SCMP_ACT_NOTIFY is not supported")
     return getattr(library, ACTIONS[name])
 
 

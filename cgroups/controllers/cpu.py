@@ -5,10 +5,12 @@ Documentation/scheduler/sched-bwc.rst, sched-design-CFS.rst; cgroup-v2.rst "CPU"
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 from cgroups import spy
 from cgroups.controllers.base import Controller, Resources, mapping, number, set_values
+from cgroups.errors import CgroupError
 from cgroups.node import Node
 from cgroups.stats import CpuStats
 
@@ -32,6 +34,27 @@ def weight_to_shares(weight: int) -> int:
     return 2 + -(-(weight - 1) * 262_142 // 9999)
 
 
+def write_in_some_order(node: Node, todo: list[tuple[str, int]]) -> None:
+    """Write files whose values are judged together: a quota against the period and the parent's share, a burst
+    against the quota.  Which order keeps every step valid depends on the old values, so what the kernel refuses
+    with EINVAL is tried again after the others.
+    """
+    while todo:
+        refused: list[tuple[str, int]] = []
+        error: CgroupError | None = None
+        for file, value in todo:
+            try:
+                node.write(file, value)
+            except CgroupError as err:
+                if err.errno != errno.EINVAL:
+                    raise
+                refused.append((file, value))
+                error = error or err
+        if error is not None and len(refused) == len(todo):
+            raise error
+        todo = refused
+
+
 class Cpu(Controller):
     """Time on processors."""
 
@@ -52,7 +75,6 @@ class Cpu(Controller):
     def _apply_v1(self, node: Node, section: Mapping[str, object]) -> None:
         if shares := number(section, "shares", WHERE):
             node.write("cpu.shares", shares)
-        # the period first, so that the quota is judged against the new one
         files = (
             ("realtimePeriod", "cpu.rt_period_us"),
             ("realtimeRuntime", "cpu.rt_runtime_us"),
@@ -60,9 +82,8 @@ class Cpu(Controller):
             ("quota", "cpu.cfs_quota_us"),
             ("burst", "cpu.cfs_burst_us"),
         )
-        for key, file in files:
-            if value := number(section, key, WHERE):
-                node.write(file, value)
+        values = ((file, number(section, key, WHERE)) for key, file in files)
+        write_in_some_order(node, [(file, value) for file, value in values if value])
 
     def _apply_v2(self, node: Node, section: Mapping[str, object]) -> None:
         for key in ("realtimeRuntime", "realtimePeriod"):

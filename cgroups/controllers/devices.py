@@ -73,11 +73,12 @@ def _parse_rule(entry: Mapping[str, object], where: str) -> Rule:
     kind, access = str(entry.get("type") or "a"), str(entry.get("access") or "rwm")
     if kind not in ("a", "b", "c"):
         raise CgroupError(f"{where}.type is {kind!r}; it must be a, b or c")
-    if not set(access) <= set("rwm"):
-        raise CgroupError(f"{where}.access is {access!r}; it must be made of r, w and m")
+    access = "".join(letter for letter in "rwm" if letter in access)  # others mean nothing to any kernel
+    if not access:
+        raise CgroupError(f"{where}.access is {entry.get('access')!r}; it must have one of r, w and m")
     major, minor = number(entry, "major", where), number(entry, "minor", where)
     wild = [ANY if part is None or part < 0 else part for part in (major, minor)]
-    return Rule(bool(entry.get("allow")), kind, wild[0], wild[1], "".join(c for c in "rwm" if c in access))
+    return Rule(bool(entry.get("allow")), kind, wild[0], wild[1], access)
 
 
 def emulate(rules: Iterable[Rule]) -> Emulated:

@@ -20,14 +20,18 @@ class Unified(Controller):
     def apply(self, node: Node, resources: Resources) -> None:
         if node.version == 1:
             raise CgroupError(
-                f"{WHERE} is for cgroup v2, but {node.path} is v1; use the other members of linux.resources"
+                f"invalid configuration: {WHERE} is for cgroup v2, but {node.path} is v1; "
+                "use the other members of linux.resources"
             )
         for name, value in mapping(resources.get("unified"), WHERE).items():
             if "/" in name or name in ("", ".", ".."):
                 raise CgroupError(f"{WHERE} names {name!r}, which is not the name of a file in a cgroup")
             if not node.exists(name):
                 controller = name.split(".", 1)[0]
-                raise CgroupError(f"{WHERE} sets {name}, but controller {controller} is not available in {node.path}")
+                raise CgroupError(
+                    f"invalid configuration: {WHERE} sets {name}, but controller {controller} is not available "
+                    f"in {node.path}"
+                )
             for line in str(value).splitlines():
                 node.write(name, line)
 

@@ -9,11 +9,11 @@ import ctypes
 import errno
 import socket
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract.socket_extras import extras_of, known_extras
+from cr.kernel import proc
 from cr.kernel.libc import syscall
 from cr.kernel.sockets import lent
 
@@ -50,21 +50,28 @@ def _groups() -> set[tuple[int, bytes]]:
 
 
 def _groups_of_ipv6() -> list[tuple[int, bytes]]:
-    path = Path("/proc/thread-self/net/igmp6")
-    rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    rows = [line.split() for line in _table("igmp6")]
     return [(int(row[0]), bytes.fromhex(row[2])) for row in rows]
 
 
 def _groups_of_ipv4() -> list[tuple[int, bytes]]:
     """Interfaces have lines of their own, with their groups in indented lines behind them."""
-    path, found, interface = Path("/proc/thread-self/net/igmp"), [], 0
-    for line in path.read_text().splitlines()[1:] if path.exists() else []:
+    found, interface = [], 0
+    for line in _table("igmp")[1:]:
         words = line.split()
         if line[:1].isdigit():
             interface = int(words[0])
         else:
             found.append((interface, bytes.fromhex(words[0])[::-1]))
     return found
+
+
+def _table(name: str) -> list[str]:
+    """Lines of a table of this network namespace; none where the kernel has no such protocol."""
+    try:
+        return proc.read_text("thread-self", f"net/{name}").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _sockaddr(address: bytes) -> bytes:

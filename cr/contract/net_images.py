@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from netns import devconf
-from netns.firewall import does_nothing
+from netns.firewall import does_nothing, has_rules
 from netns.model import Link, MacvlanData, Sysctls, TunData
 
 if TYPE_CHECKING:
@@ -176,4 +176,5 @@ def _unlocked(match: re.Match[str]) -> str:
 def without_legacy_lock(rules: str) -> str:
     """The same for the output of iptables-save."""
     lines = rules.splitlines(keepends=True)
-    return "".join(line for line in lines if not _LEGACY_LOCK.match(line.rstrip("\n")))
+    left = "".join(line for line in lines if not _LEGACY_LOCK.match(line.rstrip("\n")))
+    return left if left == rules or has_rules(left) else ""

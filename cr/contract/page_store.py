@@ -64,6 +64,9 @@ class PageStore(Protocol):
     def writer(self, kind: str, number: int) -> PageWriter:
         """For pagemap (`number`: a pid) or pagemap-shmem (the number of a shared memory object)."""
 
+    def parent_has(self, kind: str, number: int) -> bool | None:
+        """Whether the parent snapshot there has pages of that object; None where the parent is at hand, to look."""
+
     def finish(self) -> None:
         """All is stored: what comes after may rely on it.  CheckpointError where that is not so."""
 
@@ -78,6 +81,9 @@ class LocalPages:
     def writer(self, kind: str, number: int) -> LocalWriter:
         self._last += 1
         return LocalWriter(self._images, kind, number, self._last)
+
+    def parent_has(self, kind: str, number: int) -> bool | None:
+        return None
 
     def finish(self) -> None:
         """Each writer has seen to that."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cr import log
 from cr.kernel import sockets
 from cr.kernel.sockets import LISTEN, SO_LOCK_FILTER, SO_MAX_PACING_RATE, SO_PASSPIDFD, SO_PEEK_OFF, lent
-from cr.values import dataclass
+from cr.values import dataclass, field
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -110,26 +110,28 @@ def dump_extras(file: OpenFile, network: int, context: DumpContext, *, state: in
         family, kind, protocol = int(sock.family), int(sock.type), sock.proto
         plain = context.once(("plain socket", network, family, kind, protocol), lambda: _plain(family, kind, protocol))
         connected = state not in (0, LISTEN)
-        for option in options_of(sock, connected):
+        for option, usual in plain.usual(connected):
             value = _get(sock, option)
-            if value is None:
-                continue
-            if option not in plain.values:
-                plain.values[option] = _get(plain.sock, option)
-            if value != plain.values[option]:
+            if value is not None and value != usual:
                 extras_of(file.id, context).option.add(level=option.level, name=option.name, value=value)
 
 
 @dataclass
 class _Plain:
-    """A new socket and what its options are."""
+    """A new socket, and what the options are that it knows."""
 
     sock: socket.socket
-    values: dict[Option, bytes | None]
+    values: dict[bool, list[tuple[Option, bytes]]] = field(default_factory=dict)
+
+    def usual(self, connected: bool) -> list[tuple[Option, bytes]]:
+        if connected not in self.values:
+            found = [(option, _get(self.sock, option)) for option in options_of(self.sock, connected)]
+            self.values[connected] = [(option, value) for option, value in found if value is not None]
+        return self.values[connected]
 
 
 def _plain(family: int, kind: int, protocol: int) -> _Plain:
-    return _Plain(socket.socket(family, kind, protocol), {})
+    return _Plain(socket.socket(family, kind, protocol))
 
 
 def _get(sock: socket.socket, option: Option) -> bytes | None:

@@ -43,8 +43,8 @@ def _dump(options: Options) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
     context = DumpContext(options, images, report)
+    destination.prepare(context, goes_on=options.track_mem)
     scout(context)
-    destination.prepare(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
     if options.cpu_cap is not None:

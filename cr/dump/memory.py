@@ -168,6 +168,8 @@ class Private:
     anonymous: list[Span] = field(default_factory=list)
     """the only ones that are tracked: in others, a page that was dropped (madvise(2) MADV_DONTNEED, or reclaimed by
     the kernel) leaves a mark (PTE markers, include/linux/swapops.h) that looks like an unwritten page in swap"""
+    lazy: list[Span] = field(default_factory=list)
+    """those whose pages a restore may bring later; see cr.lazy_pages.which"""
     files: list[Span] = field(default_factory=list)
     """mappings of files, of huge pages, and others that may hold pages which are not the task's own"""
 
@@ -178,6 +180,8 @@ class Private:
         span = mapping.start, mapping.end
         plain = resource.status == VmaStatus.ANON_PRIVATE and "ht" not in mapping.flags
         (self.anonymous if plain else self.files).append(span)
+        if plain and "lo" not in mapping.flags and "lf" not in mapping.flags:
+            self.lazy.append(span)
 
     @property
     def size(self) -> int:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext
 from cr.dump.pages import Span
 from cr.model import CheckpointError
 from images.directory import ImageDirectory
 from images.errors import ImageError
-from images.pages import PagemapReader
+from images.pages import PAGE_SIZE, PagemapReader
+
+if TYPE_CHECKING:
+    from images import messages as m
 
 
 class Parent:
@@ -32,7 +36,7 @@ class Parent:
     def check_belongs(self, pids: Iterable[int]) -> None:
         """CheckpointError where it has memory of none of the tasks (by their own pids)."""
         pids = list(pids)
-        if not any(self.directory.exists("pagemap", pid) for pid in pids):
+        if not any(self._has(pid) for pid in pids):
             raise CheckpointError(
                 f"--prev-images-dir {self.link}: the snapshot in {self.directory.path} does not belong to this tree, "
                 f"it has no memory of task {pids[0]}"
@@ -42,9 +46,19 @@ class Parent:
         """The spans of memory of a task that the parent, or one of its parents, has."""
         return self._context.once(("parent pages", vpid), partial(self._pages, vpid))
 
+    def _has(self, vpid: int) -> bool:
+        """A page server is asked; what it was sent at the time stands here."""
+        there = self._context.pages.parent_has("pagemap", vpid)
+        if there is None:
+            return self.directory.exists("pagemap", vpid)
+        return there and self.directory.exists("woodfrog-sent", vpid)
+
     def _pages(self, vpid: int) -> list[Span]:
-        if not self.directory.exists("pagemap", vpid):
+        if not self._has(vpid):
             return []
+        if self._context.options.page_server:
+            sent: list[m.pagemap_entry] = self.directory.read("woodfrog-sent", vpid)
+            return joined((run.vaddr, run.vaddr + run.nr_pages * PAGE_SIZE) for run in sent)
         with PagemapReader(self.directory, "pagemap", vpid) as reader:
             return joined((run.vaddr, run.end) for run in reader.runs)
 

@@ -9,7 +9,7 @@ import time
 
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.dump import memory, preflight, tracking
+from cr.dump import destination, memory, preflight, tracking
 from cr.dump.freeze import FrozenTree
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier, PrivatePages
@@ -30,6 +30,7 @@ def pre_dump(options: Options) -> DumpReport:
     copier = context.once("copier", lambda: Copier(living=True))
     context.at_end.append(copier.abort)
     try:
+        destination.prepare(context, goes_on=True)
         _look(context)
         images.uncommit()
         found = _freeze(tree, context)
@@ -88,6 +89,7 @@ def _pages(task: DumpTask, context: DumpContext) -> PrivatePages:
     for mapping in task.mappings:
         private.add(mapping, memory.claim(mapping))
     pages = private.find(task, context)
+    pages.lazy = private.lazy
     track.arm(task, private.anonymous)
     context.report.pages_scanned += private.size // 4096
     return pages

@@ -45,6 +45,10 @@ def inotify_add_watch(fd: int, path: str | bytes, mask: int) -> int:
     return syscall("inotify_add_watch", 254, fd, os.fsencode(path), mask)
 
 
+def inotify_rm_watch(fd: int, wd: int) -> None:
+    syscall("inotify_rm_watch", 255, fd, wd)
+
+
 def inotify_set_next_watch(fd: int, wd: int) -> None:
     """The number that the next watch gets; needs CONFIG_CHECKPOINT_RESTORE."""
     fcntl.ioctl(fd, _INOTIFY_IOC_SETNEXTWD, wd)

@@ -132,6 +132,13 @@ def mount_setattr(
     syscall("mount_setattr", 442, dir_fd, _c(path), flags, ctypes.byref(attr), ctypes.sizeof(attr))
 
 
+def mount_idmapped(tree_fd: int, userns_fd: int, recursive: bool) -> None:
+    """mount_setattr(2), MOUNT_ATTR_IDMAP: show a detached mount through the id mappings of a user namespace."""
+    attr = MountAttr(MOUNT_ATTR_IDMAP, 0, 0, userns_fd)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    syscall("mount_setattr", 442, tree_fd, b"", flags, ctypes.byref(attr), ctypes.sizeof(attr))
+
+
 def fsopen(fstype: str, flags: int = 1) -> int:
     """fsopen(2): a configuration context of a new filesystem (flags 1: close-on-exec)."""
     return syscall("fsopen", 430, _c(fstype), flags)

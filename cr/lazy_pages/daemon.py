@@ -38,6 +38,10 @@ def serve(options: Options, ready: Ready | None = None) -> None:
                 os.unlink(channel.place(options))
         with restore:
             Daemon(images, options, restore).work()
+    if options.auto_dedup and not options.page_server:
+        from cr.dedup import free_restored
+
+        free_restored(options.images_dir)
 
 
 class Daemon:

@@ -11,21 +11,33 @@ from typing import Self
 from cr.page_server import protocol
 from cr.page_server.protocol import Header, PageServerError
 from cr.page_server.wire import Wire
+from images.directory import ImageDirectory
 from images.kinds import PageFlag
 from images.pages import PAGE_SIZE
 
 
 class RemotePages:
-    """A page store at the other end of a wire; objects are sent one after the other."""
+    """A page store at the other end of a wire; objects are sent one after the other.
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    Which pages of tasks were sent is noted in `notes`, for a dump that builds on this one.
+    """
+
+    def __init__(self, wire: Wire, notes: ImageDirectory | None = None) -> None:
+        self.wire, self._notes = wire, notes
         self.broken = False
         self._turn = threading.Condition()
         self._taken = False
 
     def writer(self, kind: str, number: int) -> RemoteWriter:
-        return RemoteWriter(self, protocol.object_number(kind, number))
+        return RemoteWriter(self, kind, number)
+
+    def note(self, kind: str, number: int, sent: list[Header]) -> None:
+        """These runs are there now."""
+        from images import messages as m
+
+        if self._notes is not None and kind == "pagemap":
+            runs = [m.pagemap_entry(vaddr=h.vaddr, compat_nr_pages=0, nr_pages=h.nr_pages, flags=h.flags) for h in sent]
+            self._notes.write("woodfrog-sent", number, entries=runs)
 
     def take_turn(self) -> None:
         """Have the wire for oneself; PageServerError once somebody else has failed."""
@@ -71,8 +83,10 @@ class RemoteWriter:
 
     pages_id: int | None = None
 
-    def __init__(self, store: RemotePages, target: int) -> None:
-        self._store, self._wire, self._object = store, store.wire, target
+    def __init__(self, store: RemotePages, kind: str, number: int) -> None:
+        self._store, self._wire, self._target = store, store.wire, (kind, number)
+        self._object = protocol.object_number(kind, number)
+        self._sent: list[Header] = []
         self._runs: deque[tuple[Header, int]] = deque()
         """headers with the bytes of their pages that are still to be sent"""
         self._stored = self._position = 0
@@ -91,6 +105,7 @@ class RemoteWriter:
                 self._send_bare()
                 if self._runs:
                     raise RuntimeError(f"not all pages of object {self._object:#x} were stored")
+                self._store.note(*self._target, self._sent)
         finally:
             if self._opened:
                 self._opened = False
@@ -108,6 +123,7 @@ class RemoteWriter:
     def _add(self, vaddr: int, nr_pages: int, flags: PageFlag) -> None:
         if nr_pages > 0:
             header = Header(protocol.ADD_FLAGGED, flags, nr_pages, vaddr, self._object)
+            self._sent.append(header)
             self._runs.append((header, header.size if flags & PageFlag.PRESENT else 0))
 
     def append(self, vaddr: int, data: bytes | memoryview, *, lazy: bool = False) -> None:

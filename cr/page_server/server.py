@@ -26,6 +26,9 @@ def serve(options: Options, ready: Ready | None = None) -> None:
     Pages are written into --images-dir; with --lazy-pages they are read from the images there, on request.
     """
     with ImageDirectory.open(options.images_dir) as images:
+        if options.prev_images_dir and not options.lazy_pages:
+            images.relative(options.prev_images_dir).close()
+            images.link_parent(options.prev_images_dir)
         wire = _client(options, ready or (lambda port: None))
         try:
             _converse(wire, images, options)
@@ -54,4 +57,8 @@ def _converse(wire: Wire, images: ImageDirectory, options: Options) -> None:
     from cr.page_server.receive import receive
 
     pages_received = receive(wire, images)
+    if options.auto_dedup and options.prev_images_dir:
+        from cr.dedup import dedup
+
+        dedup(images)
     log.info(f"received {pages_received} pages from {wire.peer}")

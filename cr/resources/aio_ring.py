@@ -56,7 +56,7 @@ class AioRing(VmaResource):
     """Mapped by io_setup(2) and moved with mremap(2); an anonymous mapping holds its place and content meanwhile."""
 
     status = VmaStatus.AIORING
-    also = VmaStatus.REGULAR | VmaStatus.ANON_SHARED
+    also = VmaStatus(0)
     recreated = False
     own_way = True
     inherited = False

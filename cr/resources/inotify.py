@@ -11,6 +11,7 @@ from cr.kernel.events import inotify_add_watch, inotify_init, inotify_set_next_w
 from cr.model import CheckpointError
 from cr.resources.anonymous_inode import common, finish
 from cr.resources.file_handle import find_path, handle_entry, open_handle
+from cr.resources.inotify_overflow import announce
 from cr.values import dataclass
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def watch_lines(info: str, kind: str) -> list[dict[str, str]]:
 
 
 class Inotify(FdResource):
-    """Its watches keep their numbers.  Events that nobody has read yet are lost, as with any queue overflow."""
+    """Its watches keep their numbers.  Events that nobody has read yet are lost, and the reader is told so."""
 
     type = 8
     field = "ify"
@@ -44,6 +45,7 @@ class Inotify(FdResource):
             _describe(fields, file, entry, context)
         if pending(file.local):
             log.warning(f"{file} has events that nobody has read: they are lost")
+            context.files.extra(file.id).events_lost = True
         return entry
 
     @classmethod
@@ -52,7 +54,9 @@ class Inotify(FdResource):
 
     @classmethod
     def make(cls, entry: m.inotify_file_entry, context: RestoreContext) -> int:
-        fd = inotify_init(0)
+        fd, extra = inotify_init(0), context.extra(entry.id)
+        if extra is not None and extra.events_lost:
+            announce(fd)
         context.at_end.append(lambda: _watch_all(fd, entry, context))
         return finish(fd, entry, context)
 

@@ -45,6 +45,14 @@ class Work:
         warn_of_unknown(self.request.opts)
         return options
 
+    def look_over(self) -> None:
+        """Options that matter no further: BadRequest where they could not be anything."""
+        opts = type(self.request.opts)()
+        opts.CopyFrom(self.request.opts)
+        opts.images_dir_fd = -1  # there may be no directory at all
+        opts.ClearField("work_dir_fd")
+        merge(opts, self.client, copy_of(self.base))
+
 
 @dataclass(frozen=True)
 class Action:
@@ -63,6 +71,14 @@ def _dump(work: Work, answer: m.criu_resp) -> None:
     answer.dump.restored = False
     options.external += stdio.write(options.images_dir, _host_files(options))
     dump_tree(options)
+
+
+def _pre_dump(work: Work, _: m.criu_resp) -> None:
+    from cr.api import pre_dump_tree
+
+    options = work.options()
+    check("pre-dump", _aimed(options, work.client))
+    pre_dump_tree(options)
 
 
 def _aimed(options: Options, client: Client) -> Options:
@@ -114,14 +130,31 @@ def _restore(work: Work, answer: m.criu_resp) -> None:
         answer.restore.pid = restore_tree(options).pid
 
 
-def _check(_: Work, __: m.criu_resp) -> None:
+def _check(work: Work, _: m.criu_resp) -> None:
     from cr.check import features
     from cr.check.feature import NEEDED, problem
 
+    work.look_over()
     needed = [feature for feature in features().values() if feature.category == NEEDED]
     missing = [f"{feature.name} ({why})" for feature in needed if (why := problem(feature))]
     if missing:
         raise CheckpointError(f"this kernel lacks what is needed: {', '.join(missing)}")
+
+
+def _cpuinfo(work: Work, word: str) -> None:
+    from cr.cpuinfo import run
+
+    options = work.options()
+    options.operands = [word]
+    run(options)
+
+
+def _cpuinfo_dump(work: Work, _: m.criu_resp) -> None:
+    _cpuinfo(work, "dump")
+
+
+def _cpuinfo_check(work: Work, _: m.criu_resp) -> None:
+    _cpuinfo(work, "check")
 
 
 def _features(work: Work, answer: m.criu_resp) -> None:
@@ -164,10 +197,14 @@ ACTIONS = {
     1: Action(_dump, "Dumping"),
     2: Action(_restore, "Restoring"),
     3: Action(_check, "Checking"),
+    4: Action(_pre_dump, "Pre-dumping", goes_on=True),
     5: Action(_page_server, "Serving pages"),
+    7: Action(_cpuinfo_dump, "Looking"),
+    8: Action(_cpuinfo_check, "Looking"),
     9: Action(_features, "Checking"),
     10: Action(_version, "Saying the version"),
     11: Action(_wait, "Waiting"),
     12: Action(_page_server_child, "Serving pages"),
+    13: Action(_pre_dump, "Pre-dumping"),
 }
 """By criu_req_type."""

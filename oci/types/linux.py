@@ -60,3 +60,5 @@ class Linux(TypedDict, total=False):
     mountLabel: str
     personality: dict[str, Any]
     intelRdt: dict[str, Any]
+    memoryPolicy: dict[str, Any]
+    netDevices: dict[str, Any]

@@ -56,3 +56,4 @@ class Process(TypedDict, total=False):
     oomScoreAdj: int
     scheduler: dict[str, Any]
     ioPriority: dict[str, Any]
+    execCPUAffinity: dict[str, str]

@@ -13,6 +13,7 @@ import termios
 from cr.kernel import mounts as m
 from runtime.errors import ContainerError
 from runtime.init.devices import attach_tree
+from runtime.sockets import connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ def name_of(master: int) -> str:
     return f"/dev/pts/{number}"
 
 
-def set_up(root_fd: int, connection: int, process: Process, mount: bool) -> int:
+def set_up(root_fd: int, connection: int, process: Process, mount: bool, relayed: bool) -> int:
     """Make a terminal, send its master over the socket `connection`; the slave's descriptor.
 
-    With `mount` the slave is bound to /dev/console.
+    With `mount` the slave is bound to /dev/console.  `relayed`: our own command copies its output to another terminal
+    or a file, which has its own way with line ends.
     """
     master, slave, name = open_pair(root_fd)
+    if relayed:
+        leave_line_ends(slave)
     size = process.get("consoleSize")
     if size:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
@@ -61,6 +65,13 @@ def set_up(root_fd: int, connection: int, process: Process, mount: bool) -> int:
     send_master(connection, master, name)
     os.close(master)
     return slave
+
+
+def leave_line_ends(terminal: int) -> None:
+    """A newline goes through as it is."""
+    mode = termios.tcgetattr(terminal)
+    mode[1] &= ~termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)
 
 
 def send_master(connection: int, master: int, name: str) -> None:
@@ -81,16 +92,8 @@ def receive_master(connection: int) -> int:
 
 
 def connect(path: str) -> int:
-    """Connect to --console-socket.  A path longer than sun_path is reached through its directory."""
-    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        stream.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    except OSError as err:
-        raise ContainerError(f"cannot connect to console socket {path}: {os.strerror(err.errno or 0).lower()}") from err
-    finally:
-        os.close(directory)
-    return stream.detach()
+    """Connect to --console-socket."""
+    return connected(path, "console socket").detach()
 
 
 def take_over(slave: int) -> None:

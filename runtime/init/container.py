@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from runtime.namespaces import Namespaces
 
 
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
 class InitPlan:
     """All that the child needs, ready before the fork."""
 
@@ -69,11 +72,11 @@ def main(plan: InitPlan, channel: Channel) -> None:
     channel.ask("ready")
     if "cgroup" in plan.spaces.new:
         unshare(CLONE_NEWCGROUP)  # its root is our cgroup now
-    program = become(plan.process)
+    program = become(plan.process, channel)
     prctl.set_parent_death_signal(0)
     channel.send(kind="final")
     wait_for_start(plan.fifo)
-    seal(plan.process)
+    seal(plan.process, channel)
     plan.run_hooks("startContainer")
     last_step(plan.process, program)
 
@@ -84,16 +87,17 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     propagation = linux.get("rootfsPropagation", "")
     root_fd = rootfs.isolate(plan.rootfs, propagation)
     shared = propagation in ("shared", "rshared")
-    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared)
+    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared, "user" in plan.spaces)
     mounter.mount_all(plan.config.get("mounts") or [])
     _fill_dev(plan, root_fd)
     slave = -1
     process = plan.process.process
     if plan.console >= 0:
-        slave = console.set_up(root_fd, plan.console, process, True)
+        slave = console.set_up(root_fd, plan.console, process, True, plan.process.relayed)
     os.close(paths.ensure(root_fd, process["cwd"], True))
     if plan.config.get("hooks"):
         channel.ask("hooks")
+        os.fchdir(root_fd)
         plan.run_hooks("createContainer")
     mounter.finish()
     devices.make_paths_readonly(root_fd, linux.get("readonlyPaths") or [])
@@ -117,6 +121,13 @@ def _fill_dev(plan: InitPlan, root_fd: int) -> None:
 
 
 def wait_for_start(fifo: int) -> None:
-    """Block until `start` writes to the FIFO.  Both ends are open here, so nobody's leaving ends the wait."""
+    """Block until `start` writes to the FIFO.  Both ends are open here, so nobody's leaving ends the wait.
+
+    The first process of a pid namespace ignores signals without a handler; one that is told to end must end.
+    """
+    for number in _ENDING:
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     os.read(fifo, 1)
     os.close(fifo)
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)

@@ -91,7 +91,7 @@ def make_links(root_fd: int) -> None:
         links.append(("/proc/kcore", "core"))
     for target, name in links:
         _symlink(target, name, dev)
-    if _exists(root_fd, "/dev/pts/ptmx"):
+    if paths.exists(root_fd, "/dev/pts/ptmx"):
         _replace_ptmx(dev)
     os.close(dev)
 
@@ -109,28 +109,30 @@ def _symlink(target: str, name: str, dev: int) -> None:
         return
 
 
-def _exists(root_fd: int, path: str) -> bool:
-    try:
-        os.close(paths.open_path(root_fd, path))
-    except OSError:
-        return False
-    return True
-
-
 def mask(root_fd: int, masked: list[str]) -> None:
-    """Cover files with the host's /dev/null and directories with an empty read-only tmpfs."""
-    for path in masked:
+    """Cover files with the host's /dev/null and directories with an empty read-only tmpfs, the same for all."""
+    empty = -1
+    for path in dict.fromkeys(os.path.normpath(path) for path in masked):
         try:
             target = paths.open_path(root_fd, path)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        if paths.is_directory(target):
-            m.mount("tmpfs", paths.proc_path(target), "tmpfs", m.MS_RDONLY)
+        if not paths.is_directory(target):
+            _cover(target, m.AT_FDCWD, "/dev/null", 0)
+        elif empty >= 0:
+            _cover(target, empty, "", m.AT_EMPTY_PATH)
         else:
-            tree = m.open_tree(m.AT_FDCWD, "/dev/null", m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC)
-            m.attach(tree, target)
-            os.close(tree)
+            m.mount("tmpfs", paths.proc_path(target), "tmpfs", m.MS_RDONLY)
+            empty = paths.open_path(root_fd, path)
         os.close(target)
+    if empty >= 0:
+        os.close(empty)
+
+
+def _cover(target: int, source_fd: int, source: str, flags: int) -> None:
+    tree = m.open_tree(source_fd, source, m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | flags)
+    m.attach(tree, target)
+    os.close(tree)
 
 
 def make_paths_readonly(root_fd: int, readonly: list[str]) -> None:

@@ -31,6 +31,9 @@ class CapabilitySets:
         self.inheritable = masks["inheritable"]
         # the kernel takes into the ambient set only what is permitted and inheritable
         self.ambient = masks["ambient"] & self.permitted & self.inheritable
+        self.not_ambient = sorted(
+            n for n in wanted["ambient"] if n in known and not self.ambient >> caps.NUMBERS[n] & 1
+        )
 
 
 def become_root(groups_allowed: bool) -> None:
@@ -146,7 +149,8 @@ def _is_program(path: str) -> bool:
         info = os.stat(path)
     except OSError:
         return False
-    return not stat.S_ISDIR(info.st_mode) and os.access(path, os.X_OK, effective_ids=True)
+    # our real ids are the effective ones by now; faccessat2(2), which could ask for these, is new to many filters
+    return not stat.S_ISDIR(info.st_mode) and os.access(path, os.X_OK)
 
 
 def _check_program(path: str, name: str) -> None:

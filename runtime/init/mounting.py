@@ -28,6 +28,7 @@ class Mounter:
     """Mounts below `root_fd`.
 
     `trees` holds, for bind mounts whose source only the parent may open, a detached copy by index;
+    `user`: in a user namespace;
     `cgroups` are (name, host directory) pairs of the container's v1 cgroups, or one ("", directory) for v2.
     """
 
@@ -38,12 +39,14 @@ class Mounter:
         trees: dict[int, int],
         cgroups: Sequence[tuple[str, str]],
         shared: bool,
+        user: bool,
     ) -> None:
         self.root_fd = root_fd
         self.rootfs = rootfs
         self.trees = trees
         self.cgroups = cgroups
         self.shared = shared
+        self.user = user
         self.late_readonly: list[str] = []
 
     def mount_all(self, mounts: list[Mount]) -> None:
@@ -65,8 +68,6 @@ class Mounter:
 
     def _mount(self, index: int, mount: Mount) -> None:
         options = Options(mount.get("options") or [])
-        if options.idmap or mount.get("uidMappings") or mount.get("gidMappings"):
-            raise ContainerError("id-mapped mounts are not supported; remove uidMappings and idmap")
         place, kind = mount["destination"], mount.get("type", "")
         if is_bind(mount):
             self._bind(index, mount, options)
@@ -91,7 +92,7 @@ class Mounter:
         tree_propagation = 0 if self.shared else m.MS_SLAVE
         if tree_propagation:
             m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=tree_propagation)
-        on, off = options.attributes()
+        on, off = options.demanded() if self.user else options.attributes()
         if on or off:
             m.mount_setattr(tree, "", m.AT_EMPTY_PATH, on, off)
         self._tree_attributes(tree, options)
@@ -110,11 +111,15 @@ class Mounter:
         self._filesystem(mount, options, target)
 
     def _tmpfs(self, mount: Mount, options: Options) -> None:
-        """tmpfs takes on the mode of the directory that it covers, and with tmpcopyup its content."""
+        """tmpfs takes on the mode of the directory that it covers, and with tmpcopyup its content.
+
+        Where there is none, it is for all, as tmpfs(5) has it.
+        """
         place = mount["destination"]
+        covers = paths.exists(self.root_fd, place)
         target = paths.ensure(self.root_fd, place, True)
         if "mode=" not in options.data:
-            mode = stat.S_IMODE(os.fstat(target).st_mode)
+            mode = stat.S_IMODE(os.fstat(target).st_mode) if covers else 0o1777
             options.data = ",".join(filter(None, (options.data, f"mode={mode:o}")))
         if options.flags & m.MS_RDONLY:
             self.late_readonly.append(place)

@@ -20,6 +20,8 @@ from runtime.init.identity import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from oci.types import Process
+    from runtime.attributes import Attributes
+    from runtime.init.channel import Channel
 
 DEFAULT_UMASK = 0o022
 _KEY_SEARCH = 0x00080000
@@ -28,11 +30,14 @@ _KEY_SEARCH = 0x00080000
 class ProcessPlan:
     """What a process becomes; all of it is prepared before the fork."""
 
-    def __init__(self, process: Process, sets: CapabilitySets, preserve_fds: int) -> None:
+    def __init__(self, process: Process, sets: CapabilitySets, preserve_fds: int, attributes: Attributes) -> None:
         self.process = process
+        self.attributes = attributes
         self.sets = sets
         self.preserve_fds = preserve_fds
         self.seccomp: tuple[bytes, int] | None = None
+        self.relayed = False  # its terminal is copied by our own command
+        self.listens = False  # the filter asks an agent (SCMP_ACT_NOTIFY)
         self.groups_allowed = True
         self.environment = dict(entry.partition("=")[::2] for entry in process.get("env") or [])
 
@@ -89,7 +94,7 @@ def own_stdio(uid: int) -> None:
             continue  # not ours to give, or read-only
 
 
-def become(plan: ProcessPlan) -> str:
+def become(plan: ProcessPlan, channel: Channel) -> str:
     """Take on the identity of the process; the path of its program.
 
     Descriptors beyond stdio and the preserved ones become close-on-exec.  A filter without no_new_privs
@@ -99,24 +104,42 @@ def become(plan: ProcessPlan) -> str:
     user = process.get("user") or {"uid": 0, "gid": 0}
     prctl.close_range_on_exec(3 + plan.preserve_fds)
     own_stdio(user["uid"])
+    plan.attributes.set_own()
     if process.get("noNewPrivileges"):
         prctl.set_no_new_privs()
-    elif plan.seccomp is not None:
-        prctl.load_seccomp_filter(*plan.seccomp)
+    else:
+        load_filter(plan, channel)
     there = change_directory_early(process.get("cwd", "/"))
     set_user(user, plan.sets, plan.groups_allowed)
     os.umask(user.get("umask", DEFAULT_UMASK))
     if not there:
         change_directory(process.get("cwd", "/"))
-    plan.environment.setdefault("HOME", home_of(user["uid"]))
+    if not plan.environment.get("HOME"):
+        plan.environment["HOME"] = home_of(user["uid"])
     args = process.get("args") or []
-    return find_program(args[0], plan.environment)
+    program = find_program(args[0], plan.environment)
+    if plan.listens:
+        seal(plan, channel)  # the parent hands the listener over; after the start there is none
+    if plan.attributes.scheduled:
+        channel.ask("schedule")
+    return program
 
 
-def seal(plan: ProcessPlan) -> None:
+def seal(plan: ProcessPlan, channel: Channel) -> None:
     """Load the filter of a process with no_new_privs; without it `become` has done so."""
-    if plan.process.get("noNewPrivileges") and plan.seccomp is not None:
-        prctl.load_seccomp_filter(*plan.seccomp)
+    if plan.process.get("noNewPrivileges"):
+        load_filter(plan, channel)
+
+
+def load_filter(plan: ProcessPlan, channel: Channel) -> None:
+    """Load the seccomp filter, once; the parent takes its listener, if it has one, from us (pidfd_getfd(2))."""
+    if plan.seccomp is None:
+        return
+    program, flags = plan.seccomp
+    plan.seccomp = None
+    listener = prctl.load_seccomp_filter(program, flags)
+    if plan.listens:
+        channel.ask("listener", fd=listener)
 
 
 def last_step(plan: ProcessPlan, program: str) -> None:

@@ -52,14 +52,14 @@ def loopback_up() -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
 
 
-def set_clock_offsets(config: Config) -> None:
-    """linux.timeOffsets into the time namespace that our children will be in (time_namespaces(7))."""
+def set_clock_offsets(pid: int, config: Config) -> None:
+    """linux.timeOffsets into the time namespace that the children of `pid` will be in (time_namespaces(7))."""
     offsets = (config.get("linux") or {}).get("timeOffsets") or {}
     lines = [f"{clock} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for clock, o in offsets.items()]
     if not lines:
         return
     try:
-        with open("/proc/self/timens_offsets", "w") as stream:
+        with open(f"/proc/{pid}/timens_offsets", "w") as stream:
             stream.write("".join(lines))
     except OSError as err:
         raise ContainerError(f"cannot set linux.timeOffsets: {reason(err)}") from err

@@ -13,6 +13,7 @@ from runtime.exec_process import process_of
 from runtime.execute import ExecPlan, execute
 from runtime.foreground import Foreground
 from runtime.options import Option, Verb
+from runtime.sockets import send_pidfd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ VERB = Verb(
         Option("process", "path to the process.json", short="p"),
         Option("detach", "detach from the container's process", "flag", short="d"),
         Option("pid-file", "the file to write the process id to"),
+        Option("pidfd-socket", "path to an AF_UNIX socket which receives a pidfd of the new process"),
         Option("process-label", "refused: there is no SELinux support"),
         Option("apparmor", "refused: there is no AppArmor support"),
         Option("no-new-privs", "set the no new privileges value for the process", "flag"),
@@ -61,6 +63,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
         prctl.set_child_subreaper(True)
     with Foreground() as foreground:
         theirs, ours = _console(values["console_socket"], terminal)
+        plan.relayed = ours >= 0
         managers = _managers(container, values["cgroup"])
         pid, channel = execute(ExecPlan(container, plan, theirs), managers)
         channel.close()
@@ -72,6 +75,8 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
             foreground.master = receive_master(ours)
         if values["pid_file"]:
             write_pid_file(values["pid_file"], pid)
+        if values["pidfd_socket"]:
+            send_pidfd(values["pidfd_socket"], pid)
         return 0 if detach else foreground.wait(pid)
 
 

@@ -24,7 +24,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     from runtime.namespaces import KERNEL_NAMES
     from runtime.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 
-    actions = sorted({*ACTIONS, "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"} - {"SCMP_ACT_NOTIFY"})
+    actions = sorted({*ACTIONS, "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"})
     seccomp = {
         "enabled": True,
         "actions": actions,

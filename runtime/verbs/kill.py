@@ -7,6 +7,7 @@ import signal
 
 from runtime.container import Container
 from runtime.delete import thaw
+from runtime.errors import ContainerError
 from runtime.options import Option, Verb
 from runtime.signals import number_of
 
@@ -30,8 +31,11 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     container = Container.load(context, arguments[0])
     number = number_of(arguments[1] if len(arguments) > 1 else "TERM")
     own_pids = any(n["type"] == "pid" for n in (container.config.get("linux") or {}).get("namespaces") or [])
-    if values["all"] or (number == signal.SIGKILL and not own_pids and container.running()):
-        for pid in container.manager().pids():
+    if values["all"] or (number == signal.SIGKILL and not own_pids):
+        pids = container.manager().pids()
+        if not (pids or values["all"] or container.running()):
+            raise ContainerError("container not running")
+        for pid in pids:
             _send(pid, number)
     else:
         container.signal(number)

@@ -6,6 +6,7 @@ import json
 import os
 
 from runtime.container import Container
+from runtime.context import default_root
 from runtime.errors import ContainerError
 from runtime.options import Option, Verb
 from runtime.store import all_ids
@@ -38,6 +39,8 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     if values["quiet"]:
         print(*all_ids(context.root), sep="\n", end="\n" if all_ids(context.root) else "")
         return 0
+    if not os.path.isdir(context.root) and context.root != default_root():
+        raise ContainerError(f"open {context.root}: no such file or directory")
     found = [state for name in all_ids(context.root) if (state := _state(context, name))]
     if values["format"] == "json":
         print(json.dumps(found or None, separators=(",", ":")))

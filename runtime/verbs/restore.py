@@ -29,7 +29,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
 
     directory = image_directory(values, create=False)
     options = shared_options(values)
-    request = Request({**values, "no_new_keyring": False, "preserve_fds": 0})
+    request = Request({**values, "no_new_keyring": False, "preserve_fds": 0, "pidfd_socket": ""})
     bundle, config = read_bundle(request)
     detach: bool = values["detach"]
     if not detach and not values["no_subreaper"]:

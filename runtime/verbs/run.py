@@ -59,7 +59,7 @@ def _console(request: Request, terminal: bool, detach: bool) -> int:
         request.console = console.connect(request.console_socket)
         return -1
     ours, theirs = console.pair()
-    request.console = theirs
+    request.console, request.relayed = theirs, True
     return ours
 
 

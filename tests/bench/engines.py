@@ -39,8 +39,8 @@ class Engine:
     name: str
     command: tuple[str, ...]
 
-    def dump(self, pid: int, images: Path) -> Run:
-        return self._run("dump", "-t", str(pid), "-D", str(images), "-o", "dump.log", "--display-stats")
+    def dump(self, pid: int, images: Path, *more: str) -> Run:
+        return self._run("dump", "-t", str(pid), "-D", str(images), "-o", "dump.log", "--display-stats", *more)
 
     def restore(self, images: Path, pidfile: Path) -> Run:
         return self._run("restore", "-d", "-D", str(images), "-o", "restore.log", "--pidfile", str(pidfile))

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tests.bench.cases import Case, end_tree, tree, wait_gone
+from tests.bench.cases import Case, end_tree, longest_pause, tree, wait_gone
 from tests.bench.engines import Engine, frozen_seconds
 
 
@@ -36,13 +36,12 @@ def once(case: Case, engine: Engine, place: Path) -> Figures:
         images.mkdir()
         with case.running(directory) as pid:
             pids = tree(pid)
-            dumped = engine.dump(pid, images)
+            dumped = engine.dump(pid, images, *(["--leave-running"] if case.busy else []))
+            frozen = longest_pause(pid, directory) if case.busy else frozen_seconds(dumped.output)
         wait_gone(pids)
         size = sum(entry.stat().st_size for entry in images.iterdir() if entry.suffix == ".img")
         os.sync()  # what the dump left to be written must not slow the restore down
         pidfile = directory / "pid"
         restored = engine.restore(images, pidfile)
         end_tree(int(pidfile.read_text()))
-        return Figures(
-            frozen_seconds(dumped.output), dumped.seconds, restored.seconds, size, dumped.peak, restored.peak
-        )
+        return Figures(frozen, dumped.seconds, restored.seconds, size, dumped.peak, restored.peak)

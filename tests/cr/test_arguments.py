@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cr.arguments import parse
 from cr.commands import COMMANDS
+from cr.contract.outside import Outside
 from cr.model import CheckpointError
 from cr.options import Options, rows
 
@@ -24,13 +27,11 @@ MANUAL = """
 --weak-sysctls --work-dir
 """
 """Every long option of the manual pages of criu 2.x to 4.2."""
-PENDING = {"--auto-dedup", "--cpu-cap", "--prev-images-dir", "--track-mem"}
-"""Options of commands that are not there yet."""
 
 
 def test_every_option_of_the_manual_pages_is_known() -> None:
     known = {row.flag for row in rows()}
-    assert set(MANUAL.split()) - known <= PENDING
+    assert not set(MANUAL.split()) - known
     letters = {row.short for row in rows()}
     assert {f"-{letter}" for letter in "dSsRthDovxVrjJlWLM"} <= letters
 
@@ -103,3 +104,28 @@ def test_sentences(words: list[str], sentence: str | None) -> None:
         return
     with pytest.raises(CheckpointError, match=sentence):
         parse(words)
+
+
+WORDS = st.one_of(
+    st.sampled_from([row.flag for row in rows()] + [f"-{letter}" for letter in "dSsRthDovxVrjJlWLM"]),
+    st.sampled_from([*COMMANDS, "--", "-", "--no-tcp-close", "-v4", "7", "full", "fd[3]:x"]),
+    st.text(max_size=8),
+)
+
+
+@given(st.lists(WORDS, max_size=8))
+def test_any_line_is_understood_or_refused_with_a_sentence(words: list[str]) -> None:
+    try:
+        _, found = parse(words)
+    except CheckpointError as error:
+        assert str(error) and "\n" not in repr(str(error))
+    else:
+        assert isinstance(found.tree, int) and isinstance(found.external, list)
+
+
+@given(st.sampled_from(["external", "ext_mount_map", "veth_pair", "inherit_fd", "join_ns"]), st.text(max_size=20))
+def test_any_resource_is_understood_or_refused_with_a_sentence(option: str, text: str) -> None:
+    try:
+        Outside.of(Options(**{option: [text]}))
+    except CheckpointError as error:
+        assert str(error).startswith("--")

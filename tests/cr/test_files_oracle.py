@@ -13,7 +13,7 @@ from tests.cr.harness import Workload
 
 CRIU = os.environ.get("WOODFROG_TEST_CRIU", "")
 PR_SET_CHILD_SUBREAPER = 36
-WORKLOADS = ["pipes", "events", "files", "locks", "memory_files", "processes"]
+WORKLOADS = ["pipes", "events", "files", "locks", "memory_files", "processes", "memory_kinds aio-waiting"]
 
 pytestmark = [
     pytest.mark.root,
@@ -30,7 +30,7 @@ def criu(action: str, workload: Workload, *arguments: str) -> None:
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_criu_dumps_and_we_restore(name: str, tmp_path: Path) -> None:
-    with Workload(name, tmp_path, ["common"]) as workload:
+    with Workload(name.split()[0], tmp_path, [*name.split()[1:], "common"]) as workload:
         workload.images.mkdir()
         criu("dump", workload, "-t", str(workload.pid), "--link-remap")
         assert workload.process is not None
@@ -44,7 +44,7 @@ def test_we_dump_and_criu_restores(name: str, tmp_path: Path) -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        with Workload(name, tmp_path, ["common"]) as workload:
+        with Workload(name.split()[0], tmp_path, [*name.split()[1:], "common"]) as workload:
             workload.dump(link_remap=True, file_locks=True)
             reap()
             criu("restore", workload, "-d")

@@ -122,43 +122,82 @@ def test_another_thread_answers_for_a_main_thread_that_has_exited(below: bool) -
         assert len(threads(leader)) == 2
 
 
+class Group:
+    """A cgroup with a freezer, of either version."""
+
+    def __init__(self, version: int) -> None:
+        base = {1: Path("/sys/fs/cgroup/freezer"), 2: _unified()}[version]
+        if base is None or not base.is_dir():
+            pytest.skip(f"this kernel lacks a freezer of cgroup v{version} that is mounted")
+        self.path = base / f"woodfrog-test-{os.getpid()}"
+        self.file, self.words = {1: ("freezer.state", ("THAWED", "FROZEN")), 2: ("cgroup.freeze", ("0", "1"))}[version]
+        self.path.mkdir()
+
+    def add(self, pid: int) -> None:
+        (self.path / "cgroup.procs").write_text(str(pid))
+
+    @property
+    def frozen(self) -> bool:
+        return (self.path / self.file).read_text().strip() == self.words[1]
+
+    def set(self, frozen: bool) -> None:
+        (self.path / self.file).write_text(self.words[frozen])
+
+
+def _unified() -> Path | None:
+    lines = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return next((Path(words[1]) for words in lines if words[2] == "cgroup2"), None)
+
+
 @contextmanager
-def freezer_group() -> Iterator[Path]:
-    base = Path("/sys/fs/cgroup/freezer")
-    if not base.is_dir():
-        pytest.skip("this kernel lacks a freezer hierarchy of cgroup v1")
-    group = base / f"woodfrog-test-{os.getpid()}"
-    group.mkdir()
+def freezer_group(version: int = 1) -> Iterator[Group]:
+    group = Group(version)
     try:
         yield group
     finally:
-        (group / "freezer.state").write_text("THAWED")
-        wait_for(lambda: not (group / "cgroup.procs").read_text(), "the cgroup to be empty")
-        group.rmdir()
+        group.set(False)
+        wait_for(lambda: not (group.path / "cgroup.procs").read_text(), "the cgroup to be empty")
+        group.path.rmdir()
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("frozen_before", [False, True])
 @pytest.mark.parametrize("workload", ["threads", "attributes"])
-def test_a_cgroup_is_frozen_and_is_afterwards_what_it_was(workload: str, frozen_before: bool, tmp_path: Path) -> None:
-    with freezer_group() as group, Workload(workload, tmp_path) as work:
-        (group / "cgroup.procs").write_text(str(work.pid))
+def test_a_cgroup_is_frozen_and_is_afterwards_what_it_was(
+    workload: str, frozen_before: bool, version: int, tmp_path: Path
+) -> None:
+    with freezer_group(version) as group, Workload(workload, tmp_path) as work:
+        group.add(work.pid)
         for child in Path(f"/proc/{work.pid}/task/{work.pid}/children").read_text().split():
-            (group / "cgroup.procs").write_text(child)
+            group.add(int(child))
         if frozen_before:
-            (group / "freezer.state").write_text("FROZEN")
-        work.dump(leave_running=True, freeze_cgroup=str(group), manage_cgroups="ignore")
-        state = (group / "freezer.state").read_text().strip()
-        assert state == ("FROZEN" if frozen_before else "THAWED")
-        (group / "freezer.state").write_text("THAWED")
+            group.set(True)
+        work.dump(leave_running=True, freeze_cgroup=str(group.path), manage_cgroups="ignore")
+        assert group.frozen == frozen_before
+        group.set(False)
         work.check()
 
 
-def test_a_stopped_task_in_a_frozen_cgroup(tmp_path: Path) -> None:
-    with freezer_group() as group, Workload("threads", tmp_path) as work:
-        (group / "cgroup.procs").write_text(str(work.pid))
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("mode", ["ignore", "soft"])
+def test_a_tree_of_a_frozen_cgroup_comes_back(mode: str, version: int, tmp_path: Path) -> None:
+    with freezer_group(version) as group, Workload("threads", tmp_path) as work:
+        group.add(work.pid)
+        work.dump(freeze_cgroup=str(group.path), manage_cgroups=mode)
+        assert not group.frozen
+        work.restore(manage_cgroups=mode)
+        inside = str(work.restored) in (group.path / "cgroup.procs").read_text().split()
+        assert inside == (mode == "soft")
+        work.check()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_stopped_task_in_a_frozen_cgroup(version: int, tmp_path: Path) -> None:
+    with freezer_group(version) as group, Workload("threads", tmp_path) as work:
+        group.add(work.pid)
         os.kill(work.pid, signal.SIGSTOP)
         wait_for(lambda: Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the stop")
-        work.dump(leave_running=True, freeze_cgroup=str(group), manage_cgroups="ignore")
+        work.dump(leave_running=True, freeze_cgroup=str(group.path), manage_cgroups="ignore")
         assert Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         os.kill(work.pid, signal.SIGCONT)
         work.check()
@@ -197,18 +236,18 @@ def test_an_engine_killed_at_any_moment_leaves_no_trace(name: str, tmp_path: Pat
         work.check()
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("frozen_before", [False, True])
-def test_a_cgroup_is_what_it_was_when_the_dump_is_killed(frozen_before: bool, tmp_path: Path) -> None:
-    word = "FROZEN" if frozen_before else "THAWED"
-    with freezer_group() as group, Workload("threads", tmp_path) as work:
-        (group / "cgroup.procs").write_text(str(work.pid))
-        (group / "freezer.state").write_text(word)
+def test_a_cgroup_is_what_it_was_when_the_dump_is_killed(frozen_before: bool, version: int, tmp_path: Path) -> None:
+    with freezer_group(version) as group, Workload("threads", tmp_path) as work:
+        group.add(work.pid)
+        group.set(frozen_before)
         killed = os.fork()
         if killed == 0:
-            tree = FrozenTree(work.pid, time.monotonic() + 5, str(group))
+            tree = FrozenTree(work.pid, time.monotonic() + 5, str(group.path))
             with tree._cgroup_frozen():
-                (group / "freezer.state").write_text("THAWED" if frozen_before else "FROZEN")
+                group.set(not frozen_before)
                 os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(killed, 0)
-        wait_for(lambda: (group / "freezer.state").read_text().strip() == word, f"the cgroup to be {word}")
-        (group / "freezer.state").write_text("THAWED")
+        wait_for(lambda: group.frozen == frozen_before, "the cgroup to be what it was")
+        group.set(False)

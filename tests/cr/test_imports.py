@@ -7,6 +7,9 @@ import sys
 
 HEAVY = [
     "inspect",
+    "ipaddress",
+    "json",
+    "pathlib",
     "uuid",
     "pyroute2",
     "jsonschema",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,4 +97,55 @@ def test_a_failed_restore_says_why_and_leaves_nothing(
         assert host_mounts(tmp_path) == before
         assert not (tmp_path / "root/run/sub").exists()
         workload.restore(**inside(tmp_path))
+        workload.check()
+
+
+def test_mounts_are_left_out_or_made_anew_on_request(tmp_path: Path) -> None:
+    with Workload("mounts_left_out", tmp_path, prefix=NEW_NAMESPACE) as workload:
+        with pytest.raises(Refused, match=r"mount /odd .* or have it mounted anew with --enable-fs ramfs"):
+            workload.dump(**outside(tmp_path), skip_mnt=["/aside"])
+        workload.dump(**outside(tmp_path), skip_mnt=["/aside"], enable_fs=["ramfs,odd"])
+        workload.restore(**inside(tmp_path), enable_fs=["ramfs"])
+        workload.check()
+
+
+def test_mounts_can_be_left_out_at_restore_too(tmp_path: Path) -> None:
+    with Workload("mounts_left_out", tmp_path, prefix=NEW_NAMESPACE) as workload:
+        workload.dump(**outside(tmp_path), enable_fs=["all"])
+        workload.restore(**inside(tmp_path), skip_mnt=["/aside/"])
+        workload.check()
+
+
+@contextlib.contextmanager
+def loop_device(image: Path) -> Iterator[str]:
+    """A block device with a filesystem on it."""
+    if shutil.which("mkfs.ext2") is None:
+        pytest.skip("this machine lacks mkfs.ext2")
+    image.touch()
+    os.truncate(image, 4 << 20)
+    subprocess.run(["mkfs.ext2", "-q", "-F", str(image)], check=True)
+    made = subprocess.run(["losetup", "-f", "--show", str(image)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip("this kernel lacks loop devices")
+    device = made.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+
+
+def test_a_block_device_is_named_and_handed_over(tmp_path: Path) -> None:
+    with (
+        loop_device(tmp_path / "disk") as device,
+        Workload("mounts_left_out", tmp_path, [device], prefix=NEW_NAMESPACE) as workload,
+    ):
+        status = os.stat(device)
+        name = f"dev[{os.major(status.st_rdev)}/{os.minor(status.st_rdev)}]:DISK"
+        with pytest.raises(Refused, match=r"have its device mounted with --external dev\["):
+            workload.dump(**outside(tmp_path), skip_mnt=["/aside"])
+        common, there = outside(tmp_path)["external"], inside(tmp_path)
+        workload.dump(external=[*common, name], skip_mnt=["/aside"])
+        with pytest.raises(CheckpointError, match=r"name one with --external dev\[DISK\]:FILE"):
+            workload.restore(**there)
+        workload.restore(root=there["root"], external=[*there["external"], f"dev[DISK]:{device}"])  # type: ignore[misc]
         workload.check()

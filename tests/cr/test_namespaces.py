@@ -66,6 +66,13 @@ def test_system_v_objects_of_a_user_namespace(tmp_path: Path) -> None:
         workload.cycle()
 
 
+def test_children_in_a_user_namespace_need_a_pid_namespace(tmp_path: Path) -> None:
+    with Workload("hostname", tmp_path, ["child"], prefix=unshare("user", "map-root-user", "uts")) as workload:
+        with pytest.raises(Refused, match="run the tree in a pid namespace"):
+            workload.dump()
+        workload.check()
+
+
 def test_a_segment_of_the_host_is_refused(tmp_path: Path) -> None:
     script = "import ctypes, os, signal; l = ctypes.CDLL(None); i = l.shmget(0, 4096, 0o1600); l.shmat.restype = ctypes.c_void_p; l.shmat(i, None, 0); l.shmctl(i, 0, None); os.write(1, b'x'); signal.pause()"  # noqa: E501
     with subprocess.Popen(["/usr/bin/python3", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as task:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import cr
 from cr import page_server
 from cr.model import CheckpointError
 from cr.options import Options
@@ -25,7 +28,7 @@ from cr.page_server.wire import Wire
 from images.directory import ImageDirectory
 from images.kinds import PageFlag
 from images.pages import PAGE_SIZE, PagemapReader
-from tests.cr.harness import Workload, alive
+from tests.cr.harness import Workload, alive, wait_for
 
 CRIU = os.environ.get("WOODFROG_TEST_CRIU", "")
 PAGE = bytes(range(256)) * (PAGE_SIZE // 256)
@@ -165,6 +168,41 @@ def test_dump_to_a_page_server(tmp_path: Path) -> None:
         assert all(name.startswith("pages-65") for name in os.listdir(workload.images) if name.startswith("pages-"))
         workload.restore()
         workload.check()
+
+
+@pytest.mark.root
+def test_pre_dumps_to_a_page_server(tmp_path: Path) -> None:
+    """The pages of all rounds are over there, everything else is here; put together they are a chain."""
+
+    def options(name: str, parent: str) -> dict[str, Any]:
+        there = tmp_path / f"there-{name}"
+        server = _page_server(there, prev_images_dir=parent and f"../there-{parent}", auto_dedup=True)
+        servers.append(server)
+        where = {"page_server": True, "address": "127.0.0.1", "port": server.port}
+        return {**where, "prev_images_dir": parent and f"../here-{parent}"}
+
+    servers: list[page_server.Started] = []
+    with Workload("rounds", tmp_path) as work:
+        for name, parent in (("first", ""), ("second", "first")):
+            cr.pre_dump(work.pid, str(tmp_path / f"here-{name}"), **options(name, parent))
+            before = (tmp_path / "round").read_text()
+            os.kill(work.pid, signal.SIGUSR1)
+            wait_for(lambda before=before: (tmp_path / "round").read_text() != before, "the next round")  # type: ignore[misc]
+        (tmp_path / "here-last").mkdir()
+        work.images.symlink_to("here-last")
+        work.dump(**options("last", "second"))
+        assert [_status(server) for server in servers] == [0, 0, 0]
+        with (
+            ImageDirectory.open(tmp_path / "there-last") as images,
+            PagemapReader(images, "pagemap", work.pid) as found,
+        ):
+            assert {bool(run.flags & PageFlag.PARENT) for run in found.runs} == {True, False}
+        for file in work.images.glob("*.img"):
+            shutil.copy(file, tmp_path / "there-last")
+        work.images.unlink()
+        work.images.symlink_to("there-last")
+        work.restore()
+        work.check()
 
 
 @pytest.mark.root

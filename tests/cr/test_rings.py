@@ -11,6 +11,7 @@ import pytest
 from cr.model import Refused
 from cr.resources.io_uring_facts import parse
 from tests.cr.harness import Workload, alive
+from tests.cr.test_namespaces import unshare_fork
 
 FDINFO = """\
 pos:\t0
@@ -66,7 +67,7 @@ def test_idle_rings_come_back_more_than_once(arguments: list[str], tmp_path: Pat
 @pytest.mark.root
 @pytest.mark.usefixtures("_has_rings")
 def test_rings_of_a_user_namespace(tmp_path: Path) -> None:
-    with Workload("rings", tmp_path, prefix=["unshare", "--user", "--map-root-user"]) as workload:
+    with Workload("rings", tmp_path, prefix=unshare_fork("user", "map-root-user", "pid")) as workload:
         workload.cycle()
 
 

@@ -125,6 +125,8 @@ def test_refusals_have_an_errno_and_the_socket_goes_on(tmp_path: Path) -> None:
         assert "Dumping FAILED." in (tmp_path / "criu.log").read_text()
         answer = ask(sock, "DUMP", opts=m.criu_opts(images_dir_fd=images, log_file="a/b"), keep_open=True)
         assert (answer.success, answer.cr_errno) == (False, EBADRQC)
+        answer = ask(sock, "CHECK", opts=m.criu_opts(images_dir_fd=-1, log_file="a/b"), keep_open=True)
+        assert (answer.success, answer.cr_errno) == (False, EBADRQC)
         answer = ask(sock, "CHECK", opts=m.criu_opts(images_dir_fd=images))
         assert answer.success, answer.cr_errmsg
     os.close(images)
@@ -175,6 +177,67 @@ def test_dump_and_restore_with_notifications(frozen: tuple[Workload, int]) -> No
         assert names == [*RESTORED, "network-unlock", "pre-resume", "post-resume"]
     assert Path(f"/proc/{workload.pid}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
     workload.check()
+
+
+@pytest.mark.root
+def test_pre_dumps_on_one_socket_then_the_dump(frozen: tuple[Workload, int]) -> None:
+    """PRE_DUMP leaves the socket open for the next request, SINGLE_PRE_DUMP does not."""
+    workload, directory = frozen
+    places = {name: workload.directory / name for name in ("first", "second", "third")}
+    opened = {}
+    for name, place in places.items():
+        place.mkdir()
+        opened[name] = os.open(place, os.O_RDONLY)
+    with swrk() as (_, sock):
+        answer = ask(sock, "PRE_DUMP", opts=m.criu_opts(images_dir_fd=opened["first"], pid=workload.pid))
+        assert answer.success, answer.cr_errmsg
+        opts = m.criu_opts(images_dir_fd=opened["second"], pid=workload.pid, parent_img="../first")
+        answer = ask(sock, "PRE_DUMP", opts=opts)
+        assert answer.success, answer.cr_errmsg
+    with swrk() as (_, sock):
+        opts = m.criu_opts(images_dir_fd=opened["third"], pid=workload.pid, parent_img="../second")
+        answer = ask(sock, "SINGLE_PRE_DUMP", opts=opts)
+        assert answer.success, answer.cr_errmsg
+        assert sock.recv(100) == b""
+    with swrk() as (_, sock):
+        opts = m.criu_opts(images_dir_fd=directory, pid=workload.pid, parent_img="../third", track_mem=True)
+        answer = ask(sock, "DUMP", opts=opts)
+        assert answer.success, answer.cr_errmsg
+    assert workload.process is not None
+    workload.process.wait(20)
+    with swrk() as (_, sock):
+        answer = ask(sock, "RESTORE", opts=m.criu_opts(images_dir_fd=directory, rst_sibling=True))
+        assert answer.success, answer.cr_errmsg
+        workload.restored = answer.restore.pid
+    for fd in opened.values():
+        os.close(fd)
+    workload.check()
+
+
+def test_what_the_processor_can_do(tmp_path: Path) -> None:
+    images = os.open(tmp_path, os.O_RDONLY)
+    with swrk() as (_, sock):
+        assert ask(sock, "CPUINFO_DUMP", opts=m.criu_opts(images_dir_fd=images), keep_open=True).success
+        assert ask(sock, "CPUINFO_CHECK", opts=m.criu_opts(images_dir_fd=images), keep_open=True).success
+        (tmp_path / "cpuinfo.img").unlink()
+        answer = ask(sock, "CPUINFO_CHECK", opts=m.criu_opts(images_dir_fd=images, cpu_cap=2))
+        assert not answer.success and "cpuinfo.img" in answer.cr_errmsg
+    os.close(images)
+
+
+def test_a_page_server_of_ones_own(tmp_path: Path) -> None:
+    images = os.open(tmp_path, os.O_RDONLY)
+    with swrk() as (_, sock):
+        opts = m.criu_opts(images_dir_fd=images, ps=m.criu_page_server_info(address="127.0.0.1", port=0))
+        answer = ask(sock, "PAGE_SERVER_CHLD", opts=opts, keep_open=True)
+        assert answer.success, answer.cr_errmsg
+        with socket.create_connection(("127.0.0.1", answer.ps.port)) as dump:
+            dump.sendall(b"this is no page")
+        answer = ask(sock, "WAIT_PID", pid=answer.ps.pid, keep_open=True)
+        assert answer.success and os.WEXITSTATUS(answer.status) == 1
+        answer = ask(sock, "WAIT_PID", pid=1)
+        assert not answer.success and "was not started on this socket" in answer.cr_errmsg
+    os.close(images)
 
 
 @pytest.mark.root

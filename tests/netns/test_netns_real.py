@@ -349,3 +349,22 @@ def test_the_streams_are_those_of_criu(shell: Shell, tmp_path: Path, namespace: 
     )
     state.restore(foreign, new)
     assert set(typed.routes(theirs["route"])) <= set(typed.routes(state.dump(new).routes4))
+
+
+def test_rules_that_only_iptables_can_name_come_back(namespace: Make, shell: Shell) -> None:
+    for name in ("iptables-nft", "iptables-legacy"):
+        if shutil.which(name) is None:
+            pytest.skip(f"this kernel lacks what is tested: {name} is not installed")
+    old, new = namespace(), namespace()
+    rule = "-A OUTPUT -m string --string foo --algo bm -m comment --comment why -j DROP"
+    shell(old, f"iptables-nft {rule}; ip6tables-nft {rule}; iptables-legacy {rule}")
+    shell(old, "iptables-nft -t nat -A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE")
+    saved = firewall.dump(old)
+    assert "xt match" not in (saved.nftables or "")
+    firewall.restore(new, saved)
+    for program in ("iptables-nft", "ip6tables-nft", "iptables-legacy"):
+        assert shell(new, f"{program}-save").count("--string") == 1
+        before, after = (
+            [line for line in shell(fd, f"{program}-save").splitlines() if line[:1] in "-:"] for fd in (old, new)
+        )
+        assert after == before

@@ -91,7 +91,7 @@ class Bundle:
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done.stderr
 
-    def detached(self, *words: str) -> None:
+    def detached(self, *words: str, **more: Any) -> None:
         """A verb whose container outlives it: it must not keep our pipes open."""
         out = self.path / "out"
         self.save()
@@ -105,6 +105,7 @@ class Bundle:
                 stderr=stream,
                 timeout=60,
                 check=False,
+                **more,
             )
         assert done.returncode == 0, out.read_text()
 

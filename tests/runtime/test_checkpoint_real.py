@@ -70,6 +70,23 @@ def test_leave_running(bundle: Bundle) -> None:
     goes_on(bundle)
 
 
+def test_pre_dumps(bundle: Bundle, tmp_path: Path) -> None:
+    counting(bundle)
+    start(bundle)
+    parent: list[str] = []
+    for name in ("first", "second"):
+        bundle.ok("checkpoint", "--pre-dump", "--image-path", str(tmp_path / name), *parent, bundle.id)
+        goes_on(bundle)
+        parent = ["--parent-path", f"../{name}"]
+    assert (tmp_path / "second/parent").is_symlink()
+    place = os.path.relpath(tmp_path / "second", images(bundle))
+    checkpoint(bundle, "--parent-path", place, "--auto-dedup")
+    before = count(bundle)
+    restore(bundle)
+    assert count(bundle) >= before
+    goes_on(bundle)
+
+
 def test_in_the_foreground_with_the_exit_code(bundle: Bundle) -> None:
     counting(bundle, "trap 'exit 7' TERM; ")
     start(bundle)

@@ -235,10 +235,10 @@ def change(path: str, value: Any) -> Any:
         ("linux.sysctl", {"net.ipv4.nope": "1"}, "/proc/sys/net/ipv4/nope"),
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_FOO"}, "$.linux.seccomp.defaultAction"),
         ("linux.cgroupsPath", "a:b:c", "slice:prefix:name"),
-        ("hooks", {"prestart": [{"path": "/bin/false"}]}, "hook #0 (prestart): /bin/false: exit status 1"),
-        ("hooks", {"createContainer": [{"path": "/bin/false"}]}, "hook #0 (createContainer)"),
-        ("hooks", {"startContainer": [{"path": "/bin/false"}]}, "hook #0 (startContainer)"),
-        ("hooks", {"poststart": [{"path": "/bin/false"}]}, "hook #0 (poststart)"),
+        ("hooks", {"prestart": [{"path": "/bin/false"}]}, "prestart hook #0: /bin/false: exit status 1"),
+        ("hooks", {"createContainer": [{"path": "/bin/false"}]}, "createContainer hook #0"),
+        ("hooks", {"startContainer": [{"path": "/bin/false"}]}, "startContainer hook #0"),
+        ("hooks", {"poststart": [{"path": "/bin/false"}]}, "poststart hook #0"),
     ],
 )
 def test_configurations_that_fail_leave_nothing(bundle: Bundle, path: str, value: Any, message: str) -> None:

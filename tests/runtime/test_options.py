@@ -93,11 +93,11 @@ def test_every_verb_declares_itself(name: str) -> None:
             "manage-cgroups-mode bundle detach pid-file no-subreaper no-pivot empty-ns auto-dedup lazy-pages "
             "lsm-profile lsm-mount-context remap-ip remap-port hostname",
         ),
-        ("create", "bundle console-socket pid-file no-pivot no-new-keyring preserve-fds"),
+        ("create", "bundle console-socket pid-file no-pivot no-new-keyring preserve-fds pidfd-socket"),
         (
             "exec",
             "console-socket cwd env tty user additional-gids process detach pid-file process-label apparmor "
-            "no-new-privs cap preserve-fds cgroup ignore-paused",
+            "no-new-privs cap preserve-fds cgroup ignore-paused pidfd-socket",
         ),
     ],
 )

@@ -40,9 +40,11 @@ def test_mount_options() -> None:
 
 
 def test_attributes_of_a_bind_mount() -> None:
-    assert Options(["bind", "ro", "noexec"]).attributes() == (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOEXEC, 0)
-    assert Options(["bind", "rw", "dev"]).attributes() == (0, m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NODEV)
-    assert Options(["bind", "noatime"]).attributes() == (m.MOUNT_ATTR_NOATIME, m.MOUNT_ATTR__ATIME)
+    assert Options(["bind", "ro", "noexec"]).demanded() == (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOEXEC, 0)
+    assert Options(["bind", "rw", "dev"]).demanded() == (0, m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NODEV)
+    assert Options(["bind", "noatime"]).demanded() == (m.MOUNT_ATTR_NOATIME, m.MOUNT_ATTR__ATIME)
+    rest = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOSYMFOLLOW | m.MOUNT_ATTR_NODIRATIME
+    assert Options(["bind", "ro", "noexec"]).attributes() == (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOEXEC, rest)
     assert Options(["bind"]).attributes() == (0, 0)
 
 
@@ -86,6 +88,8 @@ def test_a_namespace_twice() -> None:
         ({"sysctl": {"kernel.shmmax": "1"}, "kinds": ["mount", "uts"]}, "hosts ipc namespace"),
         ({"sysctl": {"kernel/hostname": "x"}}, "conflicts with the field hostname"),
         ({"timeOffsets": {"boottime": {"secs": 1}}}, "no new time namespace"),
+        ({"netDevices": {"eth0": {}}}, "linux.netDevices is not supported"),
+        ({"intelRdt": {"closID": "x"}}, "linux.intelRdt is not supported"),
     ],
 )
 def test_what_would_touch_the_host_is_refused(change: dict[str, Any], message: str) -> None:

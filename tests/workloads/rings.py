@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import signal
 import struct
 import sys
 
@@ -79,17 +80,25 @@ def main() -> None:
         ring = Ring(8)
         call(427, ring.fd, 2, struct.pack("<3i", -1, file, -1), 3)
         call(427, ring.fd, 0, struct.pack("<4Q", 0, 0, address + mmap.PAGESIZE, mmap.PAGESIZE), 2)
-        fresh, other = Ring(64), Ring(4, 1 << 16 if "array" not in sys.argv else 0)
+        shared, fresh, other = Ring(32), Ring(64), Ring(4, 1 << 16 if "array" not in sys.argv else 0)
         for number in range(1003):
             ring.submit(NOP, number)
             check.equal(ring.complete(), [(number, 0)], "before the dump")
+        single = Ring(16, 1 << 12 | 1 << 13)  # SINGLE_ISSUER, DEFER_TASKRUN
+        before = ring.mapped()
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        child = os.fork()
+        if child == 0:
+            while signal.sigwait([signal.SIGUSR1, signal.SIGTERM]) != signal.SIGUSR1:
+                pass
+            shared.submit(NOP, 8)
+            os._exit(0 if shared.complete() == [(8, 0)] and ring.mapped() == before else 1)
         other.submit(NOP, 5)
         other.submit(NOP, 6)
         if "busy" in sys.argv:
             ring.submit(POLL_ADD, 1, fd=os.pipe()[0])
         if "eventfd" in sys.argv:
             call(427, fresh.fd, 4, struct.pack("<i", os.eventfd(0)), 1)
-        before = ring.mapped()
         check.wait()
         check.equal(ring.mapped(), before, "where the rings are")
         check.equal(other.complete(), [(5, 0), (6, 0)], "completions that nobody had taken")
@@ -97,7 +106,9 @@ def main() -> None:
         call(426, ring.fd, 0, 1, 1, None, 0)
         check.equal(ring.complete(), [(77, 10)], "a read with what is registered")
         check.equal(buffers[mmap.PAGESIZE : mmap.PAGESIZE + 10], b"registered", "what was read")
-        for some in (ring, fresh, other):
+        os.kill(child, signal.SIGUSR1)
+        check.equal(os.waitpid(child, 0)[1], 0, "a ring that a child shares")
+        for some in (ring, fresh, other, single):
             for number in range(100):
                 check.equal(some.submit(NOP, number), 1, "a request is taken")
                 check.equal(some.complete(), [(number, 0)], "after the restore")

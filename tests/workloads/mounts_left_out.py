@@ -1,0 +1,63 @@
+"""In a mount namespace of its own: a filesystem that only --enable-fs restores, and one that is to be left out.
+
+With an argument, that block device is mounted where the first one is otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lib import DIRECTORY, workload
+
+ROOT = DIRECTORY / "root"
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def types() -> dict[str, str]:
+    """Mountpoint -> type of what is mounted there."""
+    lines = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return {left.split()[4]: right.split()[0] for left, right in lines}
+
+
+device = sys.argv[2] if len(sys.argv) > 2 else ""
+with workload() as check:
+    os.environ["WORKLOAD_PID"] = os.readlink("/proc/self")
+    for name in ("proc", "usr", "odd", "aside", "old", "dev", str(DIRECTORY).lstrip("/")):
+        (ROOT / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (ROOT / name).symlink_to(f"usr/{name}")
+    mount("--bind", str(ROOT), str(ROOT))
+    os.chdir(ROOT)
+    mount("--bind", "/usr", "usr")
+    mount("--bind", str(DIRECTORY), str(DIRECTORY).lstrip("/"))
+    mount("-t", "proc", "proc", "proc")
+    if device:
+        mount("-t", "ext2", device, "odd")
+        Path("odd/file").write_text("on the device")
+    else:
+        mount("-t", "ramfs", "odd", "odd")
+    mount("-t", "tmpfs", "aside", "aside")
+    mount("-t", "tmpfs", "-o", "size=1m", "dev", "dev")
+    os.mkdir("aside/below")
+    mount("-t", "tmpfs", "aside", "aside/below")
+    os.mknod("dev/null", 0o20666, os.makedev(1, 3))
+    subprocess.run(["pivot_root", ".", "old"], check=True)
+    os.chdir("/")
+    subprocess.run(["umount", "-l", "/old"], check=True)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+    held = open("/odd/file") if device else None  # noqa: SIM115 (held over the dump)
+    before = types()["/odd"]
+    check.wait()
+    found = types()
+    check.equal(found.get("/odd"), before, "what is mounted on /odd")
+    check.that(held is None or held.read() == "on the device", "the file on the device")
+    check.equal([point for point in found if point.startswith("/aside")], [], "what --skip-mnt leaves out")
