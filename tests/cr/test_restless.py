@@ -29,8 +29,9 @@ def test_in_the_middle_of_it(name: str, tmp_path: Path) -> None:
         workload.check()
 
 
-def test_all_in_new_namespaces(tmp_path: Path) -> None:
-    with Workload("restless", tmp_path, prefix=NAMESPACES) as workload:
+@pytest.mark.parametrize("user", [[], ["--user", "--map-root-user"]], ids=["namespaces", "user-namespace"])
+def test_all_in_new_namespaces(user: list[str], tmp_path: Path) -> None:
+    with Workload("restless", tmp_path, prefix=[NAMESPACES[0], *user, *NAMESPACES[1:]]) as workload:
         for _ in range(3):
             workload.dump()
             workload.restore()

@@ -52,7 +52,7 @@ def inner_root(workload: Workload) -> int:
     return int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
 
 
-@pytest.mark.parametrize("name", ["signals", "filters", "tree"])
+@pytest.mark.parametrize("name", ["signals", "filters", "tree", "main_exits"])
 def test_state_in_a_container(name: str, tmp_path: Path) -> None:
     prefix = [*NEW_PID_NAMESPACE, "--mount", "--ipc", "--uts", "--mount-proc", "sh", "-c", ALONE + QUIETLY[2], "sh"]
     with Workload(name, tmp_path, prefix=prefix) as workload:
