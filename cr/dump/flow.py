@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cr import cpuinfo, log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
+from cr.contract.lineage import objection
 from cr.contract.resource import task_resources
 from cr.dump import destination, main_thread, scratch, snapshot, tracking
 from cr.dump.files import FileTable
@@ -227,6 +228,8 @@ def _write_tree(context: DumpContext) -> None:
         )
         for task in context.tasks
     ]
+    if reason := objection(entries):
+        context.refuse(reason)
     context.images.write("pstree", entries=entries)
 
 
