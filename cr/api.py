@@ -42,7 +42,8 @@ def pre_dump_tree(options: Options) -> DumpReport:
     notify = with_scripts(options, options.notify)
 
     def work(tell: Notify) -> DumpReport:
-        return predump.pre_dump(replace(options, track_mem=True, notify=tell))
+        with plugged(options, "pre-dump"):
+            return predump.pre_dump(replace(options, track_mem=True, notify=tell))
 
     report = held(work, notify, Progress(f"pre-dumping the tree of process {options.tree}", options.images_dir))
     _complete(options, report)

@@ -61,7 +61,7 @@ class Plugin:
     name = ""
 
     def begin(self, stage: str, images_dir: str) -> None:
-        """Before anything else; `stage` is "dump" or "restore"."""
+        """Before anything else; `stage` is "pre-dump", "dump" or "restore"."""
 
     def end(self, stage: str, succeeded: bool) -> None:
         """At the very end, however it went."""

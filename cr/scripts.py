@@ -17,6 +17,7 @@ EVENTS = {
     "pre-dump": "before a dump begins",
     "network-lock": "when the network of the tasks is locked",
     "post-dump": "when the images of a dump are complete, the tasks still stand still",
+    "status-ready": "when the pages of a dump with --lazy-pages can be fetched",
     "pre-restore": "before a restore begins",
     "setup-namespaces": "when there is a root task in its namespaces, which are empty still",
     "post-setup-namespaces": "when the namespaces are filled",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PARENT = "parent"
 _INVENTORY = KINDS["inventory"].filename()
 _UNCOMMITTED = ".inventory.img.new"
+_OF_NO_SNAPSHOT = frozenset({"cpuinfo", "irmap-cache", "stats-dump", "stats-restore"})
 _MODE = 0o600  # images hold a program's memory
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -102,8 +103,12 @@ class ImageDirectory:
         self._written.add(_INVENTORY)
 
     def uncommit(self) -> None:
-        """Remove the images of an older snapshot, inventory.img first: none may be taken for one of the new."""
-        old = [name for name in self.names() if kind_of_file(name) is not None]
+        """Remove the images of an older snapshot, inventory.img first: none may be taken for one of the new.
+
+        What says nothing about tasks stays: `cpuinfo dump` may have been here before.
+        """
+        found = ((name, kind_of_file(name)) for name in self.names())
+        old = [name for name, kind in found if kind is not None and kind[0].name not in _OF_NO_SNAPSHOT]
         for name in sorted(old, key=lambda name: name != _INVENTORY):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.fd)

@@ -197,6 +197,8 @@ _TABLE = (
               "woodfrog_sk_sender"),
     ImageKind("woodfrog-sockets", "woodfrog-sockets.img", "WOODFROG_SOCKETS", 0x5746534B, "woodfrog_socket_entry"),
     ImageKind("woodfrog-netns", "woodfrog-netns-%u.img", "WOODFROG_NETNS", 0x57464E45, "woodfrog_netns_entry"),
+    ImageKind("woodfrog-sk-backlog", "woodfrog-sk-backlog.img", "WOODFROG_SK_BACKLOG", 0x5746424C,
+              "woodfrog_sk_backlog"),
     ImageKind("woodfrog-network-lock", "woodfrog-network-lock.img", "WOODFROG_NETWORK_LOCK", 0x57464E4C,
               "woodfrog_network_lock"),
     ImageKind("woodfrog-sent", "woodfrog-sent-%u.img", "WOODFROG_SENT", 0x57465354, "pagemap_entry"),

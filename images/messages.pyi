@@ -193,6 +193,7 @@ from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autof
 from images.schema.woodfrog_sockets_pb2 import woodfrog_datagram as woodfrog_datagram
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
+from images.schema.woodfrog_pb2 import woodfrog_filesystem_mark as woodfrog_filesystem_mark
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_buffer as woodfrog_io_uring_buffer
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_entry as woodfrog_io_uring_entry
 from images.schema.woodfrog_pb2 import woodfrog_io_uring_file as woodfrog_io_uring_file
@@ -205,7 +206,9 @@ from images.schema.woodfrog_sockets_pb2 import woodfrog_network_lock as woodfrog
 from images.schema.woodfrog_sockets_pb2 import woodfrog_peer_credentials as woodfrog_peer_credentials
 from images.schema.woodfrog_pb2 import woodfrog_plugin_entry as woodfrog_plugin_entry
 from images.schema.woodfrog_netns_pb2 import woodfrog_setting as woodfrog_setting
+from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_backlog as woodfrog_sk_backlog
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk_sender
+from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_waiting as woodfrog_sk_waiting
 from images.schema.woodfrog_pb2 import woodfrog_sleep_entry as woodfrog_sleep_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog_socket_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_option as woodfrog_socket_option

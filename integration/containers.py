@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -44,6 +45,13 @@ def program(name: str, package: str, *places: str) -> str:
     path = shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin"]))
     assert path, f"{name} is missing: ./test.sh installs the package {package}"
     return path
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def run(*command: str, **more: Any) -> str:

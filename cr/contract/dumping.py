@@ -78,7 +78,7 @@ class DumpTask:
 
     @cached_property
     def pidfd(self) -> int:
-        return pidfd.pidfd_open(self.pid, pidfd.PIDFD_THREAD if self.exited_main else 0)
+        return pidfd.pidfd_of_thread(self.pid)
 
     @cached_property
     def mappings(self) -> list[proc.Mapping]:

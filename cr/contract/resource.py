@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, DumpThread, OpenFile
     from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
     from cr.remote.program import Program
+    from images import messages as m
 
 
 class Stage(enum.IntEnum):
@@ -83,6 +84,11 @@ class FdResource(ABC):
     @classmethod
     def finish_dump(cls, context: DumpContext) -> None:
         """Write images of its own (queued data, ...), once all files of all tasks are known."""
+
+    @classmethod
+    def has(cls, file_id: int, context: RestoreContext) -> bool:
+        """Whether a file of the images is of this kind, where several kinds share a type."""
+        return True
 
     @classmethod
     def describe(cls, entry: Any) -> str:
@@ -185,8 +191,16 @@ def fd_resources() -> tuple[type[FdResource], ...]:
 
 
 @cache
-def fd_resource(type: int) -> type[FdResource]:
-    return next(cls for cls in fd_resources() if cls.type == type)
+def _of_type(type: int) -> tuple[type[FdResource], ...]:
+    return tuple(cls for cls in fd_resources() if cls.type == type)
+
+
+def fd_resource(entry: m.file_entry, context: RestoreContext) -> type[FdResource]:
+    """Who makes a file of the images: the only one of its type, or the one that has it in images of its own."""
+    candidates = _of_type(entry.type)
+    if len(candidates) == 1:
+        return candidates[0]
+    return next(cls for cls in candidates if cls.has(entry.id, context))
 
 
 @cache

@@ -185,7 +185,7 @@ class RestoreContext:
             entry = self.file_entries.get(file_id)
             if entry is None:
                 raise BadImages(f"files.img has no file {file_id:#x}, which a task refers to")
-            resource = fd_resource(entry.type)
+            resource = fd_resource(entry, self)
             try:
                 self._files[file_id] = resource.make(getattr(entry, resource.field), self)
             except Exception as error:
@@ -196,7 +196,7 @@ class RestoreContext:
     def passed(self, file_id: int) -> int:
         """Our descriptor that goes to the tasks for a file: the file's own, or what they get the file by."""
         made, entry = self.file(file_id), self.file_entries[file_id]
-        resource = fd_resource(entry.type)
+        resource = fd_resource(entry, self)
         return resource.passed(getattr(entry, resource.field), made, self)
 
     def extra(self, file_id: int) -> m.woodfrog_file_entry | None:

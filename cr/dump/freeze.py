@@ -264,8 +264,7 @@ def _listed(task: DumpTask, leader_ended: bool, stopped: bool) -> set[int]:
 def _answer_by_another(task: DumpTask) -> None:
     """The main thread has exited: /proc tells of the process under the tid of any other."""
     task.exited_main, task.main_status, task.pid = task.tgid, task.stat.exit_code, task.threads[0].tid
-    known = {"comm": task.stat.comm, "exit_signal": task.stat.exit_signal, "start_time": task.stat.start_time}
-    task.stat = replace(proc.stat(task.pid), **known)
+    task.stat = replace(proc.stat(task.pid), comm=task.stat.comm, exit_signal=task.stat.exit_signal)
 
 
 def _as_it_was(path: str, frozen: bool) -> None:

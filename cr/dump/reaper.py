@@ -15,6 +15,7 @@ from cr.dump import scratch
 from cr.dump.context import lead_out
 from cr.kernel import proc, ptrace
 from cr.kernel.numbers import NUMBERS
+from cr.model import CheckpointError
 from cr.remote.critical import critical
 from cr.remote.tracee import Tracee
 
@@ -31,20 +32,25 @@ def now() -> int:
 
 
 def reap(pid: int, start_time: int, children: list[int]) -> None:
-    """Let the task wait for these children (by its own pids), which are zombies already."""
+    """Let the task wait for these children (by its own pids), which are zombies already.
+
+    CheckpointError where it cannot be stopped for that.
+    """
     if not _is_there(pid, start_time):
         return  # it has ended: whoever inherited its children reaps them
     deadline = time.monotonic() + _PATIENCE
-    tracee = _until(lambda: _seize(pid), deadline)
-    if tracee is None:
-        return
     try:
+        tracee = _until(lambda: _seize(pid), deadline)
+        if tracee is None:
+            raise CheckpointError(f"task {pid} is traced by another process now: its zombies {children} stay")
         tracee.interrupt()
         tracee.settle(deadline)
         with critical():
             _wait_for(_thread(pid, tracee), children)
     except ProcessLookupError:
         return  # it ended under our hands
+    except TimeoutError as error:
+        raise CheckpointError(f"task {pid} does not stop: its zombies {children} stay") from error
     tracee.detach()
 
 

@@ -192,7 +192,10 @@ class Copies:
         for copy in self._copies.values():
             copy.end()
         for copy in self._copies.values():
-            reaper.reap(copy.task.pid, copy.task.stat.start_time, [copy.number])
+            try:
+                reaper.reap(copy.task.pid, copy.task.stat.start_time, [copy.number])
+            except (CheckpointError, OSError) as error:
+                log.warning(f"{error}")  # the images are complete, and the task runs
         self._copies.clear()
         self._safety.forget()
 

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from cr.kernel import proc
-from cr.kernel.pidfd import pidfd_getfd, pidfd_open, pidfd_send_signal
+from cr.kernel.pidfd import pidfd_getfd, pidfd_of_thread, pidfd_open, pidfd_send_signal
 from cr.model import CheckpointError
 from cr.remote.puppet import elf
 from cr.values import dataclass
@@ -131,8 +131,8 @@ class Starting:
         token, self._go = os.pipe2(os.O_CLOEXEC)
         pidfds: list[int] = []
         try:
-            pidfds += (pidfd_open(task.pid) for task in tasks)
-            _start(run_id, tasks, pidfds, token)
+            living = [task for task in tasks if _hold(task, pidfds)]
+            _start(run_id, living, pidfds, token)
         except BaseException:
             os.close(self._go)
             raise
@@ -147,6 +147,15 @@ class Starting:
 
     def give_up(self) -> None:
         os.close(self._go)
+
+
+def _hold(task: Tracked, pidfds: list[int]) -> bool:
+    """Add a pidfd of the task; False where it has ended: tasks run on while a pre-dump writes their memory."""
+    try:
+        pidfds.append(pidfd_of_thread(task.pid))
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _start(run_id: str, tasks: list[Tracked], pidfds: list[int], token: int) -> None:

@@ -14,8 +14,6 @@ from cr.values import dataclass
 SETUP_CQSIZE, SETUP_CLAMP, SETUP_SUBMIT_ALL, SETUP_SQE128, SETUP_CQE32 = 1 << 3, 1 << 4, 1 << 7, 1 << 10, 1 << 11
 REGISTER_BUFFERS, REGISTER_FILES, REGISTER_EVENTFD, REGISTER_PBUF_STATUS = 0, 2, 4, 26
 ENTER_REGISTERED_RING = 1 << 4
-SKIP_SUCCESS = 1 << 6
-"""flag of a request: no completion if all goes well"""
 REQUESTS_OFFSET = 0x10000000
 """mmap(2) offset of the submission entries; the rings themselves are at 0"""
 _PARAMS = 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from cr.kernel.libc import syscall
@@ -20,6 +21,16 @@ KCMP_EPOLL_TFD = 7
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
     return syscall("pidfd_open", 434, pid, flags)
+
+
+def pidfd_of_thread(tid: int) -> int:
+    """Of a process by its pid, or of one thread by its tid (PIDFD_THREAD, since Linux 6.9)."""
+    try:
+        return pidfd_open(tid)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
+    return pidfd_open(tid, PIDFD_THREAD)
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

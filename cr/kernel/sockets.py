@@ -56,8 +56,14 @@ def get_optional(sock: socket.socket, level: int, option: int) -> int | None:
 
 
 def network_of(fd: int) -> int:
-    """A descriptor of the network namespace that a socket lives in (SIOCGSKNS)."""
-    return fcntl.ioctl(fd, SIOCGSKNS)
+    """A descriptor of the network namespace that a socket lives in (SIOCGSKNS).
+
+    Without CAP_NET_ADMIN there it is our own: no other one could be looked into.
+    """
+    try:
+        return fcntl.ioctl(fd, SIOCGSKNS)
+    except PermissionError:
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def bound_file(fd: int) -> int | None:

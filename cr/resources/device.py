@@ -35,7 +35,7 @@ def obstacles(file: OpenFile) -> Iterator[str]:
         return
     yield (
         f"{file} is a character device ({os.major(device)}:{os.minor(device)}) whose driver may hold state for it: "
-        f"close it, or leave it out with --external file[{file.mnt_id:x}:{file.stat.st_ino:x}]"
+        f"close it, or leave it out with --external file[{file.mnt_id:x}:{file.stat.st_ino:x}], a plug-in or --stub"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr import log
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
-FAN_MARK_ADD, FAN_MARK_MOUNT, FAN_MARK_IGNORED_MASK = 0x1, 0x10, 0x20
+FAN_MARK_ADD, FAN_MARK_MOUNT, FAN_MARK_IGNORED_MASK, FAN_MARK_FILESYSTEM = 0x1, 0x10, 0x20, 0x100
 INODE, MOUNT = 1, 2
 """mark_type"""
 
@@ -36,17 +35,9 @@ class Fanotify(FdResource):
         return file.link == "anon_inode:[fanotify]"
 
     @classmethod
-    def obstacles(cls, file: OpenFile, context: DumpContext) -> Iterable[str]:
-        for fields in watch_lines(file.info_text, "fanotify"):
-            if "sdev" in fields and "ino" not in fields:
-                yield f"{file} has a mark on a whole filesystem, for which the images have no room: remove it"
-
-    @classmethod
     def dump(cls, file: OpenFile, context: DumpContext) -> m.fanotify_file_entry:
         from images import messages as m
 
-        for reason in cls.obstacles(file, context):
-            context.refuse(reason)
         head, *marks = watch_lines(file.info_text, "fanotify")
         entry = m.fanotify_file_entry(
             faflags=int(head["flags"], 16), evflags=int(head["event-flags"], 16), **common(file)
@@ -71,7 +62,8 @@ class Fanotify(FdResource):
 
 def _describe(fields: dict[str, str], file: OpenFile, entry: m.fanotify_file_entry, context: DumpContext) -> None:
     if "mnt_id" not in fields and "ino" not in fields:
-        return  # a mark on a filesystem: refused already
+        _describe_filesystem(fields, file, context)
+        return
     mark = entry.mark.add(
         id=0,
         type="MOUNT" if "mnt_id" in fields else "INODE",
@@ -98,6 +90,21 @@ def _describe_mount(mnt_id: int, mark: m.fanotify_mark_entry, file: OpenFile, co
     mark.me.path, mark.s_dev = found[0].mountpoint, found[0].device
 
 
+def _describe_filesystem(fields: dict[str, str], file: OpenFile, context: DumpContext) -> None:
+    """The format knows no such marks: by any mount of the filesystem that the task sees."""
+    device = int(fields["sdev"], 16)
+    found = [mount.mountpoint for mount in mountinfo(file.task.pid) if mount.device == device]
+    if not found:
+        context.refuse(f"{file} has a mark on a filesystem that its task does not see mounted: remove it")
+        return
+    context.files.extra(file.id).filesystem.add(
+        path=os.fsencode(min(found, key=len)),
+        flags=int(fields["mflags"], 16),
+        mask=int(fields["mask"], 16),
+        ignored_mask=int(fields["ignored_mask"], 16),
+    )
+
+
 def _mark_all(fd: int, entry: m.fanotify_file_entry, context: RestoreContext) -> None:
     """Only now: what the restore itself did to the files was not for the watchers."""
     for mark in entry.mark:
@@ -105,10 +112,15 @@ def _mark_all(fd: int, entry: m.fanotify_file_entry, context: RestoreContext) ->
             target = _target(mark, context)
         except OSError as error:
             raise CheckpointError(f"what a task watches with fanotify is not there: {error.strerror}") from error
+        kind = FAN_MARK_MOUNT if mark.type == MOUNT else 0
+        _mark(fd, mark.mflags | kind, mark.mask, mark.ignored_mask, target)
+    extra = context.extra(entry.id)
+    for place in extra.filesystem if extra is not None else ():
         try:
-            _mark(fd, mark, f"/proc/self/fd/{target}")
-        finally:
-            os.close(target)
+            target = context.open(place.path, os.O_PATH)
+        except OSError as error:
+            raise CheckpointError(f"a filesystem that a task watches is not there: {error.strerror}") from error
+        _mark(fd, place.flags | FAN_MARK_FILESYSTEM, place.mask, place.ignored_mask, target)
 
 
 def _target(mark: m.fanotify_mark_entry, context: RestoreContext) -> int:
@@ -117,9 +129,13 @@ def _target(mark: m.fanotify_mark_entry, context: RestoreContext) -> int:
     return open_handle(mark.ie.f_handle, mark.s_dev, mark.ie.i_ino, context)
 
 
-def _mark(fd: int, mark: m.fanotify_mark_entry, path: str) -> None:
-    flags = FAN_MARK_ADD | mark.mflags | (FAN_MARK_MOUNT if mark.type == MOUNT else 0)
-    if mark.mask:
-        fanotify_mark(fd, flags, mark.mask, path)
-    if mark.ignored_mask:
-        fanotify_mark(fd, flags | FAN_MARK_IGNORED_MASK, mark.ignored_mask, path)
+def _mark(fd: int, flags: int, mask: int, ignored: int, target: int) -> None:
+    """Mark what `target` is a descriptor of, and close that."""
+    path = f"/proc/self/fd/{target}"
+    try:
+        if mask:
+            fanotify_mark(fd, FAN_MARK_ADD | flags, mask, path)
+        if ignored:
+            fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_IGNORED_MASK | flags, ignored, path)
+    finally:
+        os.close(target)

@@ -16,7 +16,7 @@ from cr.contract.vma import VmaResource, unsupported_flags
 from cr.kernel import io_uring as kernel
 from cr.kernel import mman, proc, vm
 from cr.resources.anonymous_inode import common
-from cr.resources.io_uring_build import build, settle
+from cr.resources.io_uring_build import build, is_ring, settle
 from cr.resources.io_uring_facts import LINK, Facts, parse
 from cr.resources.io_uring_passing import carrier
 from cr.resources.io_uring_probe import holders as ring_holders
@@ -60,6 +60,10 @@ class IoUring(FdResource):
     @classmethod
     def finish_dump(cls, context: DumpContext) -> None:
         context.images.write("woodfrog-io-uring", entries=rings_of(context))
+
+    @classmethod
+    def has(cls, file_id: int, context: RestoreContext) -> bool:
+        return is_ring(file_id, context)
 
     @classmethod
     def make(cls, entry: m.ext_file_entry, context: RestoreContext) -> int:

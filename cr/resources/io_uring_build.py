@@ -19,33 +19,42 @@ if TYPE_CHECKING:
 
 _MOST = 1 << 30
 """requests that are played again: some minutes"""
-_SKIP = struct.pack("<BB", 0, kernel.SKIP_SUCCESS)
+_MOST_REGISTERED = 1 << 20
 
 
-def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
+def _entries(context: RestoreContext) -> dict[int, m.woodfrog_io_uring_entry]:
     def read() -> dict[int, m.woodfrog_io_uring_entry]:
         found = context.images.read("woodfrog-io-uring") if context.images.exists("woodfrog-io-uring") else []
         return {entry.id: entry for entry in found}
 
-    entry = context.once("rings of io_uring", read).get(file_id)
-    if entry is None:
-        raise CheckpointError(f"file {file_id:#x} of the images was left to a plug-in that is not here")
-    return entry
+    return context.once("rings of io_uring", read)
+
+
+def is_ring(file_id: int, context: RestoreContext) -> bool:
+    """Whether this file of the images is a ring."""
+    return file_id in _entries(context)
+
+
+def entry_of(file_id: int, context: RestoreContext) -> m.woodfrog_io_uring_entry:
+    return _entries(context)[file_id]
 
 
 def build(record: m.ext_file_entry, context: RestoreContext) -> int:
     """A descriptor of ours of a new ring."""
     entry = entry_of(record.id, context)
-    fd, layout = kernel.setup(entry.sq_entries, entry.cq_entries, entry.setup)
+    _check_numbers(entry)
+    try:
+        fd, layout = kernel.setup(entry.sq_entries, entry.cq_entries, entry.setup)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot make a ring of io_uring: {error.strerror} (see kernel.io_uring_disabled)"
+        ) from error
     _check(entry, layout)
     rings = kernel.Memory(fd, layout.array + 4 * layout.sq_entries, 0)
     requests = kernel.Memory(fd, layout.request_size * layout.sq_entries, kernel.REQUESTS_OFFSET)
     array = struct.pack(f"<{layout.sq_entries}I", *range(layout.sq_entries))
     rings.write(layout.array, array)
     _advance(fd, rings, layout, entry.completed)
-    for index in range(layout.sq_entries):
-        requests.write(index * layout.request_size, _SKIP)
-    _advance(fd, rings, layout, (entry.submitted - entry.completed) & 0xFFFFFFFF)
     rings.write(0, entry.rings)
     if not any(entry.rings[layout.array :]):
         rings.write(layout.array, array)  # the old ring had none, or the program has not written it yet
@@ -53,6 +62,16 @@ def build(record: m.ext_file_entry, context: RestoreContext) -> int:
     files.set_status_flags(fd, entry.flags)
     restore_owner(fd, record.fown, context)
     return fd
+
+
+def _check_numbers(entry: m.woodfrog_io_uring_entry) -> None:
+    indices = [*((file.index, entry.files) for file in entry.file), *((b.index, entry.buffers) for b in entry.buffer)]
+    if max(entry.files, entry.buffers) > _MOST_REGISTERED or any(index >= room for index, room in indices):
+        raise BadImages("woodfrog-io-uring.img has more registered than there is room for")
+    if entry.submitted != entry.completed:
+        raise BadImages("woodfrog-io-uring.img has a ring with requests in flight")
+    if entry.completed > _MOST:
+        raise CheckpointError(f"a ring of io_uring has had {entry.completed} requests, too many to restore it")
 
 
 def _check(entry: m.woodfrog_io_uring_entry, layout: kernel.Layout) -> None:
@@ -63,8 +82,6 @@ def _check(entry: m.woodfrog_io_uring_entry, layout: kernel.Layout) -> None:
     sizes = layout.end_of_completions, layout.array + 4 * layout.sq_entries
     if len(entry.rings) not in sizes or len(entry.requests) != layout.request_size * layout.sq_entries:
         raise BadImages("woodfrog-io-uring.img has a ring that is shorter or longer than its memory")
-    if entry.completed > _MOST:
-        raise CheckpointError(f"a ring of io_uring has had {entry.completed} requests, too many to restore it")
 
 
 def _advance(fd: int, rings: kernel.Memory, layout: kernel.Layout, count: int) -> None:

@@ -9,6 +9,7 @@ from cr.contract import plugins
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.model import CheckpointError
+from cr.resources.io_uring_build import is_ring
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -32,6 +33,11 @@ class PluginFile(FdResource):
 
         plugins.dump("file", file, context)
         return m.ext_file_entry(id=file.id, fown=dump_owner(file))
+
+    @classmethod
+    def has(cls, file_id: int, context: RestoreContext) -> bool:
+        """What no kind of ours has is a plug-in's, should it be there or not."""
+        return not is_ring(file_id, context)
 
     @classmethod
     def make(cls, entry: m.ext_file_entry, context: RestoreContext) -> int:

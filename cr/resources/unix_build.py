@@ -18,6 +18,7 @@ from cr.contract.socket_options import restore_options, restore_status
 from cr.contract.unix_peers import peer_of
 from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent
 from cr.model import BadImages, CheckpointError
+from cr.resources.unix_backlog import Waiting, read_backlog
 from cr.resources.unix_calls import connect, listen, pair
 from cr.resources.unix_names import bind, is_abstract, take_name
 from cr.resources.unix_queue import Packet, read_queues, send
@@ -234,6 +235,11 @@ class UnixFamily:
     # One-way and waiting connections
 
     def _connect(self, entries: list[m.unix_sk_entry]) -> None:
+        by_id = {entry.id: entry for entry in self.by_inode.values()}
+        for waiting in read_backlog(self.context):
+            if waiting.listener not in by_id or (waiting.client and waiting.client not in by_id):
+                raise BadImages("woodfrog-sk-backlog.img tells of a socket that files.img does not have")
+            self._connect_again(by_id[waiting.listener], by_id.get(waiting.client), waiting)
         for entry in sorted(entries, key=lambda entry: entry.ino):
             peer = self.by_inode.get(entry.peer)
             if entry.ino in self.inherited or not entry.peer or _connected(self.fds[entry.ino]):
@@ -242,14 +248,29 @@ class UnixFamily:
                 raise BadImages(f"unix socket {entry.id:#x} is connected to inode {entry.peer}, which the images lack")
             self._connect_one(entry, peer)
 
+    def _connect_again(self, listener: m.unix_sk_entry, client: m.unix_sk_entry | None, waiting: Waiting) -> None:
+        """A connection that waits to be accepted, with what was sent over it; its client may be gone."""
+        fd = self.fds[client.ino] if client is not None else _socket(listener.type)
+        try:
+            with lent(fd) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _PLENTY)
+            self._connect_fd(fd, listener, _address(listener, self.files.get(listener.ino, -1)), waiting.maker)
+            for packet in waiting.packets:
+                send(fd, packet, None, self.context)
+        finally:
+            if client is None:
+                os.close(fd)
+
     def _connect_one(self, entry: m.unix_sk_entry, peer: m.unix_sk_entry) -> None:
         address = self._external_address(entry, peer) if peer.uflags & EXTERNAL else None
         if address is None:
             address = _address(peer, self.files.get(peer.ino, -1))
-        fd = self.fds[entry.ino]
+        self._connect_fd(self.fds[entry.ino], peer, address, self._holder(entry))
+
+    def _connect_fd(self, fd: int, peer: m.unix_sk_entry, address: bytes | str, who: Actor | None) -> None:
         os.set_blocking(fd, False)  # a full backlog is an error, nobody is there to accept
         try:
-            connect(fd, address, self._holder(entry), self.context)
+            connect(fd, address, who, self.context)
         except OSError as error:
             shown = os.fsdecode(peer.name.rstrip(b"\0")).replace("\0", "@")
             raise CheckpointError(f"cannot connect a unix socket to {shown}: {error.strerror}") from error

@@ -43,12 +43,12 @@ class Packet:
 def read_queue(file: OpenFile, facts: UnixFacts, context: DumpContext) -> list[Packet]:
     """Everything that waits to be read, without taking it out."""
     ended = bool(facts.shutdown & RCV_SHUTDOWN)
-    with lent(file.local) as sock, _peeking(sock):
+    with lent(file.local) as sock, peeking(sock):
         return list(_peek_all(sock, ended, file, context))
 
 
 @contextmanager
-def _peeking(sock: socket.socket) -> Iterator[None]:
+def peeking(sock: socket.socket) -> Iterator[None]:
     """Inside the block MSG_PEEK goes forward, and shows credentials."""
     before = [(option, get_optional(sock, _SOL, option)) for option in (SO_PEEK_OFF, socket.SO_PASSCRED, SO_PASSPIDFD)]
     try:
@@ -87,11 +87,11 @@ def _packet(data: bytes, control: list[tuple[int, int, bytes]], context: DumpCon
             packet.rights = [context.files.add_held(fd) for fd in held]
         elif (level, kind) == (_SOL, socket.SCM_CREDENTIALS):
             pid, uid, gid = _CREDENTIALS.unpack(content)
-            packet.sender = (_inside(pid, context), uid, gid) if pid else None
+            packet.sender = (inside(pid, context), uid, gid) if pid else None
     return packet
 
 
-def _inside(pid: int, context: DumpContext) -> int:
+def inside(pid: int, context: DumpContext) -> int:
     """A pid of ours as the root task sees it, 0 where it cannot be known any more."""
     for task in context.tasks:
         if task.pid == pid:

@@ -17,6 +17,7 @@ from cr.contract.sockets import family_of
 from cr.contract.unix_peers import with_peer
 from cr.kernel import sock_diag
 from cr.kernel.sockets import ESTABLISHED, LISTEN, unread_by_peer
+from cr.resources.unix_backlog import keep_backlog
 from cr.resources.unix_build import UnixFamily
 from cr.resources.unix_names import describe_name
 from cr.resources.unix_queue import Packet, read_queue, write_queues
@@ -118,23 +119,29 @@ def _read_queue(file: OpenFile, facts: UnixFacts, context: DumpContext) -> None:
 
 def _note_waiting(inode: int, facts: UnixFacts, found: _Found, context: DumpContext) -> None:
     """Clients that listen(2) holds for accept(2): the images give them the listening socket as peer."""
-    name = describe_inode(inode, found)
+    name, goes_on = describe_inode(inode, found), context.options.leave_running or context.options.leave_stopped
+    special = []
     for client in facts.waiting:
-        if client == 0:
-            context.refuse(
-                f"a connection waits to be accepted at {name} whose client is gone: let the server accept it first"
-            )
-        elif client not in found.entries:
+        if client and client not in found.entries:
             context.refuse(
                 f"a connection from outside of the tree (socket inode {client}) waits to be accepted at {name}: "
                 "end that client, or let the server accept it first"
             )
-        elif unread_by_peer(found.files[client].local):
-            context.refuse(
-                f"a connection with data in it waits to be accepted at {name}: let the server accept it first"
-            )
-        else:
+            return
+        if client:
             found.entries[client].peer = inode
+        if client == 0:
+            special.append("whose client is gone")
+        elif unread_by_peer(found.files[client].local):
+            special.append("with data in it")
+    for what in special if goes_on else ():
+        context.refuse(
+            f"a connection {what} waits to be accepted at {name}, which only a dump that ends the tasks can look into: "
+            "let the server accept it first"
+        )
+    if special and not goes_on:
+        clients = {client: found.entries[client].id for client in facts.waiting if client}
+        keep_backlog(found.files[inode], len(facts.waiting), clients, context)
 
 
 def describe_inode(inode: int, found: _Found) -> str:

@@ -137,8 +137,9 @@ class Builder:
         for task in context.live_tasks:
             program = Program()
             for slot in task.fds:
-                resource = fd_resource(slot.type)
-                entry = getattr(context.file_entries[slot.id], resource.field)
+                record = context.file_entries[slot.id]
+                resource = fd_resource(record, context)
+                entry = getattr(record, resource.field)
                 resource.placed(entry, program, slot.fd, task, context)
             context.run(task.leader, program)
 

@@ -54,7 +54,7 @@ class Laziness:
         self.fds: list[tuple[RestoreTask, int]] = []
         try:
             self._device = os.open(kernel.DEVICE, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # runc moves us into the cgroup of its container: no such device
             self._device = -1
 
     def watch(self, task: RestoreTask, channel: Channel) -> None:

@@ -35,7 +35,7 @@ def _files(context: RestoreContext) -> Iterator[str]:
     wanted = {slot.id for task in context.tasks for slot in task.fds}
     for file_id in sorted(wanted & context.file_entries.keys()):
         entry = context.file_entries[file_id]
-        resource = fd_resource(entry.type)
+        resource = fd_resource(entry, context)
         yield f"make {resource.describe(getattr(entry, resource.field))}"
 
 

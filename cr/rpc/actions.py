@@ -45,6 +45,14 @@ class Work:
         warn_of_unknown(self.request.opts)
         return options
 
+    def look_over(self) -> None:
+        """Options that matter no further: BadRequest where they could not be anything."""
+        opts = type(self.request.opts)()
+        opts.CopyFrom(self.request.opts)
+        opts.images_dir_fd = -1  # there may be no directory at all
+        opts.ClearField("work_dir_fd")
+        merge(opts, self.client, copy_of(self.base))
+
 
 @dataclass(frozen=True)
 class Action:
@@ -122,10 +130,11 @@ def _restore(work: Work, answer: m.criu_resp) -> None:
         answer.restore.pid = restore_tree(options).pid
 
 
-def _check(_: Work, __: m.criu_resp) -> None:
+def _check(work: Work, _: m.criu_resp) -> None:
     from cr.check import features
     from cr.check.feature import NEEDED, problem
 
+    work.look_over()
     needed = [feature for feature in features().values() if feature.category == NEEDED]
     missing = [f"{feature.name} ({why})" for feature in needed if (why := problem(feature))]
     if missing:

@@ -21,6 +21,8 @@ from cr.work import tell_status, write_pidfile
 DEFAULT_ADDRESS = "criu_service.socket"
 PATIENCE = 60.0  # seconds that a client may take for its first request
 _BACKLOG = 128
+_PACKAGES = ("cr", "cgroups", "netns", "images")
+_NOT_NEEDED = ("_pb2", "__main__", ".regenerate", ".crit")
 
 
 def run(options: Options) -> int:
@@ -78,6 +80,7 @@ def _detach() -> None:
 
 def serve(listener: socket.socket, options: Options) -> NoReturn:
     """Accept clients for ever; none of them can end this."""
+    _load_all()  # a client's rights may not reach to where we are installed
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     while True:
         try:
@@ -87,6 +90,18 @@ def serve(listener: socket.socket, options: Options) -> NoReturn:
             continue
         with sock:
             _fork(listener, sock, options)
+
+
+def _load_all() -> None:
+    """Every module of ours, but for the commands themselves: those that end when they are imported."""
+    import importlib
+    import pkgutil
+
+    for package in _PACKAGES:
+        found = importlib.import_module(package)
+        for module in pkgutil.walk_packages(found.__path__, f"{package}."):
+            if not module.name.endswith(_NOT_NEEDED):
+                importlib.import_module(module.name)
 
 
 def _fork(listener: socket.socket, sock: socket.socket, options: Options) -> None:

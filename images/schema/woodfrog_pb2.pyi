@@ -53,20 +53,34 @@ class woodfrog_sleep_entry(_message.Message):
     def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
-    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost")
+    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost", "filesystem")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEMAPHORE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     PACKET_FIELD_NUMBER: _ClassVar[int]
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: bytes
     semaphore: bool
     target: _containers.RepeatedCompositeFieldContainer[woodfrog_epoll_target]
     packet: _containers.RepeatedScalarFieldContainer[int]
     events_lost: bool
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ...) -> None: ...
+    filesystem: _containers.RepeatedCompositeFieldContainer[woodfrog_filesystem_mark]
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ..., filesystem: _Optional[_Iterable[_Union[woodfrog_filesystem_mark, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_filesystem_mark(_message.Message):
+    __slots__ = ("path", "flags", "mask", "ignored_mask")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_MASK_FIELD_NUMBER: _ClassVar[int]
+    path: bytes
+    flags: int
+    mask: int
+    ignored_mask: int
+    def __init__(self, path: _Optional[bytes] = ..., flags: _Optional[int] = ..., mask: _Optional[int] = ..., ignored_mask: _Optional[int] = ...) -> None: ...
 
 class woodfrog_epoll_target(_message.Message):
     __slots__ = ("tfd", "file_id")

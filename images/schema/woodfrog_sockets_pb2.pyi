@@ -87,3 +87,23 @@ class woodfrog_peer_credentials(_message.Message):
     uid: int
     gid: int
     def __init__(self, pid: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ...) -> None: ...
+
+class woodfrog_sk_backlog(_message.Message):
+    __slots__ = ("listener", "client", "maker", "packet")
+    LISTENER_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    MAKER_FIELD_NUMBER: _ClassVar[int]
+    PACKET_FIELD_NUMBER: _ClassVar[int]
+    listener: int
+    client: int
+    maker: woodfrog_peer_credentials
+    packet: _containers.RepeatedCompositeFieldContainer[woodfrog_sk_waiting]
+    def __init__(self, listener: _Optional[int] = ..., client: _Optional[int] = ..., maker: _Optional[_Union[woodfrog_peer_credentials, _Mapping]] = ..., packet: _Optional[_Iterable[_Union[woodfrog_sk_waiting, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_sk_waiting(_message.Message):
+    __slots__ = ("data", "sender")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    sender: woodfrog_peer_credentials
+    def __init__(self, data: _Optional[bytes] = ..., sender: _Optional[_Union[woodfrog_peer_credentials, _Mapping]] = ...) -> None: ...

@@ -81,6 +81,18 @@ def test_export_and_import(podman: Podman, compress: str, tmp_path: Path) -> Non
     counter.goes_on(before, name="twin")
 
 
+def test_a_checkpoint_before_the_checkpoint(podman: Podman, tmp_path: Path) -> None:
+    counter = Counter(podman, "early")
+    first, last = str(tmp_path / "first.tar"), str(tmp_path / "last.tar")
+    podman("container", "checkpoint", "--pre-checkpoint", "--export", first, "--compress", "none", "early")
+    counter.goes_on(counter.count() + 2)
+    before = counter.count()
+    podman("container", "checkpoint", "--with-previous", "--export", last, "--compress", "none", "early")
+    podman("rm", "early")
+    podman("container", "restore", "--import-previous", first, "--import", last)
+    counter.goes_on(before)
+
+
 def test_a_checkpoint_image(podman: Podman) -> None:
     counter = Counter(podman, "pictured")
     before = counter.count()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.containers import wait_for
+from integration.containers import ENGINE, ENVIRONMENT, PROJECT, free_port, wait_for
 from integration.runc.container import RuncContainer
 from integration.shell.terminal import PROMPT, Terminal
 
@@ -32,6 +32,7 @@ def counting(tmp_path: Path, name: str) -> Iterator[RuncContainer]:
         "--ext-unix-sk",
         "--shell-job",
         "--file-locks",
+        "--auto-dedup",
         "--manage-cgroups-mode=soft",
         "--manage-cgroups-mode=full",
         "--manage-cgroups-mode=strict",
@@ -43,6 +44,51 @@ def test_every_option_of_both_directions(tmp_path: Path, options: str) -> None:
         before = container.count()
         container.twice(lambda number: container.goes_on(before + number), *options.split())
         assert container.status() == "running"
+
+
+def test_pre_dumps_and_a_parent(tmp_path: Path) -> None:
+    """With criu: not on a kernel that has no soft-dirty."""
+    with counting(tmp_path, "before") as container:
+        before = container.count()
+        container.snapshot("--pre-dump")
+        container.goes_on(container.count() + 2)
+        container.snapshot("--pre-dump", "--parent-path", f"../{container.images.name}")
+        container.goes_on(container.count() + 2)
+        container.checkpoint("--parent-path", f"../{container.images.name}")
+        container.restore(fresh=True)
+        container.goes_on(before + 2)
+
+
+def test_pages_over_the_network(tmp_path: Path) -> None:
+    with counting(tmp_path, "pages") as container:
+        before, images = container.count(), container.place / f"images{container.rounds + 1}"
+        images.mkdir()
+        page_server = ["page-server", "--address", "127.0.0.1", "--images-dir", str(images), "--status-fd", "1"]
+        with subprocess.Popen(
+            [*ENGINE, *page_server, "--port", str(port := free_port())],
+            env=ENVIRONMENT,
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+        ) as server:
+            assert server.stdout is not None and server.stdout.read(1) == b"\0"
+            container.checkpoint("--page-server", f"127.0.0.1:{port}")
+            assert server.wait(60) == 0
+        container.restore()
+        container.goes_on(before)
+
+
+def test_pages_on_demand(tmp_path: Path) -> None:
+    """With criu the restore of a container fails."""
+    with counting(tmp_path, "lazy") as container:
+        before = container.count()
+        container.checkpoint()
+        lazy = ["lazy-pages", "--images-dir", str(container.images), "--work-dir", str(container.images)]
+        with subprocess.Popen([*ENGINE, *lazy], env=ENVIRONMENT, cwd=PROJECT) as daemon:
+            wait_for((container.images / "lazy-pages.socket").exists, "the daemon")
+            container.restore("--lazy-pages")
+            container.goes_on(before)
+            assert daemon.wait(60) == 0
+        container.goes_on(container.count() + 2)
 
 
 def test_leave_running(tmp_path: Path) -> None:

@@ -111,3 +111,16 @@ def test_a_stub_on_request(pattern: str, tmp_path: Path) -> None:
         workload.dump(stub=[pattern])
         workload.restore()
         workload.check()
+
+
+@pytest.mark.root
+def test_a_stub_for_a_device(tmp_path: Path) -> None:
+    device = Path("/dev/cpu_dma_latency")
+    if not device.exists():
+        pytest.skip(f"this kernel lacks {device}")
+    with Workload("stubs", tmp_path, [str(device)]) as workload:
+        with pytest.raises(CheckpointError, match="is a character device"):
+            workload.dump()
+        workload.dump(stub=[str(device)])
+        workload.restore()
+        workload.check()

@@ -66,13 +66,19 @@ def connect(path: Path) -> socket.socket:
     return sock
 
 
+def rights_of(user: int) -> dict[str, Any]:
+    """Arguments of Popen for a process of the user's."""
+    return {"user": user, "group": user, "extra_groups": []} if user else {}
+
+
 @contextmanager
 def sleeper(user: int) -> Iterator[int]:
     """A process of a user's; its pid."""
     null = subprocess.DEVNULL
-    rights: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
     command = ["/bin/sleep", "1000"]
-    process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/", **rights)
+    process = subprocess.Popen(
+        command, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/", **rights_of(user)
+    )
     try:
         wait_for(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "sleep")
         yield process.pid
@@ -85,8 +91,7 @@ def ask_as(user: int, service: Path, directory: Path, kind: str, **opts: Any) ->
     """A request by a process of the user's."""
     request = m.criu_req(type=kind, opts=m.criu_opts(images_dir_fd=100, **opts)).SerializeToString()
     command = [PYTHON, "-c", ASKER, str(service), str(directory), request.hex()]
-    rights: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", timeout=30, **rights)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", timeout=30, **rights_of(user))
     assert done.returncode == 0, done.stderr
     return m.criu_resp.FromString(bytes.fromhex(done.stdout))
 
@@ -178,7 +183,8 @@ def test_in_the_background(place: Path) -> None:
     os.kill(int((place / "pid").read_text()), signal.SIGKILL)
 
 
-def test_a_process_asks_to_be_dumped_itself(service: Path, place: Path) -> None:
+@pytest.mark.parametrize("user", [0, USER])
+def test_a_process_asks_to_be_dumped_itself(service: Path, place: Path, user: int) -> None:
     """The second life begins with the answer that says so."""
     script = "\n".join([
         "import os, socket, sys, time",
@@ -191,12 +197,15 @@ def test_a_process_asks_to_be_dumped_itself(service: Path, place: Path) -> None:
     ])  # fmt: skip
     request = m.criu_req(type="DUMP", opts=m.criu_opts(images_dir_fd=100)).SerializeToString().hex()
     null = subprocess.DEVNULL
-    command = [PYTHON, "-c", script, str(service), str(place / "0"), request]
-    process = subprocess.Popen(command, start_new_session=True, stdin=null, stdout=null, stderr=null, cwd="/")
+    own = place / str(user)
+    command = [PYTHON, "-c", script, str(service), str(own), request]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdin=null, stdout=null, stderr=null, cwd="/", **rights_of(user)
+    )
     assert process.wait(30) == -signal.SIGKILL
-    answer = ask_as(0, service, place / "0", "RESTORE")
+    answer = ask_as(user, service, own, "RESTORE")
     assert answer.success, answer.cr_errmsg
-    wait_for((place / "0" / "answer").exists, "the second life")
+    wait_for((own / "answer").exists, "the second life")
     wait_for(lambda: not alive(process.pid), "its end")
-    heard = m.criu_resp.FromString(bytes.fromhex((place / "0" / "answer").read_text()))
+    heard = m.criu_resp.FromString(bytes.fromhex((own / "answer").read_text()))
     assert heard.success and heard.dump.restored

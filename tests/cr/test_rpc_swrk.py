@@ -125,6 +125,8 @@ def test_refusals_have_an_errno_and_the_socket_goes_on(tmp_path: Path) -> None:
         assert "Dumping FAILED." in (tmp_path / "criu.log").read_text()
         answer = ask(sock, "DUMP", opts=m.criu_opts(images_dir_fd=images, log_file="a/b"), keep_open=True)
         assert (answer.success, answer.cr_errno) == (False, EBADRQC)
+        answer = ask(sock, "CHECK", opts=m.criu_opts(images_dir_fd=-1, log_file="a/b"), keep_open=True)
+        assert (answer.success, answer.cr_errno) == (False, EBADRQC)
         answer = ask(sock, "CHECK", opts=m.criu_opts(images_dir_fd=images))
         assert answer.success, answer.cr_errmsg
     os.close(images)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +119,40 @@ def test_small_trees_are_written_while_they_stand_still(tmp_path: Path, monkeypa
 def test_a_task_that_cannot_be_forked_is_written_while_it_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import cgroups
+
+    if cgroups.layout().holding("pids") is None:
+        pytest.skip("this kernel lacks the cgroup controller pids")
     record = taken(monkeypatch, tmp_path)
-    with Workload("busy", tmp_path, ["32"]) as work:
-        monkeypatch.setattr(snapshot.Copies, "_fork", refused)
-        work.dump(leave_running=True)
-        assert not record.read_text()
-        swap(work)
+    manager = cgroups.Manager(f"/woodfrog-test-pids-{os.getpid()}-{os.stat(tmp_path).st_ino}")
+    try:
+        with Workload("busy", tmp_path, ["32"]) as work:
+            manager.create()
+            manager.apply({"pids": {"limit": 1}})
+            manager.attach(work.pid)
+            before = state(work.pid)
+            work.dump(leave_running=True, manage_cgroups="ignore")
+            assert not record.read_text()
+            assert state(work.pid) == before
+            swap(work)
+            work.check()
+    finally:
+        manager.kill()
+        manager.delete()
+
+
+def test_the_visible_process_is_killed_while_there_are_copies(tmp_path: Path) -> None:
+    with Workload("busy", tmp_path, ["64"]) as work:
+        work.images.mkdir()
+        before = state(work.pid)
+        words = ["-t", str(work.pid), "-D", str(work.images), "-R"]
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            dump = subprocess.Popen([sys.executable, "-m", "cr.cli", "dump", *words], stderr=subprocess.DEVNULL)
+            wait_for(lambda: len(tree(work.pid)) > 1, "a copy")
+            dump.send_signal(number)
+            dump.wait()
+            wait_for(lambda: state(work.pid) == before, "the task to be as it was")
         work.check()
-
-
-def refused(*_: Any) -> snapshot.Copy:
-    raise OSError(11, "task 1 cannot be forked: Resource temporarily unavailable")
 
 
 def test_a_copy_that_is_lost_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

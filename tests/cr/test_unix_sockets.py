@@ -22,6 +22,18 @@ def test_unix_sockets_of_all_kinds(tmp_path: Path) -> None:
         workload.cycle()
 
 
+def test_requests_that_wait_to_be_accepted(tmp_path: Path) -> None:
+    with Workload("unix_sockets", tmp_path, ["busy"]) as workload:
+        workload.cycle()
+
+
+def test_requests_that_wait_cannot_be_seen_while_the_tasks_go_on(tmp_path: Path) -> None:
+    with Workload("unix_sockets", tmp_path, ["busy"]) as workload:
+        with pytest.raises(Refused, match="which only a dump that ends the tasks can look into"):
+            workload.dump(leave_running=True)
+        workload.check()
+
+
 def test_unix_sockets_survive_two_rounds(tmp_path: Path) -> None:
     with Workload("unix_sockets", tmp_path) as workload:
         workload.dump()

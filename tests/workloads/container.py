@@ -207,6 +207,27 @@ def is_terminal(master: int, slave: int, devpts: str) -> bool:
     return os.read(master, 100) == devpts.encode() and os.path.samestat(os.fstat(slave), os.stat(f"{devpts}/0"))
 
 
+def watch() -> int:
+    """A fanotify group with a mark on a file, on a mount, and on a filesystem; it has no events yet."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    group = libc.syscall(300, 0x3, os.O_RDONLY)
+    marks = [(0, 0x2, b"/run/sub/file"), (0x10, 0x10, b"/b3"), (0x100, 0x20, b"/dev/shm")]
+    for kind, mask, path in marks:
+        flags, events = ctypes.c_long(1 | kind), ctypes.c_long(mask)
+        assert libc.syscall(301, group, flags, events, -100, path) == 0, os.strerror(ctypes.get_errno())
+    return int(group)
+
+
+def watched(group: int) -> list[tuple[str, int]]:
+    """(name, mask) of the events."""
+    events = os.read(group, 4096)
+    found = [struct.unpack_from("<IBBHQii", events, place) for place in range(0, len(events), 24)]
+    names = [(os.readlink(f"/proc/self/fd/{event[5]}"), event[4]) for event in found]
+    for event in found:
+        os.close(event[5])
+    return names
+
+
 def automounted(name: str) -> bool:
     """Whether something is mounted where we go to."""
     os.listdir(f"/auto/{name}")
@@ -232,9 +253,18 @@ with workload() as check:
     check.that(not daemon or automounted("one"), "the automounter does not work")
     child, question, answer = child_elsewhere()
     before, filled = view(), content()
+    Path("/work/deep/file").touch()
+    group = watch()
     check.wait()
     check.equal(view(), before, "the mounts")
     check.equal(content(), filled, "the files")
+    os.utime("/run/sub/file")
+    Path("/b3/file").read_text()
+    with open("/run/sub/file", "a") as file:
+        file.write("x")
+    Path("/dev/shm/file").touch()
+    marks = [("/b3/file", 0x10), ("/run/sub/file", 0x2), ("/dev/shm/file", 0x20)]
+    check.equal(watched(group), marks, "what fanotify tells")
     os.write(question, b"?")
     check.equal(os.read(answer, 1), b"y", "the child's own namespace")
     os.waitpid(child, 0)

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 
 from lib import DIRECTORY, workload
 
@@ -43,6 +44,17 @@ with workload() as check:
     orphan[0].close()
     waiting = socket.socket(UNIX)
     waiting.connect("relative")
+
+    busy = socket.socket(UNIX)
+    busy.bind("busy")
+    busy.listen(5)
+    eager = [socket.socket(UNIX) for _ in range(4 if "busy" in sys.argv else 0)]
+    for number, client in enumerate(eager):
+        client.connect("busy")
+        if number != 1:
+            client.send(b"request %d" % number)
+        if number == 2:
+            client.close()
 
     half = socket.socketpair()
     half[0].send(b"rest")
@@ -114,6 +126,21 @@ with workload() as check:
     newcomer = socket.socket(UNIX)
     newcomer.connect(str(DIRECTORY / "relative"))
     check.that(relative[0].accept(), "no new connection")
+
+    for number, client in enumerate(eager):
+        busy.settimeout(5)
+        served = busy.accept()[0]
+        served.settimeout(5)
+        who = struct.unpack("3i", served.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        check.equal(who, (os.getpid(), os.getuid(), os.getgid()), f"peer of connection {number}")
+        if number == 1:
+            client.send(b"request 1")
+        check.equal(served.recv(100), b"request %d" % number, "a request that waited")
+        if number == 2:
+            check.equal(served.recv(100), b"", "what comes from a client that is gone")
+        else:
+            served.send(b"answer")
+            check.equal(client.recv(100), b"answer", "the answer to a request that waited")
 
     check.equal([half[1].recv(100), half[1].recv(100)], [b"rest", b""], "half-shut connection")
     half[1].send(b"other way")
