@@ -234,7 +234,7 @@ def _talk(container: Container, manager: Manager, pid: int, channel: Channel, pl
     try:
         message = channel.receive()
         if message is not None and message["kind"] == "hooks":
-            container.run_hooks("prestart", "creating")
+            container.run_hooks("prestart", "created")
             container.run_hooks("createRuntime", "creating")
             channel.go()
             message = channel.receive()

@@ -121,7 +121,7 @@ class Thaw:
         self.container.save()
         if "network" in self.spaces.new:
             set_loopback_up_in(pid)
-        self.container.run_hooks("prestart", "creating")
+        self.container.run_hooks("prestart", "created")
         self.container.run_hooks("createRuntime", "creating")
 
     def adopt(self, pid: int) -> None:

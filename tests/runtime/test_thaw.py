@@ -107,7 +107,7 @@ def test_a_restore(bundle: Bundle, engine: FakeEngine, tmp_path: Path) -> None:
     assert bundle.state()["status"] == "running"
     assert f"/{bundle.id}\n" in Path(f"/proc/{pid}/cgroup").read_text()
     states = [json.loads(line) for line in (tmp_path / "hooks").read_text().splitlines()]
-    assert [(state["status"], state["pid"]) for state in states] == [("creating", pid)] * 2
+    assert [(state["status"], state["pid"]) for state in states] == [("created", pid), ("creating", pid)]
     flags = subprocess.run(
         ["nsenter", "-t", str(pid), "-n", "ip", "link", "show", "lo"], capture_output=True, text=True, check=True
     ).stdout
