@@ -69,12 +69,24 @@ class Tracking:
         """Link to the parent where it is of use, and say where it is not."""
         if self.parent is None:
             return
-        self.parent.check_belongs(task.vpid for task in tasks)
-        if any(self.knows(task) for task in tasks):
-            self.context.images.link_parent(self.parent.link)
-            return
+        known = any(self.knows(task) for task in tasks)
+        if known:
+            self.context.images.link_parent(self.parent.link)  # a page server at the same directory looks for it
+        if known or not self.context.options.page_server:
+            self._check_parent(self.parent, tasks)
+        if not known:
+            self._warn(self.parent, tasks[0])
+
+    def _check_parent(self, parent: Parent, tasks: list[DumpTask]) -> None:
+        try:
+            parent.check_belongs(task.vpid for task in tasks)
+        except BaseException:
+            self.context.images.discard()  # the link
+            raise
+
+    def _warn(self, parent: Parent, task: DumpTask) -> None:
         log.warning(
-            f"what task {tasks[0].pid} has written since the snapshot in {self.parent.link} is not known "
+            f"what {task} has written since the snapshot in {parent.link} is not known "
             "(it is not the last one, or its tracker has ended): all memory is written"
         )
 
