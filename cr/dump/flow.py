@@ -141,7 +141,10 @@ def _collect(context: DumpContext) -> dict[str, int]:
     dump_namespaces(context, inventory_ids)
     table.write()
     plugins.write(context)
-    finish_pages(context)
+    if snapshot.begin(context):
+        context.once("copier", Copier).finish()  # the rest follows when the tasks run
+    else:
+        finish_pages(context)
     _write_tree(context)
     if context.obstacles:
         raise Refused(context.obstacles)

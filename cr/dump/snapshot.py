@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cr import log
+from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.dump import reaper
 from cr.kernel import mman, proc, ptrace
@@ -203,8 +204,10 @@ class Copies:
 def _is_wanted(options: Options) -> bool:
     if not options.leave_running or options.snapshot == "never":
         return False
-    if options.action_script or options.lazy_pages:
-        return False  # scripts may rely on the tasks' standing still; pages that are lent stay where they are
+    if options.action_script or plugins.active() or options.lazy_pages:
+        return (
+            False  # scripts and plug-ins may rely on the tasks' standing still; pages that are lent stay where they are
+        )
     if not options.freeze_cgroup:
         return True
     from cgroups import freezer

@@ -28,7 +28,7 @@ from cr.page_server.wire import Wire
 from images.directory import ImageDirectory
 from images.kinds import PageFlag
 from images.pages import PAGE_SIZE, PagemapReader
-from tests.cr.harness import Workload, alive, wait_for
+from tests.cr.harness import Workload, alive, end_tree, wait_for
 
 CRIU = os.environ.get("WOODFROG_TEST_CRIU", "")
 PAGE = bytes(range(256)) * (PAGE_SIZE // 256)
@@ -168,6 +168,20 @@ def test_dump_to_a_page_server(tmp_path: Path) -> None:
         assert all(name.startswith("pages-65") for name in os.listdir(workload.images) if name.startswith("pages-"))
         workload.restore()
         workload.check()
+
+
+@pytest.mark.root
+def test_a_tree_that_runs_on_is_dumped_to_a_page_server(tmp_path: Path) -> None:
+    """Its pages are sent from copies, after what was sent while it stood still."""
+    with Workload("busy", tmp_path, ["32"]) as work:
+        server = _page_server(work.images)
+        work.dump(page_server=True, address="127.0.0.1", port=server.port, leave_running=True)
+        assert _status(server) == 0
+        end_tree(work.pid)
+        assert work.process is not None
+        work.process.wait()
+        work.restore()
+        work.check()
 
 
 @pytest.mark.root
