@@ -8,10 +8,21 @@ metadata, `frozen`, equality, hash of frozen ones, `replace`, `fields`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, dataclass_transform, overload
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, dataclass_transform, overload
 
-T = TypeVar("T")
+    T = TypeVar("T")
+else:  # `typing` costs 5 ms
+
+    def overload(function):  # noqa: F811
+        return function
+
+    def dataclass_transform(**kinds):
+        return overload
+
+
 _MISSING: Any = object()
 
 
@@ -33,9 +44,9 @@ def field(*, default: Any = _MISSING, default_factory: Any = _MISSING, metadata:
 @overload
 def dataclass(cls: type[T], /) -> type[T]: ...
 @overload
-def dataclass(*, frozen: bool = False, eq: bool = True) -> Callable[[type[T]], type[T]]: ...
+def dataclass(*, frozen: bool = False, eq: bool = True) -> Callable[[type[T]], type[T]]: ...  # noqa: F811
 @dataclass_transform(field_specifiers=(field,))
-def dataclass(cls: Any = None, /, *, frozen: bool = False, eq: bool = True) -> Any:
+def dataclass(cls: Any = None, /, *, frozen: bool = False, eq: bool = True) -> Any:  # noqa: F811
     """Give a class `__init__`, `__repr__`, `__eq__` from its annotations, as the standard library's does."""
 
     def apply(target: Any) -> Any:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import functools
 import os
 import posixpath
-from typing import Literal
 
 from cgroups.errors import CgroupError, from_os
 from values import dataclass
 
-Kind = Literal["v1", "v2", "hybrid"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Kind = Literal["v1", "v2", "hybrid"]
 
 
 @dataclass(frozen=True)

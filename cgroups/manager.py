@@ -6,7 +6,6 @@ import errno
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from cgroups import freezer, killer, oom
 from cgroups.controllers import Controller, Resources, all_controllers, cpuset
@@ -18,6 +17,7 @@ from cgroups.node import Node, read_ids, subtree, write_file
 from cgroups.pause import Pause
 from cgroups.removal import remove_tree
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cgroups.stats import Stats
 

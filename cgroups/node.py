@@ -6,10 +6,13 @@ import errno
 import os
 import posixpath
 from collections.abc import Iterator
-from typing import Literal
 
 from cgroups.errors import from_os
 from values import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,12 @@ full path, so this gives it just that.  The import costs about 7 ms, hence only 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from values import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @dataclass(frozen=True)

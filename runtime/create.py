@@ -19,7 +19,6 @@ from runtime.init.process import ProcessPlan
 from runtime.namespaces import Namespaces
 from runtime.namespaces import check as check_namespaces
 from runtime.serve import serve
-from runtime.sockets import send_pidfd
 from runtime.store import Store
 
 TYPE_CHECKING = False
@@ -169,6 +168,8 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         if request.pid_file:
             write_pid_file(request.pid_file, pid)
         if request.pidfd_socket:
+            from runtime.sockets import send_pidfd
+
             send_pidfd(request.pidfd_socket, pid)
     except BaseException:
         _kill(pid)
@@ -233,7 +234,7 @@ def _talk(container: Container, manager: Manager, pid: int, channel: Channel, pl
     try:
         message = channel.receive()
         if message is not None and message["kind"] == "hooks":
-            container.run_hooks("prestart", "creating")
+            container.run_hooks("prestart", "created")
             container.run_hooks("createRuntime", "creating")
             channel.go()
             message = channel.receive()

@@ -12,7 +12,6 @@ from cr.kernel import prctl
 from cr.kernel.namespaces import CLONE_PARENT, FLAGS, fork_into, setns
 from runtime import limits
 from runtime.errors import ContainerError, reason
-from runtime.init import console
 from runtime.init.channel import Channel
 from runtime.init.identity import become_root, setgroups_allowed
 from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals, seal
@@ -104,6 +103,8 @@ def _main(channel: Channel, plan: ExecPlan) -> None:
     if plan.container.record["keyring"]:
         new_keyring(plan.container.id)
     if plan.console >= 0:
+        from runtime.init import console  # the parent has imported it
+
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         console.take_over(console.set_up(root_fd, plan.console, plan.process.process, False, plan.process.relayed))
     own_dev_null()

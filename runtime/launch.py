@@ -132,7 +132,7 @@ def _stage(
     to map ids; but then nobody's namespaces but our own can be joined.
     """
     prctl.set_dumpable(os.geteuid() != 0)
-    for flag, fd in joins:
+    for flag, fd in _with_our_privileges(joins):
         _join(flag, fd, spaces)
         if flag == CLONE_NEWUSER:
             become_root(setgroups_allowed("self"))
@@ -149,6 +149,22 @@ def _stage(
         child(inner, body, False)
     channel.send(kind="pid", pid=pid)
     os._exit(0)
+
+
+def _with_our_privileges(joins: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join what we may before we are in another user namespace, which need not own the others; the rest is left."""
+    if all(flag != CLONE_NEWUSER for flag, _ in joins):
+        return joins
+    left = []
+    for flag, fd in joins:
+        try:
+            if flag != CLONE_NEWUSER:
+                setns(fd, flag)
+                continue
+        except PermissionError:
+            pass
+        left.append((flag, fd))
+    return left
 
 
 def _join(flag: int, fd: int, spaces: Namespaces) -> None:

@@ -6,18 +6,18 @@ import os
 import sys
 
 from cr.entry import run_command
-from oci.validate import InvalidDocument
-from runtime.context import Context
 from runtime.errors import ContainerError, reason
 from runtime.options import Option, UsageError, Verb, option_lines, parse
 from runtime.own_copy import VERBS as VERBS_FROM_COPY
 from runtime.own_copy import run_from_copy
-from runtime.report import Reporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
+
+    from runtime.context import Context
+    from runtime.report import Reporter
 
 VERSION = "0.1.0"
 
@@ -60,22 +60,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         values, rest = parse(words, GLOBAL, stop=True)
     except UsageError as err:
-        return _usage(str(err), general_help(), Reporter())
+        return _usage(str(err), general_help(), _reporter())
+    if argv is None and rest and rest[0] in VERBS_FROM_COPY:
+        run_from_copy()  # first of all: what is imported before it, is imported twice
     if values["version"]:
         return _say(f"woodfrog version {VERSION}\nspec: 1.0.2-dev\n")
     if values["help"] or not rest or rest[0] in ("help", "h"):
         return _say(general_help())
     try:
-        reporter = Reporter(values["log"], values["log_format"], values["debug"])
+        reporter = _reporter(values["log"], values["log_format"], values["debug"])
     except OSError as err:
-        Reporter().fatal(f"cannot open the log file {reason(err)}")
+        _reporter().fatal(f"cannot open the log file {reason(err)}")
         return 1
-    if argv is None and rest[0] in VERBS_FROM_COPY:
-        run_from_copy()
     return _dispatch(rest[0], rest[1:], values, reporter)
 
 
+def _reporter(*arguments: Any) -> Reporter:
+    from runtime.report import Reporter
+
+    return Reporter(*arguments)
+
+
 def _dispatch(name: str, words: list[str], values: dict[str, Any], reporter: Reporter) -> int:
+    from oci.validate import InvalidDocument
+    from runtime.context import Context
+
     if name not in VERBS:
         reporter.fatal(f"No help topic for '{name}'")
         return 3

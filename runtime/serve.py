@@ -6,7 +6,6 @@ import json
 import os
 
 from runtime.errors import ContainerError
-from runtime.sockets import send_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ def serve(channel: Channel, pid: int, container: Container, plan: ProcessPlan) -
 def hand_listener_over(pid: int, fd: int, container: Container) -> None:
     """Send the seccomp listener with the state of the container to the agent (config-linux.md, seccomp)."""
     from cr.kernel.pidfd import pidfd_getfd, pidfd_open
+    from runtime.sockets import send_descriptor
 
     profile = (container.config.get("linux") or {})["seccomp"]
     pidfd = pidfd_open(pid)

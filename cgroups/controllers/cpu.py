@@ -16,6 +16,7 @@ from cgroups.stats import CpuStats
 
 WHERE = "linux.resources.cpu"
 DEFAULT_PERIOD = 100_000
+BURST_V1 = "cpu.cfs_burst_us"
 
 
 def shares_to_weight(shares: int) -> int:
@@ -80,10 +81,11 @@ class Cpu(Controller):
             ("realtimeRuntime", "cpu.rt_runtime_us"),
             ("period", "cpu.cfs_period_us"),
             ("quota", "cpu.cfs_quota_us"),
-            ("burst", "cpu.cfs_burst_us"),
+            ("burst", BURST_V1),
         )
         values = ((file, number(section, key, WHERE)) for key, file in files)
-        write_in_some_order(node, [(file, value) for file, value in values if value])
+        chosen = [(file, value) for file, value in values if value or (value == 0 and file == BURST_V1)]
+        write_in_some_order(node, chosen)
 
     def _apply_v2(self, node: Node, section: Mapping[str, object]) -> None:
         for key in ("realtimeRuntime", "realtimePeriod"):
@@ -95,7 +97,7 @@ class Cpu(Controller):
         if quota or period:
             bandwidth = str(quota) if quota and quota > 0 else "max"
             node.write("cpu.max", f"{bandwidth} {period or DEFAULT_PERIOD}")
-        if burst := number(section, "burst", WHERE):
+        if (burst := number(section, "burst", WHERE)) is not None:
             node.write("cpu.max.burst", burst)
 
     def read(self, node: Node) -> dict[str, object]:

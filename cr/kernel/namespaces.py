@@ -9,13 +9,16 @@ import ctypes
 import errno
 import fcntl
 import os
-import socket
 import struct
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from cr.kernel.libc import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
 CLONE_PARENT = 0x8000
 CLONE_NEWTIME = 0x80
@@ -85,6 +88,12 @@ def inside_of(pid: int, name: str) -> Iterator[None]:
         os.close(fd)
 
 
+def set_host_name(name: str) -> None:
+    """sethostname(2): the host name of our UTS namespace."""
+    raw = os.fsencode(name)
+    syscall("sethostname", 170, raw, len(raw))
+
+
 def set_domain_name(name: str) -> None:
     """setdomainname(2): the NIS domain name of our UTS namespace."""
     raw = os.fsencode(name)
@@ -134,6 +143,8 @@ def owner_uid(fd: int) -> int:
 
 def made_in_pid_namespace(fd: int, make: Callable[[], int]) -> int:
     """Our copy of the descriptor that `make()` gives in a process of that pid namespace, alone in a new session."""
+    import socket
+
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -157,6 +168,8 @@ def made_in_pid_namespace(fd: int, make: Callable[[], int]) -> int:
 
 
 def _make_and_send(make: Callable[[], int], channel: socket.socket) -> NoReturn:
+    import socket
+
     try:
         os.setsid()
         try:

@@ -6,6 +6,7 @@ import os
 
 from cr.kernel import mounts as m
 from cr.kernel.namespaces import CLONE_NEWNET, setns
+from cr.kernel.netdevice import set_link_up
 from runtime import cgroup, limits, paths
 from runtime.container import Container, new_record
 from runtime.create import check_cgroup, make_cgroup, undo, write_pid_file
@@ -13,7 +14,6 @@ from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
 from runtime.frozen import binds, stdio
-from runtime.init.settings import loopback_up
 from runtime.mount_options import is_bind
 from runtime.namespaces import Namespaces
 
@@ -121,7 +121,7 @@ class Thaw:
         self.container.save()
         if "network" in self.spaces.new:
             set_loopback_up_in(pid)
-        self.container.run_hooks("prestart", "creating")
+        self.container.run_hooks("prestart", "created")
         self.container.run_hooks("createRuntime", "creating")
 
     def adopt(self, pid: int) -> None:
@@ -189,7 +189,7 @@ def set_loopback_up_in(pid: int) -> None:
     if child == 0:
         try:
             setns(fd, CLONE_NEWNET)
-            loopback_up()
+            set_link_up("lo")
             os._exit(0)
         finally:
             os._exit(1)

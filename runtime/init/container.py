@@ -12,8 +12,9 @@ import signal
 
 from cr.kernel import prctl
 from cr.kernel.namespaces import CLONE_NEWCGROUP, unshare
+from cr.kernel.netdevice import set_link_up
 from runtime import paths
-from runtime.init import console, devices, rootfs, settings
+from runtime.init import devices, rootfs, settings
 from runtime.init.mounting import Mounter
 from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals, seal
 from runtime.mount_options import is_bind
@@ -65,7 +66,7 @@ def main(plan: InitPlan, channel: Channel) -> None:
     if plan.keyring:
         new_keyring(plan.container)
     if "network" in plan.spaces.new:
-        settings.loopback_up()
+        set_link_up("lo")
     settings.apply(plan.config)
     _build_root(plan, channel)
     own_dev_null()
@@ -93,6 +94,8 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     slave = -1
     process = plan.process.process
     if plan.console >= 0:
+        from runtime.init import console  # the parent has imported it
+
         slave = console.set_up(root_fd, plan.console, process, True, plan.process.relayed)
     os.close(paths.ensure(root_fd, process["cwd"], True))
     if plan.config.get("hooks"):
@@ -105,6 +108,8 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     if plan.config["root"].get("readonly"):
         rootfs.make_readonly(root_fd)
     if slave >= 0:
+        from runtime.init import console
+
         console.take_over(slave)
     rootfs.enter(root_fd, plan.pivot, propagation)
 

@@ -105,11 +105,11 @@ def become(plan: ProcessPlan, channel: Channel) -> str:
     prctl.close_range_on_exec(3 + plan.preserve_fds)
     own_stdio(user["uid"])
     plan.attributes.set_own()
+    there = change_directory_early(process.get("cwd", "/"))
     if process.get("noNewPrivileges"):
         prctl.set_no_new_privs()
     else:
         load_filter(plan, channel)
-    there = change_directory_early(process.get("cwd", "/"))
     set_user(user, plan.sets, plan.groups_allowed)
     os.umask(user.get("umask", DEFAULT_UMASK))
     if not there:

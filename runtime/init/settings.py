@@ -1,28 +1,21 @@
-"""Settings of new namespaces: host name, sysctls, the loopback link, clock offsets."""
+"""Settings of new namespaces: host name, sysctls, clock offsets."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
-import struct
 
-from cr.kernel.namespaces import set_domain_name
+from cr.kernel.namespaces import set_domain_name, set_host_name
 from runtime.errors import ContainerError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from oci.types import Config
 
-_SIOCGIFFLAGS = 0x8913
-_SIOCSIFFLAGS = 0x8914
-_IFF_UP = 1
-
 
 def apply(config: Config) -> None:
     """Host and domain name, then linux.sysctl; /proc is still the host's, and shows our namespaces."""
     if config.get("hostname"):
-        socket.sethostname(config["hostname"])
+        set_host_name(config["hostname"])
     if config.get("domainname"):
         set_domain_name(config["domainname"])
     for name, value in ((config.get("linux") or {}).get("sysctl") or {}).items():
@@ -42,14 +35,6 @@ def write_sysctl(name: str, value: str) -> None:
             os.close(fd)
     except OSError as err:
         raise ContainerError(f"cannot set {path} to {value!r}: {os.strerror(err.errno or 0).lower()}") from err
-
-
-def loopback_up() -> None:
-    """Set the link lo up (netdevice(7)); its addresses come with it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
-        request = struct.pack("16sH22x", b"lo", 0)
-        flags = struct.unpack("16sH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
 
 
 def set_clock_offsets(pid: int, config: Config) -> None:

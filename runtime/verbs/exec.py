@@ -13,7 +13,6 @@ from runtime.exec_process import process_of
 from runtime.execute import ExecPlan, execute
 from runtime.foreground import Foreground
 from runtime.options import Option, Verb
-from runtime.sockets import send_pidfd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
         if values["pid_file"]:
             write_pid_file(values["pid_file"], pid)
         if values["pidfd_socket"]:
+            from runtime.sockets import send_pidfd
+
             send_pidfd(values["pidfd_socket"], pid)
         return 0 if detach else foreground.wait(pid)
 

@@ -17,6 +17,8 @@ _FLAGS: dict[str, tuple[str, str, bool]] = {
     "blkio-weight": ("blockIO", "weight", True),
     "cpu-period": ("cpu", "period", True),
     "cpu-quota": ("cpu", "quota", True),
+    "cpu-burst": ("cpu", "burst", True),
+    "cpu-idle": ("cpu", "idle", True),
     "cpu-share": ("cpu", "shares", True),
     "cpu-rt-period": ("cpu", "realtimePeriod", True),
     "cpu-rt-runtime": ("cpu", "realtimeRuntime", True),

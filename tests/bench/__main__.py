@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench import lifecycle
 from tests.bench.cases import CASES, Case
 from tests.bench.engines import Engine, engines
 from tests.bench.machine import describe
@@ -31,13 +32,17 @@ def main() -> int:
         for case in chosen:
             table += rows(case.title, _measure(case, engines(options.criu), options.runs, place))
     finally:
-        show(table)  # what there is, should a case fail or be interrupted
+        if table:
+            show(table)  # what there is, should a case fail or be interrupted
+    if not options.case or lifecycle.NAME in options.case:
+        print()
+        show(lifecycle.measured_apart(options.runs * 2), lifecycle.HEAD)
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    names = [case.name for case in CASES]
+    names = [*(case.name for case in CASES), lifecycle.NAME]
     parser.add_argument("case", nargs="*", help=f"cases to measure (default: all): {', '.join(names)}")
     parser.add_argument("--runs", type=int, default=5, help="runs of each case (default: %(default)s)")
     parser.add_argument("--directory", help="where images are written (default: the directory for temporary files)")

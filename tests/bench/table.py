@@ -38,21 +38,21 @@ def rows(title: str, results: dict[str, Figures]) -> Iterable[list[str]]:
         yield ["", "ratio", *(f"{ratio:.2f}" for ratio in ratios)]
 
 
-def show(table: list[list[str]]) -> None:
+def show(table: list[list[str]], head: tuple[str, ...] = HEAD) -> None:
     if sys.stdout.isatty():
-        _show_rich(table)
+        _show_rich(table, head)
         return
-    widths = [max(len(row[i]) for row in [list(HEAD), *table]) for i in range(len(HEAD))]
-    lines = [list(HEAD), ["-" * width for width in widths], *table]
+    widths = [max(len(row[i]) for row in [list(head), *table]) for i in range(len(head))]
+    lines = [list(head), ["-" * width for width in widths], *table]
     for line in lines:
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
 
 
-def _show_rich(table: list[list[str]]) -> None:
+def _show_rich(table: list[list[str]], head: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*HEAD)
+    shown = Table(*head)
     for row in table:
         shown.add_row(*row, style="dim" if row[1] == "ratio" else None)
     Console().print(shown)

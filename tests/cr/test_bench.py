@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import lifecycle
 from tests.bench.cases import CASES, Case
 from tests.bench.engines import engines, frozen_seconds
 from tests.bench.machine import describe
@@ -53,3 +54,10 @@ def test_a_case_is_measured(tmp_path: Path) -> None:
     assert found.images > 1 << 20
     assert found.dump_peak > 1 << 20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_a_containers_life() -> None:
+    found = lifecycle.rows({"woodfrog": [0.1, 0.02, 0.03], "runc": [0.03, 0.02, 0.03]})
+    assert found[0] == ["busybox", "woodfrog", "100.0 ms", "20.0 ms", "30.0 ms", "150.0 ms"]
+    assert [row[0] for row in found] == ["busybox", ""]
+    assert all(len(row) == len(lifecycle.HEAD) for row in found)

@@ -358,7 +358,7 @@ def test_hooks_run_in_order_with_the_state(bundle: Bundle, tmp_path: Path) -> No
     rows = [line.rsplit(" ", 1) for line in out.read_text().splitlines()]
     assert [kind for _, kind in rows] == list(kinds)
     states = {kind: json.loads(text) for text, kind in rows}
-    assert [states[kind]["status"] for kind in kinds] == ["creating"] * 3 + ["running", "stopped"]
+    assert [states[kind]["status"] for kind in kinds] == ["created", "creating", "creating", "running", "stopped"]
     assert all(state["id"] == bundle.id and state["annotations"] == {"k": "v"} for state in states.values())
     assert states["createRuntime"]["pid"] > 1
     text, kind = (bundle.rootfs / "tmp/inner").read_text().strip().rsplit(" ", 1)

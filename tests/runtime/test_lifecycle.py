@@ -105,6 +105,8 @@ def test_pause_and_resume(bundle: Bundle) -> None:
 
 def test_list_and_ps(bundle: Bundle) -> None:
     bundle.shell("exec sleep 1000")
+    assert "no such file or directory" in bundle.fails("list", "--format", "json")
+    bundle.root.mkdir()
     assert bundle.ok("list", "--format", "json") == "null\n"
     bundle.detached("run", "-d", bundle.id)
     assert json.loads(bundle.ok("list", "-f", "json"))[0]["id"] == bundle.id
