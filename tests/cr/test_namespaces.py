@@ -284,6 +284,25 @@ def test_every_kind_can_be_joined(kind: str, tmp_path: Path) -> None:
             workload.check()
 
 
+def test_ids_in_a_user_namespace_that_is_joined(tmp_path: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        workload.dump()
+        with holder_of("user") as holder:
+            pid = workload.restore(join_ns=[f"user:{holder},0,0", f"uts:{holder}"])
+            assert namespace_inode(pid, "user") == namespace_inode(holder, "user")
+            workload.check()
+
+
+def test_threads_in_a_user_namespace_that_is_joined(tmp_path: Path) -> None:
+    with Workload("threads", tmp_path) as workload:
+        workload.dump()
+        with holder_of("user") as holder:
+            with pytest.raises(CheckpointError, match=r"--join-ns user: .* has threads"):
+                workload.restore(join_ns=[f"user:{holder}"])
+            workload.restore()
+            workload.check()
+
+
 def _is_at_home(pid: int, holder: int, directory: Path) -> None:
     """Whether root, directory and files of a task are on mounts of the namespace that the holder is in."""
     assert os.readlink(f"/proc/{pid}/cwd") == str(directory)
