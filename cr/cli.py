@@ -62,9 +62,16 @@ def understand(words: list[str]) -> tuple[Command | None, Options]:
 
 
 def _version() -> int:
-    from importlib.metadata import version
+    """First what criu it can stand for, in the words by which callers know one; then what it is."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    print(f"Version: {version('woodfrog')}")
+    from cr.rpc.greeting import MAJOR, MINOR
+
+    print(f"Version: {MAJOR}.{MINOR}")
+    try:
+        print(f"Woodfrog: {version('woodfrog')}")
+    except PackageNotFoundError:
+        print("Woodfrog: a working copy, not installed")
     return 0
 
 

@@ -76,48 +76,36 @@ def page() -> str:
 
 
 def _sections() -> Iterator[tuple[str, Iterable[str]]]:
+    features = {f"Category {number}": f"{title.lower()}." for number, title in CATEGORIES.items()}
     yield "NAME", [r"woodfrog\-criu \- checkpoint and restore of process trees"]
     yield "SYNOPSIS", [r".B woodfrog\-criu", r".I command", r"[\fIoption\fR ...]"]
-    yield (
-        "DESCRIPTION",
-        _text(_ABOUT),
-    )
+    yield "DESCRIPTION", _text(_ABOUT)
     yield "COMMANDS", _list({f"{c.name} {c.operands}".strip(): c.help for c in COMMANDS.values()})
-    yield (
-        "OPTIONS",
-        [
-            *_text(_ORDER),
-            *_options(),
-        ],
-    )
-    yield (
-        "EXTERNAL RESOURCES",
-        [
-            *_text("What --external says, by the kind of resource:"),
-            *_list({form.written: _EXTERNAL[kind] for kind, form in FORMS.items()}),
-            *_text(_INHERIT),
-        ],
-    )
-    yield (
-        "ACTION SCRIPTS",
-        [
-            *_text("A script is run at each of these points; where one fails, the dump or restore fails:"),
-            *_list(EVENTS),
-            *_text("It finds in its environment:"),
-            *_list(_VARIABLES),
-        ],
-    )
+    yield "OPTIONS", [*_text(_ORDER), *_options()]
+    yield "EXTERNAL RESOURCES", _external()
+    yield "ACTION SCRIPTS", _scripts()
     yield "CONFIGURATION FILES", _configuration()
-    yield (
-        "FEATURES",
-        [
-            *_text("What check looks at is of one of these categories:"),
-            *_list({f"Category {number}": f"{title.lower()}." for number, title in CATEGORIES.items()}),
-        ],
-    )
+    yield "FEATURES", [*_text("What check looks at is of one of these categories:"), *_list(features)]
     yield "EXIT STATUS", _list(_EXIT)
     yield "EXAMPLES", _examples()
     yield "SEE ALSO", [r".BR woodfrog (1),", r".BR criu (8)"]
+
+
+def _external() -> list[str]:
+    return [
+        *_text("What --external says, by the kind of resource:"),
+        *_list({form.written: _EXTERNAL[kind] for kind, form in FORMS.items()}),
+        *_text(_INHERIT),
+    ]
+
+
+def _scripts() -> list[str]:
+    return [
+        *_text("A script is run at each of these points; where one fails, the dump or restore fails:"),
+        *_list(EVENTS),
+        *_text("It finds in its environment:"),
+        *_list(_VARIABLES),
+    ]
 
 
 def _options() -> Iterator[str]:

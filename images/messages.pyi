@@ -200,6 +200,7 @@ from images.schema.woodfrog_pb2 import woodfrog_io_uring_file as woodfrog_io_uri
 from images.schema.woodfrog_netns_pb2 import woodfrog_link as woodfrog_link
 from images.schema.woodfrog_netns_pb2 import woodfrog_link_setting as woodfrog_link_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_membership as woodfrog_membership
+from images.schema.woodfrog_pb2 import woodfrog_memory_name as woodfrog_memory_name
 from images.schema.woodfrog_netns_pb2 import woodfrog_neighbour as woodfrog_neighbour
 from images.schema.woodfrog_netns_pb2 import woodfrog_netns_entry as woodfrog_netns_entry
 from images.schema.woodfrog_sockets_pb2 import woodfrog_network_lock as woodfrog_network_lock

@@ -190,7 +190,7 @@ class DumpContext:
     undo: Undo = field(default_factory=Undo)
     """what takes back things that the dump changed outside of the tasks, if it fails"""
     at_release: list[Callable[[], None]] = field(default_factory=list)
-    """what is to be done as soon as the tasks run again, or are gone"""
+    """what is to be done just before the tasks run again, or when they are gone"""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """what is to be closed when the dump is over, whether it failed or not"""
     succeeded: bool = False

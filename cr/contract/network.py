@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cr.contract.dumping import DumpContext
+from cr import log
+from cr.contract.dumping import DumpContext, OpenFile
 from cr.kernel import proc
 from cr.kernel.clone import CLONE_NEWNET
 from cr.kernel.namespaces import setns
@@ -45,3 +46,14 @@ def network_ids(context: DumpContext) -> dict[int, int]:
         network_ids,
         lambda: {proc.namespace_inode(task.pid, "net"): task.ids["net_ns_id"] for task in context.live_tasks},
     )
+
+
+def network_id(network: int, file: OpenFile, context: DumpContext) -> int:
+    """The number of the namespace that a socket lives in; 0, and a warning, where no task is in it."""
+    found = network_ids(context).get(network, 0)
+    if not found:
+        log.warning(
+            f"{file} lives in a network namespace that no task of the tree is in: it comes back in the root task's, "
+            f"unless it is handed over with --inherit-fd fd[N]:{file.link}"
+        )
+    return found

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cr import log
 from cr.kernel.namespaces import FLAGS
 from cr.model import CheckpointError
 from cr.values import dataclass, field
@@ -85,7 +86,7 @@ class Outside:
     def of(cls, options: Options) -> Outside:
         """Read the options; CheckpointError with how to write the one that is wrong."""
         found: dict[str, dict[str, str]] = {kind: {} for kind in FORMS}
-        for kind, key, value in map(parse_external, options.external):
+        for kind, key, value in map(parse_external, filter(_is_resource, options.external)):
             found[kind][key] = value
         for key, value in map(_mapping, options.ext_mount_map):
             found["mnt"][key] = value
@@ -105,6 +106,14 @@ class Outside:
 def outside(context: DumpContext | RestoreContext) -> Outside:
     """What the options of this dump or restore say."""
     return context.once(Outside, lambda: Outside.of(context.options))
+
+
+def _is_resource(text: str) -> bool:
+    """LXC passes the label of --lsm-profile a second time, as an external resource, which is none."""
+    found = "[" in text or text.partition(":")[0] in FORMS
+    if not found:
+        log.info(f"--external {text} names no resource, and is left out")
+    return found
 
 
 def parse_external(text: str) -> tuple[str, str, str]:

@@ -110,7 +110,7 @@ def _restore_buffers(sock: socket.socket, entry: m.sk_opts_entry) -> None:
         (entry.so_rcvbuf, socket.SO_RCVBUF, sockets.SO_RCVBUFFORCE),
     ):
         if size and sock.getsockopt(_SOL, ordinary) != size:
-            sock.setsockopt(_SOL, force, size // 2)
+            sockets.set_buffer(sock, force, size // 2)
     if entry.HasField("so_buf_lock") and get_optional(sock, _SOL, sockets.SO_BUF_LOCK) != entry.so_buf_lock:
         sock.setsockopt(_SOL, sockets.SO_BUF_LOCK, entry.so_buf_lock)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cr import cpuinfo, log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
+from cr.contract.lineage import objection
 from cr.contract.resource import task_resources
 from cr.dump import destination, main_thread, scratch, snapshot, tracking
 from cr.dump.files import FileTable
@@ -63,7 +64,10 @@ def _dump(options: Options) -> DumpReport:
             later.serve()
         context.succeeded = True
     except BaseException:
-        tree.release()
+        try:
+            _do(context.at_release)
+        finally:
+            tree.release()
         for problem in context.undo.run():
             log.warning(f"could not be taken back: {problem}")
         images.discard()
@@ -109,8 +113,8 @@ def _note_frozen(context: DumpContext) -> None:
 
 def _run_on(tree: FrozenTree, context: DumpContext) -> None:
     """Let the tasks go; then write their memory from its copies."""
-    tree.release()
     _do(context.at_release)
+    tree.release()
     _note_frozen(context)
     snapshot.begin(context).write()
     finish_pages(context)
@@ -224,6 +228,8 @@ def _write_tree(context: DumpContext) -> None:
         )
         for task in context.tasks
     ]
+    if reason := objection(entries):
+        context.refuse(reason)
     context.images.write("pstree", entries=entries)
 
 
@@ -251,6 +257,7 @@ def _finish(tree: FrozenTree, context: DumpContext) -> None:
     if not context.options.track_mem and (context.options.leave_running or context.options.leave_stopped):
         tracking.begin(context).end()
     if context.options.leave_running:
+        _do(context.at_release)
         tree.release()
     elif context.options.leave_stopped:
         tree.stop()

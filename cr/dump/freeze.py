@@ -219,7 +219,7 @@ class FrozenTree:
 
     def _settle_all(self) -> None:
         for task in list(self.tasks.values()):
-            if any(thread.tracee.tid for thread in task.threads):
+            if not task.is_zombie or any(thread.tracee.tid for thread in task.threads):
                 self._settle(task, task.threads)
                 self._seize_threads(task, settle=True)  # those that were stopped
 

@@ -14,6 +14,7 @@ from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
 from cr.lazy_pages.which import can_be_lazy
 from cr.resources import aio_ring
+from cr.resources.anonymous_memory import HUGE
 from cr.values import dataclass, field
 from images.kinds import VmaStatus
 
@@ -178,7 +179,7 @@ class Private:
         if resource is None or not resource.private_pages or "dp" in mapping.flags:
             return
         span = mapping.start, mapping.end
-        plain = resource.status == VmaStatus.ANON_PRIVATE and "ht" not in mapping.flags
+        plain = resource.status == VmaStatus.ANON_PRIVATE and not mapping.path.startswith(HUGE)
         (self.anonymous if plain else self.files).append(span)
         if plain and "lo" not in mapping.flags and "lf" not in mapping.flags:
             self.lazy.append(span)

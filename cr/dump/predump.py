@@ -14,6 +14,7 @@ from cr.dump.freeze import FrozenTree
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier, PrivatePages
 from cr.dump.scout import tasks
+from cr.kernel import proc
 from cr.model import DumpReport, Refused
 from cr.options import Options
 from images.directory import ImageDirectory
@@ -85,7 +86,8 @@ def _freeze(tree: FrozenTree, context: DumpContext) -> list[tuple[DumpTask, Priv
 
 def _pages(task: DumpTask, context: DumpContext) -> PrivatePages:
     track, private = tracking.begin(context), memory.Private()
-    track.recognise(task)
+    if task.leader.status["VmLck"] == "0 kB":  # all that the flags could tell us: smaps takes long for much memory
+        task.mappings = proc.plain_mappings(task.pid)
     for mapping in task.mappings:
         private.add(mapping, memory.claim(mapping))
     pages = private.find(task, context)

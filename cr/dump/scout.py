@@ -17,7 +17,7 @@ from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks, plugin_file, stub
+from cr.resources import file_locks, plugin_file, stub, timed_waits
 
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""
@@ -69,6 +69,7 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
         yield from memory.obstacles(mapping, task, context.options)
+    timed_waits.look(task, context)
     for resource in namespace_resources():
         if ids[resource.ids_field] != host[resource.ids_field]:
             yield from resource.obstacles(task, context)

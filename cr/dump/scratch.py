@@ -57,8 +57,8 @@ def call_site(task: DumpTask) -> CallSite:
 
 
 def _has_shadow_stack(task: DumpTask) -> bool:
-    """A return must go where the call came from then (VmFlags "ss")."""
-    return any("ss" in mapping.flags for mapping in task.mappings)
+    """A return must go where the call came from then (Documentation/arch/x86/shstk.rst)."""
+    return "shstk" in task.leader.status.get("x86_Thread_features", "")
 
 
 def _syscall_instruction(task: DumpTask) -> int:

@@ -28,6 +28,8 @@ from cr.values import replace
 
 _OURS = "uw"
 """VmFlags of what a tracker has registered"""
+_WRITTEN_UNSEEN = ("/[aio]", "anon_inode:[io_uring]")
+"""rings by which requests are made that write to memory which they have pinned before"""
 SOFT_DIRTY = -1
 _UNKNOWN = -2
 
@@ -88,6 +90,9 @@ class Tracking:
     def arm(self, task: DumpTask, private: list[Span]) -> None:
         """From now on, writes to these spans are noted.  The task stands still."""
         self._end_trackers()
+        if any(mapping.path.startswith(_WRITTEN_UNSEEN) for mapping in task.mappings):
+            log.info(f"{task} has memory that devices may write to without a page fault: it is not tracked")
+            return
         key = ("tracked memory", task.ids["vm_id"])
         fd = self.context.once(key, partial(self._armed_fd, task, private))
         if fd != _UNKNOWN:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import ctypes
 import struct
 
 from cr.kernel.libc import syscall
+from cr.kernel.numbers import NUMBERS
 
 CLONE_VM = 0x00000100
 CLONE_FS = 0x00000200
@@ -40,6 +41,12 @@ def clone_args(flags: int, *, exit_signal: int, stack: int = 0, set_tid: int = 0
     return struct.pack("<11Q", flags, 0, 0, 0, exit_signal, stack, 4096 if stack else 0, 0, set_tid, set_tid_size, 0)
 
 
-def fork_sibling() -> int:
-    """fork(2), but the new process is a child of our parent; its pid, or 0 in the new process."""
-    return syscall("clone", 56, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+def fork_sibling(namespaces: int = 0, pid: int = 0) -> int:
+    """fork(2), but the new process is a child of our parent; its pid, or 0 in the new process.
+
+    It has the pid `pid`, in its innermost pid namespace, if that is not 0, and new namespaces (CLONE_NEW*).
+    """
+    wanted = (ctypes.c_int * 1)(pid)
+    place = {"set_tid": ctypes.addressof(wanted), "set_tid_size": 1} if pid else {}
+    args = clone_args(CLONE_PARENT | namespaces, exit_signal=0, **place)
+    return syscall("clone3", NUMBERS["clone3"], ctypes.create_string_buffer(args, len(args)), CLONE_ARGS_SIZE)

@@ -25,6 +25,7 @@ _UFFDIO_REGISTER = 0xC020AA00
 _UFFDIO_WAKE = 0x8010AA02
 _UFFDIO_COPY = 0xC028AA03
 _UFFDIO_ZEROPAGE = 0xC020AA04
+_UFFDIO_POISON = 0xC020AA08
 _MODE_MISSING = 1
 _MESSAGE = struct.Struct("<B7xQQQ")
 _MOST = 64
@@ -77,6 +78,11 @@ def copy(fd: int, target: int, source: int, size: int) -> tuple[int, int]:
 def zero(fd: int, target: int, size: int) -> tuple[int, int]:
     """Bring empty pages; as `copy`."""
     return _bring(fd, _UFFDIO_ZEROPAGE, bytearray(struct.pack("<3Qq", target, size, 0, 0)), "<q", 24)
+
+
+def poison(fd: int, target: int, size: int) -> tuple[int, int]:
+    """Whoever touches these pages from now on gets SIGBUS (since 6.6); as `copy`."""
+    return _bring(fd, _UFFDIO_POISON, bytearray(struct.pack("<3Qq", target, size, 0, 0)), "<q", 24)
 
 
 def _bring(fd: int, request: int, argument: bytearray, form: str, at: int) -> tuple[int, int]:

@@ -55,6 +55,15 @@ def get_optional(sock: socket.socket, level: int, option: int) -> int | None:
         return None
 
 
+def set_buffer(sock: socket.socket, forced: int, size: int) -> None:
+    """SO_SNDBUFFORCE or SO_RCVBUFFORCE; without CAP_NET_ADMIN as much of the size as everybody may have."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, forced, size)
+    except PermissionError:
+        ordinary = {SO_SNDBUFFORCE: socket.SO_SNDBUF, SO_RCVBUFFORCE: socket.SO_RCVBUF}[forced]
+        sock.setsockopt(socket.SOL_SOCKET, ordinary, size)
+
+
 def network_of(fd: int) -> int:
     """A descriptor of the network namespace that a socket lives in (SIOCGSKNS).
 

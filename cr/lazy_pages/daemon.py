@@ -9,6 +9,7 @@ import socket
 
 from cr import log
 from cr.lazy_pages import channel
+from cr.lazy_pages.guard import Guard
 from cr.lazy_pages.remaining import Piece, Remaining
 from cr.lazy_pages.source import LocalSource, RemoteSource, Source
 from cr.lazy_pages.space import BATCH, Space
@@ -27,7 +28,7 @@ def run(options: Options) -> int:
 
 def serve(options: Options, ready: Ready | None = None) -> None:
     """Bring the pages of one restore, from --images-dir or, with --page-server, from there; CheckpointError where
-    that fails: the tasks that miss pages are killed then, since they could only go on with wrong memory."""
+    that fails: tasks that miss a page get SIGBUS then, since they could only go on with wrong memory."""
     with ImageDirectory.open(options.images_dir) as images:
         with channel.listen(options) as listening:
             try:
@@ -52,6 +53,7 @@ class Daemon:
         self.spaces: dict[int, Space] = {}
         self.finished = False
         """whether the tasks run"""
+        self._guard = Guard()
         self._buffer = mmap.mmap(-1, BATCH, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
         self._poll = select.poll()
 
@@ -62,9 +64,14 @@ class Daemon:
             while self.spaces or not self.finished:
                 self._turn(source)
             source.close(complete=True)
+        except BaseException:
+            for space in self.spaces.values():
+                space.give_up()
+            raise
         finally:
             for space in self.spaces.values():
                 space.close()
+            self._guard.end()
         log.info("all pages are there")
 
     def _source(self) -> Source:
@@ -104,6 +111,7 @@ class Daemon:
 
     def _add(self, space: Space) -> None:
         self.spaces[space.fd] = space
+        self._guard.hold(space)
         self._poll.register(space.fd, select.POLLIN)
 
     def _look(self, space: Space, source: Source) -> None:
@@ -120,6 +128,7 @@ class Daemon:
     def _drop(self, space: Space) -> None:
         self._poll.unregister(space.fd)
         del self.spaces[space.fd]
+        self._guard.forget(space)
         space.close()
 
     def _let_go(self) -> None:

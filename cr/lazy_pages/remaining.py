@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from images.pages import PAGE_SIZE
@@ -34,8 +34,16 @@ class Remaining:
         self._pieces = list(pieces)
         self.nr_pages = sum(piece.nr_pages for piece in self._pieces)
 
+    @classmethod
+    def of(cls, pieces: Iterable[tuple[int, int, int]]) -> Remaining:
+        """From (start, end, origin) each."""
+        return cls(Piece(*piece) for piece in pieces)
+
     def __bool__(self) -> bool:
         return bool(self._pieces)
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(list(self._pieces))
 
     def copy(self) -> Remaining:
         """The same pages, of a child of fork(2)."""

@@ -17,6 +17,7 @@ NEAR = 16 * PAGE_SIZE
 """bytes around a page that somebody waits for, which come with it"""
 BATCH = 1 << 20
 """bytes that are brought at once in the background: so long may somebody have to wait"""
+_PASSED_OVER = (errno.EEXIST, errno.EAGAIN, errno.ENOENT)
 _MOMENT = 0.001  # seconds
 _MOST_MISSES = 200
 
@@ -35,6 +36,14 @@ class Space:
     def close(self) -> None:
         """The kernel lets everybody go who still waits: from now on, missing pages are empty ones."""
         os.close(self.fd)
+
+    def give_up(self) -> None:
+        """What has not come will never come: better a task that ends by SIGBUS than one that goes on with zeros."""
+        for piece in self.remaining:
+            place = piece.start
+            while place < piece.end:
+                done, code = kernel.poison(self.fd, place, piece.end - place)
+                place += done or (PAGE_SIZE if code in _PASSED_OVER else piece.end - place)
 
     def look(self, source: Source, buffer: mmap.mmap) -> None:
         """Do what the events ask for."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import struct
+from collections.abc import Callable
 
 from cr.kernel import ptrace
-from cr.kernel.clone import fork_sibling
 from cr.remote.machine import IDLE, IDLE_SYSCALL_OFFSET
 from cr.remote.tracee import Tracee
 
@@ -31,17 +31,17 @@ def elf(code: bytes = IDLE) -> bytes:
     return header + segment + code
 
 
-def spawn_seed(control: int, *, options: int = OPTIONS, sibling: bool = False) -> Tracee:
+def spawn_seed(control: int, *, options: int = OPTIONS, birth: Callable[[], int] | None = None) -> Tracee:
     """Start the seed, a child of ours, seized and standing still; it has `control` as descriptor 0 only.
 
-    With O_EXITKILL in `options` no puppet outlives us.  A `sibling` is a child of our parent instead, which
-    will have to reap it.
+    With O_EXITKILL in `options` no puppet outlives us.  Another `birth` forks differently (fork_sibling: a child of
+    our parent, which will have to reap it).
     """
     memory = os.memfd_create("woodfrog-seed", os.MFD_CLOEXEC)
     try:
         os.write(memory, elf())
         program = f"/proc/self/fd/{memory}"
-        pid = _spawn_sibling(program, control) if sibling else _spawn(program, control)
+        pid = _spawn_by(birth, program, control) if birth else _spawn(program, control)
     finally:
         os.close(memory)
     tracee = Tracee.seize(pid, options)
@@ -55,10 +55,15 @@ def _spawn(program: str, control: int) -> int:
     return os.posix_spawn(program, ["woodfrog-seed"], {}, file_actions=actions, setsigdef=signal.valid_signals())
 
 
-def _spawn_sibling(program: str, control: int) -> int:
-    """fork(2) with CLONE_PARENT, exec; comes back when the exec is done."""
+def _spawn_by(birth: Callable[[], int], program: str, control: int) -> int:
+    """A fork of another kind, exec; comes back when the exec is done."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    pid = fork_sibling()
+    try:
+        pid = birth()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if pid == 0:
         try:
             os.dup2(control, 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.multicast import dump_memberships
-from cr.contract.network import network_ids, network_of_socket
+from cr.contract.network import network_id, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.contract.socket_extras import dump_extras, write_extras
@@ -64,7 +64,7 @@ class InetSocket(FdResource):
                 dump_extras(file, network, context, state=entry.state if entry.dst_port else 0)
                 if sock.type != socket.SOCK_STREAM:
                     dump_memberships(file.id, sock, network, context)
-            entry.ns_id = network_ids(context).get(network, 0)
+            entry.ns_id = network_id(network, file, context)
             entry.fown.CopyFrom(dump_owner(file))
             entry.opts.CopyFrom(dump_options(file.local))
             if sock.family == socket.AF_INET6:

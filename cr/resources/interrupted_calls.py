@@ -2,7 +2,8 @@
 
 Most are simply made again: the image holds the context in front of the `syscall` instruction.  A relative
 sleep would then start from the beginning; where the program has asked for the remaining time, the kernel has
-told it at the interruption, and the restored thread is sent to sleep for just that long.
+told it at the interruption, and the restored thread is sent to sleep for just that long.  What poll(2) and futex(2)
+have left is known from when the thread last ran (cr.resources.timed_waits).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cr.kernel.numbers import NUMBERS
 from cr.remote.program import Program
 from cr.remote.tracee import wait_stop
 from cr.resources.own_settings import own_entry, restored_entry
+from cr.resources.timed_waits import waited
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _RESTARTED = {ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK}
 _WORD = 1 << 64
-_CLOCK_REALTIME = 0
+_CLOCK_REALTIME, _CLOCK_MONOTONIC = 0, 1
 _TIMESPEC = struct.Struct("<qq")
 _CLOCKS = 16
 _FUTEX_COMMAND = 0x7F
@@ -77,7 +79,7 @@ def guessed_number(registers: ptrace.Registers) -> int:
 
 
 class Sleep(ThreadResource):
-    """nanosleep(2), clock_nanosleep(2) for a while; other timeouts begin anew, their rest is not to be known."""
+    """nanosleep(2), clock_nanosleep(2), poll(2) and futex(2) for a while."""
 
     stage = Stage.SEALED
     order = 100
@@ -88,16 +90,11 @@ class Sleep(ThreadResource):
             return
         number = call_number(registers, thread.tid)
         if number == NUMBERS["nanosleep"]:
-            clock, address = _CLOCK_REALTIME, registers.rsi
+            _record_sleep(thread, _CLOCK_REALTIME, registers.rsi, context)
         elif number == NUMBERS["clock_nanosleep"]:
-            clock, address = registers.rdi, registers.r10
-        else:
-            return
-        if address:
-            seconds, nanoseconds = _TIMESPEC.unpack(vm.read(thread.tid, address, _TIMESPEC.size))
-            entry = own_entry(thread, context).sleep
-            entry.clock, entry.remainder_address = clock & 0xFFFFFFFF, address
-            entry.remaining = seconds * 1_000_000_000 + nanoseconds
+            _record_sleep(thread, registers.rdi, registers.r10, context)
+        elif number in (NUMBERS["poll"], NUMBERS["futex"]):
+            _record_wait(thread, number, context)
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
@@ -106,12 +103,36 @@ class Sleep(ThreadResource):
             context.at_end.append(lambda: _sleep_on(thread, entry.sleep, context))
 
 
+def _record_sleep(thread: DumpThread, clock: int, address: int, context: DumpContext) -> None:
+    """The kernel has written down what is left."""
+    if address:
+        entry = own_entry(thread, context).sleep
+        entry.clock, entry.remainder_address = clock & 0xFFFFFFFF, address
+        entry.remaining = _nanoseconds(thread.tid, address)
+
+
+def _record_wait(thread: DumpThread, number: int, context: DumpContext) -> None:
+    """The timeout without what the thread has waited already, where that is known."""
+    registers, spent = thread.tracee.registers, waited(thread, context)
+    if not spent:
+        return
+    if number == NUMBERS["poll"]:
+        timeout = (registers.rdx & 0xFFFFFFFF) * 1_000_000
+    else:
+        timeout = _nanoseconds(thread.tid, registers.r10)
+    entry = own_entry(thread, context).sleep
+    entry.call, entry.clock, entry.remainder_address = number, _CLOCK_MONOTONIC, 0
+    entry.remaining = max(0, timeout - spent)
+
+
+def _nanoseconds(tid: int, address: int) -> int:
+    seconds, nanoseconds = _TIMESPEC.unpack(vm.read(tid, address, _TIMESPEC.size))
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
 def _sleep_on(thread: RestoreThread, entry: m.woodfrog_sleep_entry, context: RestoreContext) -> None:
     """Begin the sleep in the puppet and interrupt it: the kernel keeps the time of its end, as it did before."""
-    program = Program()
-    clock = entry.clock - (entry.clock >> 31 << 32)
-    span = program.data(_TIMESPEC.pack(*divmod(entry.remaining, 1_000_000_000)))
-    program.call("clock_nanosleep", clock, 0, span, entry.remainder_address)
+    program = _call_for_the_rest(thread, entry)
     puppet, home = thread.puppet, thread.puppet.registers.copy()
     context.foothold.start(puppet, thread.identity, program)
     while True:
@@ -127,3 +148,19 @@ def _sleep_on(thread: RestoreThread, entry: m.woodfrog_sleep_entry, context: Res
     home.rip += 2
     home.orig_rax, home.rax = now.orig_rax, now.rax
     puppet.registers = home
+
+
+def _call_for_the_rest(thread: RestoreThread, entry: m.woodfrog_sleep_entry) -> Program:
+    """The call that the thread was in, with the time that it had left."""
+    program = Program()
+    was = thread.core.thread_info.gpregs
+    if entry.call == NUMBERS["poll"]:
+        program.call("poll", was.di, was.si, -(-entry.remaining // 1_000_000))
+        return program
+    span = program.data(_TIMESPEC.pack(*divmod(entry.remaining, 1_000_000_000)))
+    if entry.call == NUMBERS["futex"]:
+        program.call("futex", was.di, was.si, was.dx, span, was.r8, was.r9)
+    else:
+        clock = entry.clock - (entry.clock >> 31 << 32)
+        program.call("clock_nanosleep", clock, 0, span, entry.remainder_address)
+    return program

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cr.contract.network import network_ids, network_of_socket
+from cr.contract.network import network_id, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.contract.socket_extras import dump_extras, restore_extras, write_extras
@@ -62,7 +62,7 @@ class NetlinkSocket(FdResource):
             dump_extras(file, network, context)
         entry.fown.CopyFrom(dump_owner(file))
         entry.opts.CopyFrom(dump_options(file.local))
-        entry.ns_id = network_ids(context).get(network, 0)
+        entry.ns_id = network_id(network, file, context)
         return entry
 
     @classmethod

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from cr.contract.network import network_ids, network_of_socket
+from cr.contract.network import network_id, network_of_socket
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
 from cr.contract.socket_extras import dump_extras, restore_extras, write_extras
@@ -75,7 +75,7 @@ class PacketSocket(FdResource):
         _describe_ring(entry.tx_ring, facts.send_ring)
         entry.fown.CopyFrom(dump_owner(file))
         entry.opts.CopyFrom(dump_options(file.local))
-        entry.ns_id = network_ids(context).get(network, 0)
+        entry.ns_id = network_id(network, file, context)
         context.once("packet sockets", dict[int, int])[file.stat.st_ino] = file.id
         return entry
 

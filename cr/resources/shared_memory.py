@@ -31,7 +31,7 @@ class SharedAnonymousMemory(VmaResource):
 
     @classmethod
     def recognises(cls, mapping: Mapping) -> bool:
-        return mapping.shared and mapping.path.startswith(("/dev/zero (deleted)", HUGE))
+        return mapping.shared and mapping.path.startswith(("/dev/zero (deleted)", "[anon_shmem:", HUGE))
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:

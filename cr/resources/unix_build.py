@@ -16,7 +16,7 @@ from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_extras import restore_extras
 from cr.contract.socket_options import restore_options, restore_status
 from cr.contract.unix_peers import peer_of
-from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent
+from cr.kernel.sockets import ESTABLISHED, LISTEN, SO_SNDBUFFORCE, disconnect, lent, set_buffer
 from cr.model import BadImages, CheckpointError
 from cr.resources.unix_backlog import Waiting, read_backlog
 from cr.resources.unix_calls import connect, listen, pair
@@ -188,7 +188,7 @@ class UnixFamily:
         by_id = {entry.id: entry for entry in self.by_inode.values()}
         for fd in (*self.fds.values(), *self.ghosts.values()):
             with lent(fd) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _PLENTY)
+                set_buffer(sock, SO_SNDBUFFORCE, _PLENTY)
         for file_id, packets in queues.items():
             entry = by_id.get(file_id)
             if entry is None:

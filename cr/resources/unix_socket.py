@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from cr.contract import plugins
-from cr.contract.network import network_ids, network_of_socket
+from cr.contract.network import network_id, network_of_socket
 from cr.contract.outside import outside
 from cr.contract.owner import dump_owner
 from cr.contract.resource import FdResource
@@ -75,7 +75,7 @@ class UnixSocket(FdResource):
         describe_name(entry, facts, file, context)
         if facts.shutdown:
             entry.shutdown = facts.shutdown  # type: ignore[assignment]
-        entry.ns_id = network_ids(context).get(network, 0)
+        entry.ns_id = network_id(network, file, context)
         found.files[inode], found.facts[inode], found.networks[inode] = file, facts, network
         found.entries[inode] = entry
         if facts.state in (ESTABLISHED, LISTEN) and file.fd >= 0:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import clone, proc
@@ -48,19 +49,38 @@ class PidTaken(CheckpointError):
 
 def sow(context: RestoreContext, channel: Channel) -> Tracee:
     """The seed, from which the root puppet is born; all scratch memory is a copy of its own."""
-    seed = spawn_seed(channel.theirs.fileno(), sibling=context.options.restore_sibling)
+    birth = clone.fork_sibling if context.options.restore_sibling else None
+    seed = spawn_seed(channel.theirs.fileno(), birth=birth)
     try:
-        address = scratch_address(context)
-        context.foothold = Foothold.make(seed, CallSite(SEED_INSTRUCTION), address=address, size=SCRATCH_SIZE)
-        program = Program()
-        program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0, note="what our own parent left open")
-        raise_soft_limits(program)
-        forget_actions(program)
-        context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
+        _furnish(context, seed, Identity(seed.tid, seed.tid))
     except BaseException:
         end(seed.tid)
         raise
     return seed
+
+
+def _furnish(context: RestoreContext, puppet: Tracee, who: Identity) -> None:
+    """Scratch memory, and nothing else that came from us: all other puppets are copies."""
+    address = scratch_address(context)
+    context.foothold = Foothold.make(puppet, CallSite(SEED_INSTRUCTION), address=address, size=SCRATCH_SIZE)
+    program = Program()
+    program.call("close_range", Channel.NUMBER + 1, 0x7FFFFFFF, 0, note="what our own parent left open")
+    raise_soft_limits(program)
+    forget_actions(program)
+    context.foothold.run(puppet, who, program)
+
+
+def bear_only_root(context: RestoreContext, channel: Channel, namespaces: int) -> None:
+    """The root puppet, a child of our parent's, without a seed: a parent may take its first child for the tree's root,
+    as LXC does, and a dead seed would be that until somebody reaps it."""
+    root, deadline = context.root, time.monotonic() + PID_PATIENCE
+    while root.leader.tracee is None:
+        try:
+            birth = partial(clone.fork_sibling, namespaces, root.vpid)
+            root.leader.tracee = spawn_seed(channel.theirs.fileno(), birth=birth)
+        except OSError as error:
+            _be_patient(error, error.errno, root.vpid, deadline)
+    _furnish(context, root.puppet, root.leader.identity)
 
 
 def bear_root(context: RestoreContext, seed: Tracee, namespaces: int) -> None:
@@ -159,13 +179,18 @@ def bear(context: RestoreContext, mother: Tracee, who: Identity, program: Progra
             context.foothold.run(mother, who, program)
             return adopt(mother.born.pop())
         except ProgramError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            if time.monotonic() > deadline or not _is_passing(vpid):
-                raise PidTaken(
-                    f"pid {vpid} is taken by another process: end it, or restore into a new pid namespace"
-                ) from error
-            time.sleep(0.002)
+            _be_patient(error, error.errno, vpid, deadline)
+
+
+def _be_patient(error: Exception, number: int | None, vpid: int, deadline: float) -> None:
+    """Wait a little where the pid is held by the dead only; otherwise raise."""
+    if number != errno.EEXIST:
+        raise error
+    if time.monotonic() > deadline or not _is_passing(vpid):
+        raise PidTaken(
+            f"pid {vpid} is taken by another process: end it, or restore into a new pid namespace"
+        ) from error
+    time.sleep(0.002)
 
 
 def _is_passing(pid: int) -> bool:

@@ -117,10 +117,14 @@ class Builder:
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
         context.process_once_more = partial(births.once_more, context)
-        self.seed = births.sow(context, self.channel)
-        namespaces.prepare_seed(context, self.seed)
-        births.bear_root(context, self.seed, namespaces.clone_flags(context))
-        self.seed = None
+        flags = namespaces.clone_flags(context)
+        if context.options.restore_sibling and namespaces.all_new(context):
+            births.bear_only_root(context, self.channel, flags)
+        else:
+            self.seed = births.sow(context, self.channel)
+            namespaces.prepare_seed(context, self.seed)
+            births.bear_root(context, self.seed, flags)
+            self.seed = None
         namespaces.look_from_inside(context)
         namespaces.fill(context)
 

@@ -72,6 +72,11 @@ def clone_flags(context: RestoreContext) -> int:
     return flags
 
 
+def all_new(context: RestoreContext) -> bool:
+    """Whether no namespace is to be joined, and none of users made: an exec in a new one of those costs all rights."""
+    return not handed_over(context) and not clone_flags(context) & CLONE_NEWUSER
+
+
 def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
     """Before the root puppet is born: the seed joins the namespaces that exist already, which it inherits."""
     there = {kind: fd for kind, fd in handed_over(context).items() if kind != "user" or not _joins_user_late(context)}

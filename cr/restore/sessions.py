@@ -1,7 +1,7 @@
 """Sessions and process groups: what each birth has to come before or after.
 
 A child inherits the session of its parent at that moment; setsid(2) cannot be undone.  So children of a
-parent's former session are born before it calls setsid, those of its own session afterwards (cr.restore.lineage says
+parent's former session are born before it calls setsid, those of its own session afterwards (cr.contract.lineage says
 which).  A task whose session is neither has lost its real parent: a passing helper inside that session bears it and
 ends, and it falls to its new parent as it once did (PR_SET_CHILD_SUBREAPER).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
+from cr.contract.lineage import Lineage, leads_session
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import controls, proc
 from cr.model import CheckpointError
@@ -19,7 +20,6 @@ from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.restore import births, namespaces
 from cr.restore.inheritance import strangers
-from cr.restore.lineage import Lineage, leads_session
 from cr.values import dataclass
 
 WALL = 0x40000000

@@ -203,6 +203,7 @@ MODULES = {
     "woodfrog_link": "woodfrog_netns_pb2",
     "woodfrog_link_setting": "woodfrog_netns_pb2",
     "woodfrog_membership": "woodfrog_sockets_pb2",
+    "woodfrog_memory_name": "woodfrog_pb2",
     "woodfrog_neighbour": "woodfrog_netns_pb2",
     "woodfrog_netns_entry": "woodfrog_netns_pb2",
     "woodfrog_network_lock": "woodfrog_sockets_pb2",

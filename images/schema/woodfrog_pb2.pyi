@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class woodfrog_task_entry(_message.Message):
-    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed", "exited")
+    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed", "exited", "name")
     TID_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
     TIMER_SLACK_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class woodfrog_task_entry(_message.Message):
     EXIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
     EXITED_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     tid: int
     cpus: _containers.RepeatedScalarFieldContainer[int]
     timer_slack: int
@@ -32,7 +33,18 @@ class woodfrog_task_entry(_message.Message):
     exit_signal: int
     sealed: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
     exited: int
-    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., exited: _Optional[int] = ...) -> None: ...
+    name: _containers.RepeatedCompositeFieldContainer[woodfrog_memory_name]
+    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., exited: _Optional[int] = ..., name: _Optional[_Iterable[_Union[woodfrog_memory_name, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_memory_name(_message.Message):
+    __slots__ = ("start", "end", "name")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    name: bytes
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., name: _Optional[bytes] = ...) -> None: ...
 
 class woodfrog_span(_message.Message):
     __slots__ = ("start", "end")
@@ -43,14 +55,16 @@ class woodfrog_span(_message.Message):
     def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class woodfrog_sleep_entry(_message.Message):
-    __slots__ = ("clock", "remaining", "remainder_address")
+    __slots__ = ("clock", "remaining", "remainder_address", "call")
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     REMAINDER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
     clock: int
     remaining: int
     remainder_address: int
-    def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ...) -> None: ...
+    call: int
+    def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ..., call: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
     __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost", "filesystem")

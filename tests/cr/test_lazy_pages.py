@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,7 +23,10 @@ from cr.lazy_pages import daemon
 from cr.lazy_pages.remaining import Piece, Remaining
 from cr.model import CheckpointError
 from cr.options import Options
+from cr.page_server.lend import ImagePages, lend
 from cr.page_server.process import start_server
+from cr.page_server.protocol import PageServerError
+from cr.page_server.wire import Wire
 from images.directory import ImageDirectory
 from tests.cr.harness import Workload, alive, wait_for
 
@@ -103,6 +110,65 @@ def test_pages_from_a_page_server(tmp_path: Path) -> None:
             workload.restore(lazy_pages=True)
             workload.check()
         assert os.waitstatus_to_exitcode(os.waitpid(server.pid, 0)[1]) == 0
+
+
+class Tired(ImagePages):
+    """Lends some pages, then no more: it breaks off, or keeps silence until `end` is set."""
+
+    def __init__(self, images: ImageDirectory, silent: bool) -> None:
+        super().__init__(images)
+        self.left, self.silent, self.end = 40, silent, threading.Event()
+
+    def send(self, wire: Wire, pid: int, vaddr: int, nr_pages: int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            if self.silent:
+                self.end.wait(30)
+            raise PageServerError("tired")
+        super().send(wire, pid, vaddr, nr_pages)
+
+
+@contextmanager
+def tired_page_server(directory: Path, silent: bool) -> Iterator[int]:
+    """The port of a page server that gives up."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        ImageDirectory.open(directory) as images,
+        Tired(images, silent) as pages,
+    ):
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(PageServerError):
+                lend(Wire(connection, "the daemon"), pages)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            pages.end.set()
+            thread.join()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("killed", [False, True])
+def test_pages_that_never_come(killed: bool, tmp_path: Path) -> None:
+    """The page server goes away, or the daemon is killed: the task does not go on with zeros for its memory."""
+    with Workload("memory_moves", tmp_path) as workload, contextlib.ExitStack() as stack:
+        workload.dump()
+        port = stack.enter_context(tired_page_server(workload.images, killed))
+        options = Options(images_dir=str(workload.images), page_server=True, address="127.0.0.1", port=port)
+        pid, _ = start_server(options, daemon.serve)
+        workload.restore(lazy_pages=True)
+        if killed:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if killed else 1)
+        os.kill(workload.restored, signal.SIGTERM)
+        _, status = os.waitpid(workload.restored, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGBUS
+        assert not workload.verdict_file.exists()
 
 
 @pytest.mark.root

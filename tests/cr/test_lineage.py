@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cr.contract.lineage import Lineage, objection
 from cr.contract.restoring import RestoreTask
 from cr.model import CheckpointError
-from cr.restore.lineage import Lineage
 from images import messages as m
 
 
@@ -62,5 +62,8 @@ def test_who_was_below_another_before_it_fell() -> None:
 
 
 def test_what_cannot_have_happened() -> None:
+    tasks = family((1, 0, 1), (2, 1, 1), (3, 1, 3), (4, 2, 3))
     with pytest.raises(CheckpointError, match="session 3"):
-        Lineage(family((1, 0, 1), (2, 1, 1), (3, 1, 3), (4, 2, 3)))
+        Lineage(tasks)
+    assert "session 3" in objection([task.entry for task in tasks])
+    assert objection([task.entry for task in tasks[:3]]) == ""

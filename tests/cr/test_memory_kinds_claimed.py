@@ -12,6 +12,7 @@ from cr.dump.memory import claim
 from cr.dump.pages import CHUNK, batches_of, clip, find
 from cr.kernel import vm
 from cr.kernel.proc import Mapping, parse_smaps
+from cr.resources import memory_names
 from cr.resources.aio_ring import requests
 from images.kinds import VmaStatus
 
@@ -23,6 +24,7 @@ CLAIMED = {
     ("rw-p", 5, "/anon_hugepage (deleted)"): "AnonymousMemory",
     ("rw-s", 5, "/anon_hugepage (deleted)"): "SharedAnonymousMemory",
     ("rw-s", 5, "/dev/zero (deleted)"): "SharedAnonymousMemory",
+    ("rw-s", 5, "[anon_shmem:name]"): "SharedAnonymousMemory",
     ("rw-p", 5, "/dev/zero (deleted)"): "PrivateMemfdMapping",
     ("r-xp", 5, "/usr/bin/program"): "PrivateFileMapping",
     ("rw-p", 5, "/dev/zero"): "PrivateFileMapping",
@@ -109,6 +111,15 @@ def test_runs_are_cut_into_batches() -> None:
     assert list(clip([(0, 10), (12, 20)], [(2, 4), (5, 15), (19, 30)])) == [(2, 4), (5, 10), (12, 15), (19, 20)]
 
 
+def test_names_of_anonymous_memory() -> None:
+    mappings = [
+        mapping("rw-p", 0, "[anon:two words]"),
+        mapping("rw-s", 5, "[anon_shmem:]]"),
+        mapping("rw-p", 0, "[heap]"),
+    ]
+    assert [memory_names.name_of(each) for each in mappings] == [b"two words", b"]", b""]
+
+
 @pytest.mark.parametrize("runs", [511, 512, 513, 800, 2048, 2049, 5000])
 def test_a_scan_tells_every_run_once(runs: int) -> None:
     with mmap.mmap(-1, 2 * runs * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
@@ -116,7 +127,7 @@ def test_a_scan_tells_every_run_once(runs: int) -> None:
         for index in range(runs):
             memory[2 * index * 4096] = 1
         start = vm.address_of(memory)
-        found = find(os.getpid(), [(start, start + 2 * runs * 4096)]).runs
+        found = find(os.getpid(), [(start, start + 2 * runs * 4096)], []).runs
     assert found == [(start + 2 * index * 4096, start + (2 * index + 1) * 4096) for index in range(runs)]
 
 

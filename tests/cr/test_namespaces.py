@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cr import log
 from cr.kernel import proc
 from cr.kernel.proc import namespace_inode
 from cr.model import CheckpointError, Refused
@@ -120,6 +121,46 @@ def test_network(tmp_path: Path) -> None:
 def test_a_pair_of_links_between_two_networks_of_the_tree(tmp_path: Path) -> None:
     with Workload("two_networks", tmp_path, prefix=unshare("net")) as workload:
         workload.cycle()
+
+
+def test_a_socket_of_a_network_outside_is_told(tmp_path: Path) -> None:
+    log.open_log(str(tmp_path / "log"), -100, log.WARNING)
+    with Workload("moved_socket", tmp_path) as workload:
+        workload.dump()
+        told = (tmp_path / "log").read_text()
+        log.close_log()
+        assert "lives in a network namespace that no task of the tree is in" in told
+        assert "--inherit-fd fd[N]:socket:[" in told
+        workload.restore()
+        workload.check()
+
+
+@pytest.fixture
+def bridge() -> Iterator[str]:
+    """A bridge of the host's network."""
+    name = f"wfbr{os.getpid() % 10000}"
+    ip("link", "add", name, "type", "bridge")
+    yield name
+    ip("link", "del", name)
+
+
+def ip(*words: str, inside: int = 0) -> str:
+    enter = ["nsenter", f"--net=/proc/{inside}/ns/net"] if inside else []
+    return subprocess.run([*enter, "ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_link_to_a_bridge_outside(bridge: str, tmp_path: Path) -> None:
+    outer, address = f"wf{os.getpid() % 10000}", "02:00:00:00:00:31"
+    with Workload("plain", tmp_path, prefix=unshare("net")) as workload:
+        ip("link", "add", outer, "type", "veth", "peer", "name", "eth7", "netns", str(workload.pid))
+        ip("link", "set", "eth7", "address", address, "mtu", "1300", "up", inside=workload.pid)
+        ip("addr", "add", "10.6.6.6/24", "dev", "eth7", inside=workload.pid)
+        workload.dump()
+        pid = workload.restore(external=[f"veth[eth7]:{outer}@{bridge}"])
+        assert f"master {bridge}" in ip("link", "show", outer)
+        shown = ip("addr", "show", "eth7", inside=pid)
+        assert all(word in shown for word in (address, "mtu 1300", "10.6.6.6/24"))
+        workload.check()
 
 
 def test_tun_and_tap(tmp_path: Path) -> None:
@@ -240,6 +281,25 @@ def test_every_kind_can_be_joined(kind: str, tmp_path: Path) -> None:
             assert namespace_inode(pid, kind) == namespace_inode(holder, kind)
             if kind == "mnt":
                 _is_at_home(pid, holder, tmp_path)
+            workload.check()
+
+
+def test_ids_in_a_user_namespace_that_is_joined(tmp_path: Path) -> None:
+    with Workload("plain", tmp_path) as workload:
+        workload.dump()
+        with holder_of("user") as holder:
+            pid = workload.restore(join_ns=[f"user:{holder},0,0", f"uts:{holder}"])
+            assert namespace_inode(pid, "user") == namespace_inode(holder, "user")
+            workload.check()
+
+
+def test_threads_in_a_user_namespace_that_is_joined(tmp_path: Path) -> None:
+    with Workload("threads", tmp_path) as workload:
+        workload.dump()
+        with holder_of("user") as holder:
+            with pytest.raises(CheckpointError, match=r"--join-ns user: .* has threads"):
+                workload.restore(join_ns=[f"user:{holder}"])
+            workload.restore()
             workload.check()
 
 

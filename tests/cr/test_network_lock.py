@@ -52,3 +52,10 @@ def test_a_lock_in_a_network_that_is_shared_goes_again(method: str, tmp_path: Pa
         assert rules_here() == before
         workload.cycle(tcp_established=True, network_lock=method)
     assert rules_here() == before
+
+
+def test_tasks_that_go_on_do_not_meet_the_lock(tmp_path: Path) -> None:
+    with Workload("talker", tmp_path, prefix=unshare("net")) as workload:
+        for _ in range(3):
+            workload.dump(leave_running=True)
+        workload.check()

@@ -37,6 +37,11 @@ def test_every_form_of_the_manual(text: str, parts: tuple[str, str, str]) -> Non
     assert parse_external(text) == parts
 
 
+def test_what_is_no_resource_is_left_out() -> None:
+    found = Outside.of(Options(external=["apparmor:unconfined", "mnt[/a]:b"]))
+    assert found.external["mnt"] == {"/a": "b"}
+
+
 @pytest.mark.parametrize(
     ("option", "text", "sentence"),
     [

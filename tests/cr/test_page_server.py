@@ -171,6 +171,20 @@ def test_dump_to_a_page_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
+def test_a_connection_that_somebody_else_has_made(tmp_path: Path) -> None:
+    """--ps-socket, on both sides."""
+    here, there = socket.socketpair()
+    with Workload("plain", tmp_path) as workload, here, there:
+        workload.images.mkdir()
+        server = page_server.start(Options(images_dir=str(workload.images), ps_socket=there.fileno()))
+        there.close()
+        workload.dump(page_server=True, ps_socket=here.fileno())
+        assert _status(server) == 0
+        workload.restore()
+        workload.check()
+
+
+@pytest.mark.root
 def test_pre_dumps_to_a_page_server(tmp_path: Path) -> None:
     """The pages of all rounds are over there, everything else is here; put together they are a chain."""
 

@@ -246,3 +246,13 @@ def test_a_scan_with_more_runs_than_the_buffer_holds() -> None:
         runs = pagemap.scan(fd, start, start + len(memory), any_of=pagemap.PAGE_IS_PRESENT)
         os.close(fd)
     assert [run[0] - start for run in runs] == [2 * index * vm.PAGE_SIZE for index in range(count)]
+
+
+def test_memory_that_devices_may_write_to_is_not_tracked(tmp_path: Path) -> None:
+    with Workload("rounds", tmp_path, ["aio"]) as work:
+        cr.pre_dump(work.pid, str(tmp_path / "first"))
+        assert not trackers(work.pid)
+        work.dump(prev_images_dir="../first")
+        assert pages(work.images, work.pid)[1] == 0
+        work.restore()
+        work.check()

@@ -29,8 +29,9 @@ def test_in_the_middle_of_it(name: str, tmp_path: Path) -> None:
         workload.check()
 
 
-def test_all_in_new_namespaces(tmp_path: Path) -> None:
-    with Workload("restless", tmp_path, prefix=NAMESPACES) as workload:
+@pytest.mark.parametrize("user", [[], ["--user", "--map-root-user"]], ids=["namespaces", "user-namespace"])
+def test_all_in_new_namespaces(user: list[str], tmp_path: Path) -> None:
+    with Workload("restless", tmp_path, prefix=[NAMESPACES[0], *user, *NAMESPACES[1:]]) as workload:
         for _ in range(3):
             workload.dump()
             workload.restore()
@@ -72,3 +73,31 @@ def test_the_engine_is_killed_at_any_moment(round: int, tmp_path: Path) -> None:
                 engine.send_signal(signal.SIGKILL)
             wait_for(lambda: let_go(workload.pid), "the tasks to be let go")
         workload.check()
+
+
+@pytest.mark.parametrize("round", range(4))
+def test_a_restore_is_killed_at_any_moment(round: int, tmp_path: Path) -> None:
+    chance = random.Random(round)
+    with Workload("restless", tmp_path) as workload:
+        workload.dump()
+        files = sorted(os.listdir(tmp_path))
+        for _ in range(4):
+            command = [sys.executable, "-m", "cr.cli", "restore", "--images-dir", str(workload.images)]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as engine:
+                time.sleep(chance.uniform(0.1, 0.5))  # the kill comes when it comes
+                engine.send_signal(signal.SIGKILL)
+            if lives_on(workload.pid):
+                workload.restored = workload.pid  # the restore was complete
+                break
+            wait_for(lambda: sorted(os.listdir(tmp_path)) == files, "files that were made to be gone")
+        if not workload.restored:
+            workload.restore()
+        workload.check()
+
+
+def lives_on(pid: int) -> bool:
+    try:
+        wait_for(lambda: not alive(pid), "its end", 2)
+    except AssertionError:
+        return True
+    return False

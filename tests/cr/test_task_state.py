@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import cr
 from images.directory import ImageDirectory
-from tests.cr.harness import Workload, alive, wait_for
+from tests.cr.harness import PYTHON, Workload, alive, wait_for
 
 pytestmark = pytest.mark.root
 STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
@@ -51,7 +52,7 @@ def inner_root(workload: Workload) -> int:
     return int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
 
 
-@pytest.mark.parametrize("name", ["signals", "filters", "tree"])
+@pytest.mark.parametrize("name", ["signals", "filters", "tree", "main_exits"])
 def test_state_in_a_container(name: str, tmp_path: Path) -> None:
     prefix = [*NEW_PID_NAMESPACE, "--mount", "--ipc", "--uts", "--mount-proc", "sh", "-c", ALONE + QUIETLY[2], "sh"]
     with Workload(name, tmp_path, prefix=prefix) as workload:
@@ -93,3 +94,22 @@ def test_a_process_with_one_thread_sleeps_on_for_the_rest(tmp_path: Path) -> Non
     with ImageDirectory.open(tmp_path / "images") as images:
         (entry,) = images.read("woodfrog-task", process.pid)
     assert 900e9 < entry.sleep.remaining < 1000e9
+
+
+POLL = "import ctypes; ctypes.CDLL(None).poll(None, 0, 1000000)"
+
+
+def test_the_rest_of_a_timeout_is_known(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with subprocess.Popen([PYTHON, "-c", POLL], start_new_session=True, stdin=subprocess.DEVNULL) as process:
+        try:
+            place = Path(f"/proc/{process.pid}/wchan")
+            wait_for(lambda: "poll" in place.read_text(), "it to poll")
+            cr.dump(process.pid, str(tmp_path / "first"), leave_running=True)
+            middle = time.monotonic()
+        finally:
+            process.kill()
+    with ImageDirectory.open(tmp_path / "first") as images:
+        (entry,) = images.read("woodfrog-task", process.pid)
+    assert 1000 - (middle - began) <= entry.sleep.remaining / 1e9 <= 1000
+    assert entry.sleep.call == 7

@@ -107,13 +107,13 @@ with workload() as check:
     for name in areas:
         scatter(name, len(areas[name].expected) * 3 // 4)
     children = []
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     for _ in range(2 if "children" in sys.argv else 0):
         if (child := os.fork()) == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            signal.signal(signal.SIGUSR2, lambda *_: os._exit(7 if any(a.wrong() for a in areas.values()) else 0))
-            while True:
-                signal.pause()
+            signal.sigwait([signal.SIGUSR2])
+            os._exit(7 if any(area.wrong() for area in areas.values()) else 0)
         children.append(child)
 
     def serve():
@@ -121,6 +121,8 @@ with workload() as check:
             signal.sigwait([signal.SIGUSR1])
             change()
 
+    if "aio" in sys.argv:
+        assert libc.syscall(206, 4, ctypes.byref(ctypes.c_ulong(0))) == 0  # io_setup(2)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     change()
     threading.Thread(target=serve, daemon=True).start()

@@ -10,13 +10,29 @@ who fall to an ancestor do so when all are born: until then they are below the l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cr.contract.restoring import RestoreTask
 from cr.model import CheckpointError
 
+if TYPE_CHECKING:
+    from images import messages as m
+
 
 def leads_session(task: RestoreTask) -> bool:
     return bool(task.entry.sid == task.vpid)
+
+
+def objection(entries: list[m.pstree_entry]) -> str:
+    """Why the sessions of a tree could not be rebuilt; nothing where they can."""
+    tasks: dict[int, RestoreTask] = {}
+    for entry in entries:
+        tasks[entry.pid] = RestoreTask(entry, tasks.get(entry.ppid), [], None)
+    try:
+        Lineage(list(tasks.values()))
+    except CheckpointError as error:
+        return str(error)
+    return ""
 
 
 class Lineage:
