@@ -18,7 +18,7 @@ class Progress:
 
     def __init__(self, what: str, directory: str) -> None:
         self.what, self.directory = what, directory
-        self.interval: float | None = PATIENCE if sys.stderr.isatty() else None
+        self.interval: float | None = PATIENCE if sys.stderr is not None and sys.stderr.isatty() else None
         self._began = time.monotonic()
         self._status: Status | None = None
 

@@ -131,7 +131,10 @@ class _Plain:
 
 
 def _plain(family: int, kind: int, protocol: int) -> _Plain:
-    return _Plain(socket.socket(family, kind, protocol))
+    try:
+        return _Plain(socket.socket(family, kind, protocol))
+    except PermissionError:  # ICMP sockets are for some groups only; UDP's are like them
+        return _Plain(socket.socket(family, kind))
 
 
 def _get(sock: socket.socket, option: Option) -> bytes | None:

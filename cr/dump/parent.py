@@ -36,6 +36,8 @@ class Parent:
     def check_belongs(self, pids: Iterable[int]) -> None:
         """CheckpointError where it has memory of none of the tasks (by their own pids)."""
         pids = list(pids)
+        if self._context.options.page_server:
+            self._context.images.link_parent(self.link)  # a page server on this machine finds the parent by it
         if not any(self._has(pid) for pid in pids):
             raise CheckpointError(
                 f"--prev-images-dir {self.link}: the snapshot in {self.directory.path} does not belong to this tree, "

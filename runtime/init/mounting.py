@@ -53,11 +53,16 @@ class Mounter:
         """Every mount, in order.  Raises ContainerError that names source and destination."""
         for index, mount in enumerate(mounts):
             try:
-                self._mount(index, mount)
+                self._mount(index, {**mount, "destination": self._inside(mount["destination"])})
             except (OSError, ContainerError) as err:
                 text = reason(err) if isinstance(err, OSError) else str(err)
                 source, place = mount.get("source", ""), mount["destination"]
                 raise ContainerError(f'error mounting "{source}" to rootfs at "{place}": {text}') from err
+
+    def _inside(self, destination: str) -> str:
+        """A destination may be given as the host's path of a place below the root (older callers do)."""
+        below = destination.startswith(self.rootfs + "/")
+        return destination[len(self.rootfs) :] if below else destination
 
     def finish(self) -> None:
         """What must be read-only but had to be written to until now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,11 @@ def test_an_unknown_option_is_told_with_its_file(tmp_path: Path, capsys: pytest.
     (tmp_path / "c").write_text("nonsense\n")
     assert main(["dump", "-t", "1", "--no-default-config", "--config", str(tmp_path / "c")]) == 1
     assert "there is no option --nonsense" in capsys.readouterr().err
+
+
+def test_the_version_begins_as_callers_of_criu_read_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """LXC reads "Version: %d.%d" in the first line."""
+    assert main(["--version"]) == 0
+    first, second = capfd.readouterr().out.splitlines()
+    assert re.fullmatch(r"Version: 4\.\d+", first)
+    assert second.startswith("Woodfrog: ")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cr.contract import socket_extras
 from cr.contract.socket_options import pack_filter, unpack_filter
 from cr.kernel import sock_diag, tcp
 from cr.resources.network_lock import connection
@@ -61,3 +62,9 @@ def test_peers_come_before_those_that_are_connected_to_them() -> None:
     order = [entry.ino for entry in _peers_first(entries)]
     assert sorted(order) == [1, 2, 3, 4, 5]
     assert order.index(3) < order.index(1) < order.index(2)
+
+
+def test_a_socket_that_only_some_groups_may_have_is_measured_by_another() -> None:
+    found = socket_extras._plain(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)  # ping_group_range(icmp(7))
+    with found.sock:
+        assert (socket_extras.Option(socket.SOL_SOCKET, socket.SO_DEBUG), bytes(4)) in found.usual(False)

@@ -38,7 +38,7 @@ class Bundle:
     def __init__(self, path: Path, name: str = "c1") -> None:
         self.path = path / "bundle"
         self.root = path / "state"
-        self.id = f"wft-{os.getpid()}-{name}"
+        self.id = f"wft-{os.urandom(3).hex()}-{name}"  # pids repeat: tests run in pid namespaces of their own
         self.rootfs = self.path / "rootfs"
         self.config: Any = default_config()
         self._fill()
