@@ -141,8 +141,11 @@ class Starting:
                 os.close(fd)
 
     def go(self) -> None:
-        """From now on it lives as long as its tasks."""
+        """From now on it lives as long as its tasks, and is found by its name."""
         os.write(self._go, b"\0")
+        taken = select.poll()
+        taken.register(self._go, 0)  # an error: nobody can read any more, it has closed its end
+        taken.poll(_PATIENCE)
         os.close(self._go)
 
     def give_up(self) -> None:
