@@ -6,6 +6,7 @@ import errno
 import os
 
 from runtime.container import FIFO
+from runtime.delete import kill_init
 from runtime.errors import ContainerError
 
 TYPE_CHECKING = False
@@ -49,5 +50,5 @@ def run_poststart(container: Container) -> None:
     try:
         container.run_hooks("poststart", "running")
     except ContainerError:
-        container.signal(9)
+        kill_init(container)
         raise
