@@ -64,10 +64,8 @@ def _dump(options: Options) -> DumpReport:
             later.serve()
         context.succeeded = True
     except BaseException:
-        try:
-            _do(context.at_release)
-        finally:
-            tree.release()
+        _do_what_can_be_done(context.at_release)
+        tree.release()
         for problem in context.undo.run():
             log.warning(f"could not be taken back: {problem}")
         images.discard()
@@ -87,6 +85,15 @@ def _do(actions: list[Callable[[], None]]) -> None:
     """Each once."""
     while actions:
         actions.pop(0)()
+
+
+def _do_what_can_be_done(actions: list[Callable[[], None]]) -> None:
+    """On the way out of a failure: whoever is told of it may be gone, and the rest must be done nevertheless."""
+    while actions:
+        try:
+            actions.pop(0)()
+        except Exception as error:
+            log.warning(f"while giving up: {error}")
 
 
 def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
