@@ -100,7 +100,7 @@ def _check(command: str, options: Options) -> None:
     _check_rights(command, options)
     check(command, options)
     if options.lsm_profile:
-        from cr.resources.security_label import parse
+        from cr.resources.tasks.security_label import parse
 
         parse(options.lsm_profile)
     Outside.of(options)

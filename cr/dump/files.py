@@ -13,12 +13,12 @@ from cr.contract.resource import FdResource, fd_resources
 from cr.dump.objects import ObjectTable
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
-from cr.resources import plugin_file, stub
-from cr.resources.device import is_terminal
-from cr.resources.eventfd import EventFd
-from cr.resources.file_locks import note_locks
-from cr.resources.plugin_file import PluginFile
-from cr.resources.unsupported import reason
+from cr.resources.events.eventfd import EventFd
+from cr.resources.files import plugin_file, stub
+from cr.resources.files.device import is_terminal
+from cr.resources.files.file_locks import note_locks
+from cr.resources.files.plugin_file import PluginFile
+from cr.resources.files.unsupported import reason
 from cr.values import dataclass, field
 
 if TYPE_CHECKING:

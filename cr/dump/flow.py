@@ -24,8 +24,8 @@ from cr.options import Options
 from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.resources import network_lock
-from cr.resources.own_settings import write_own_entries
+from cr.resources.namespaces import network_lock
+from cr.resources.tasks.own_settings import write_own_entries
 from cr.values import replace
 from images.directory import ImageDirectory
 

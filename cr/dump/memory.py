@@ -13,8 +13,8 @@ from cr.dump.lending import lending
 from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
 from cr.lazy_pages.which import can_be_lazy
-from cr.resources import aio_ring
-from cr.resources.anonymous_memory import HUGE
+from cr.resources.memory import aio_ring
+from cr.resources.memory.anonymous_memory import HUGE
 from cr.values import dataclass, field
 from images.kinds import VmaStatus
 

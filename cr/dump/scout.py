@@ -17,7 +17,8 @@ from cr.dump.objects import KernelObjects
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
-from cr.resources import file_locks, plugin_file, stub, timed_waits
+from cr.resources.files import file_locks, plugin_file, stub
+from cr.resources.tasks import timed_waits
 
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""

@@ -14,7 +14,7 @@ from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import mman, vm
 from cr.model import BadImages, CheckpointError
 from cr.remote.program import Program, Result
-from cr.resources.aio_ring import EVENT_SIZE, HEAD_SIZE, Ring
+from cr.resources.memory.aio_ring import EVENT_SIZE, HEAD_SIZE, Ring
 from cr.values import dataclass
 from images.kinds import VmaStatus
 

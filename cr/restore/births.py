@@ -18,9 +18,9 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.program import Program, ProgramError
 from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import WALL, Tracee
-from cr.resources.limits import NAMES, parse_limits
-from cr.resources.own_settings import restored_entry
-from cr.resources.signal_actions import SIGNALS
+from cr.resources.tasks.limits import NAMES, parse_limits
+from cr.resources.tasks.own_settings import restored_entry
+from cr.resources.tasks.signal_actions import SIGNALS
 from cr.restore.handover import Channel
 from cr.restore.memory import SCRATCH_SIZE, scratch_address
 

@@ -13,8 +13,8 @@ from cr.kernel.numbers import NUMBERS
 from cr.model import CheckpointError
 from cr.remote.program import Program
 from cr.remote.tracee import WALL
-from cr.resources.own_settings import restored_entry
-from cr.resources.pending_signals import forget_children_news
+from cr.resources.tasks.own_settings import restored_entry
+from cr.resources.tasks.pending_signals import forget_children_news
 from cr.restore.vdso import instruction
 
 _RLIMIT_CORE = 4
@@ -95,7 +95,7 @@ def stop_again(task: RestoreTask) -> None:
 
 
 def _action(task: RestoreTask, signo: int) -> int:
-    from cr.resources.signal_actions import SIGNALS
+    from cr.resources.tasks.signal_actions import SIGNALS
 
     if signo not in SIGNALS or not task.core.tc.sigactions:
         return 0

@@ -17,7 +17,7 @@ from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
-from cr.resources import network_lock
+from cr.resources.namespaces import network_lock
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.laziness import Laziness, laziness

@@ -9,8 +9,8 @@ from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import mman, proc
 from cr.model import CheckpointError
 from cr.remote.program import Program
-from cr.resources.io_uring import IoUringMapping
-from cr.resources.io_uring_passing import carrier, take
+from cr.resources.events.io_uring import IoUringMapping
+from cr.resources.events.io_uring_passing import carrier, take
 from cr.restore.memory_check import TASK_SIZE
 
 _LOWEST = 0x10000

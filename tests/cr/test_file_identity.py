@@ -10,7 +10,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from cr.model import CheckpointError
-from cr.resources.file_identity import as_words, build_id
+from cr.resources.files.file_identity import as_words, build_id
 from images.directory import ImageDirectory
 from tests.cr.harness import Workload
 

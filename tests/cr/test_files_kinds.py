@@ -15,7 +15,7 @@ from cr.contract.dumping import DumpTask
 from cr.contract.resource import fd_resources
 from cr.dump.files import claim, open_file
 from cr.kernel import proc
-from cr.resources.unsupported import REASONS, reason
+from cr.resources.files.unsupported import REASONS, reason
 
 libc = ctypes.CDLL(None, use_errno=True)
 

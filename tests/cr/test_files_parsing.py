@@ -6,7 +6,8 @@ import pytest
 
 from cr.contract.outside import inherited
 from cr.model import CheckpointError
-from cr.resources import epoll, file_locks, inotify, leases
+from cr.resources.events import epoll, inotify
+from cr.resources.files import file_locks, leases
 
 EPOLL = """pos:\t0
 flags:\t02000002

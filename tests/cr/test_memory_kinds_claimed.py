@@ -12,8 +12,8 @@ from cr.dump.memory import claim
 from cr.dump.pages import CHUNK, batches_of, clip, find
 from cr.kernel import vm
 from cr.kernel.proc import Mapping, parse_smaps
-from cr.resources import memory_names
-from cr.resources.aio_ring import requests
+from cr.resources.memory import memory_names
+from cr.resources.memory.aio_ring import requests
 from images.kinds import VmaStatus
 
 CLAIMED = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cr.model import Refused
-from cr.resources.io_uring_facts import parse
+from cr.resources.events.io_uring_facts import parse
 from tests.cr.harness import Workload, alive
 from tests.cr.test_namespaces import unshare_fork
 

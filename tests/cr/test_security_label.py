@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cr.model import CheckpointError
-from cr.resources import security_label
 from cr.resources.mounts.machinery.labels import relabel
-from cr.resources.security_label import MODULES, Module, parse, plain
+from cr.resources.tasks import security_label
+from cr.resources.tasks.security_label import MODULES, Module, parse, plain
 from cr.values import replace
 from images import messages as m
 from images.directory import ImageDirectory

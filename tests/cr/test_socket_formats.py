@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cr.contract import socket_extras
 from cr.contract.socket_options import pack_filter, unpack_filter
 from cr.kernel import sock_diag, tcp
-from cr.resources.network_lock import connection
-from cr.resources.unix_socket import _peers_first
+from cr.resources.namespaces.network_lock import connection
+from cr.resources.sockets.unix_socket import _peers_first
 from images import messages as m
 
 

@@ -13,11 +13,11 @@ from cr.kernel.numbers import NUMBERS
 from cr.kernel.ptrace import Registers
 from cr.model import BadImages, CheckpointError
 from cr.remote import critical
-from cr.resources.interrupted_calls import call_number, guessed_number, is_interrupted, loaded_number, rewound
-from cr.resources.limits import INFINITY, NAMES, attainable, parse_limits
-from cr.resources.pending_signals import complete, signal_number
-from cr.resources.posix_timers import TimerLine, parse_timers
-from cr.resources.seccomp import ChainTable, chain_of
+from cr.resources.tasks.interrupted_calls import call_number, guessed_number, is_interrupted, loaded_number, rewound
+from cr.resources.tasks.limits import INFINITY, NAMES, attainable, parse_limits
+from cr.resources.tasks.pending_signals import complete, signal_number
+from cr.resources.tasks.posix_timers import TimerLine, parse_timers
+from cr.resources.tasks.seccomp import ChainTable, chain_of
 from images import messages as m
 
 WORD = 1 << 64

@@ -12,7 +12,7 @@ import pytest
 import cr
 from cr.kernel import terminals
 from cr.model import CheckpointError, Refused
-from cr.resources.terminal_build import allocate
+from cr.resources.terminals.terminal_build import allocate
 from tests.cr.harness import Workload, wait_for
 
 pytestmark = pytest.mark.root

@@ -185,7 +185,7 @@ def _make_directories(path: bytes, mount: int) -> None:
 
 def _hand_over(entry: m.autofs_entry, extra: m.woodfrog_autofs_entry, mount: int, context: RestoreContext) -> None:
     """A process of the daemon's group gives the pipe to the kernel, under the number that it had then."""
-    from cr.resources.pipe import write_end
+    from cr.resources.files.pipe import write_end
 
     task = next((task for task in context.live_tasks if task.entry.pgid == entry.pgrp), None)
     if task is None:

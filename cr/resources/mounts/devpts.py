@@ -28,7 +28,7 @@ class Devpts(FilesystemResource):
     @classmethod
     def fill(cls, device: int, fd: int, context: RestoreContext) -> None:
         """Terminals of which a part of the filesystem is made: a runtime binds the container's to /dev/console."""
-        from cr.resources.terminal_build import allocate, made_with_mounts
+        from cr.resources.terminals.terminal_build import allocate, made_with_mounts
 
         for index in _bound_terminals(device, context):
             master = allocate(lambda: _open_master(fd), index)

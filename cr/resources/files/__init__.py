@@ -1,0 +1,1 @@
+"""Open files with a name, pipes, devices, and what is done with descriptors."""

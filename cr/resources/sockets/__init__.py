@@ -1,0 +1,1 @@
+"""Sockets of every family, and tun and tap devices."""

@@ -1,0 +1,1 @@
+"""State of tasks and threads."""

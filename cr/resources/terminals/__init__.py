@@ -1,0 +1,1 @@
+"""Terminals, pseudo and real."""
