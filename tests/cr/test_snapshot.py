@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import cgroups
 import cr
 from cr.dump import snapshot
 from tests.cr.harness import Workload, alive, end_tree, wait_for
@@ -119,8 +120,6 @@ def test_small_trees_are_written_while_they_stand_still(tmp_path: Path, monkeypa
 def test_a_task_that_cannot_be_forked_is_written_while_it_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cgroups
-
     if cgroups.layout().holding("pids") is None:
         pytest.skip("this kernel lacks the cgroup controller pids")
     record = taken(monkeypatch, tmp_path)
@@ -199,19 +198,21 @@ def test_the_holder_is_killed_while_there_are_copies(tmp_path: Path, monkeypatch
 def test_no_copies_where_the_cgroup_has_no_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import cgroups
 
-    if cgroups.layout().holding("memory") is None:
+    hierarchy = cgroups.layout().holding("memory")
+    if hierarchy is None:
         pytest.skip("this kernel lacks the cgroup controller memory")
     record = taken(monkeypatch, tmp_path)
     manager = cgroups.Manager(f"/woodfrog-test-room-{os.getpid()}-{os.stat(tmp_path).st_ino}")
+    manager.create()
+    place = manager.directory(hierarchy)
+    inside = ["/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', place]
     try:
-        with Workload("busy", tmp_path, ["32"]) as work:
-            manager.create()
-            manager.apply({"memory": {"limit": 64 << 20}})
-            manager.attach(work.pid)
+        with Workload("busy", tmp_path, ["32"], prefix=inside) as work:
+            manager.apply({"memory": {"limit": 128 << 20}})
             work.dump(leave_running=True)
-            assert record.read_text(), "what was touched outside of the cgroup does not count, so there was room"
+            assert record.read_text()
             record.write_text("")
-            manager.apply({"memory": {"limit": 56 << 20}})  # by now, all was written again, and is charged there
+            manager.apply({"memory": {"limit": 56 << 20}})
             work.dump(leave_running=True)
             assert not record.read_text()
             work.check()
