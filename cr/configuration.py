@@ -8,14 +8,14 @@ of `places`, later ones win, the command line wins over all.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 
+from cr.kernel.patterns import pattern
 from cr.model import CheckpointError
 
 SYSTEM = ("/etc/criu/default.conf", "/etc/woodfrog/criu.conf")
 PERSONAL = (".criu/default.conf", ".woodfrog/criu.conf")
-_TOKEN = re.compile(r'\s*(?:"((?:\\"|[^"])*)"(?=\s|$)|([^\s"#][^\s"]*)(?=\s|$)|(#.*))')
+_TOKEN = pattern(r'\s*(?:"((?:\\"|[^"])*)"(?=\s|$)|([^\s"#][^\s"]*)(?=\s|$)|(#.*))')
 
 
 def places(explicit: str, *, defaults: bool, environment: Mapping[str, str]) -> list[str]:

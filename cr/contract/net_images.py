@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from cr.kernel.patterns import pattern
 from netns import devconf
 from netns.firewall import does_nothing, has_rules
 from netns.model import Link, MacvlanData, Sysctls, TunData
@@ -148,11 +149,11 @@ def _value(entry: m.sysctl_entry) -> str | None:
 
 
 _LOCK = r"(?:CRIU|WOODFROG-[0-9a-f]+)"
-_TABLE = re.compile(r"^table \S+ \S+ \{.*?^\}\n", re.DOTALL | re.MULTILINE)
-_LOCK_TABLE = re.compile(r"^table \S+ CRIU\S* \{.*?^\}\n", re.DOTALL | re.MULTILINE)
-_LOCK_CHAIN = re.compile(rf"^\tchain {_LOCK} \{{.*?^\t\}}\n\n?", re.DOTALL | re.MULTILINE)
-_LOCK_JUMP = re.compile(rf"^\t\t.*\bjump {_LOCK}\n", re.MULTILINE)
-_LEGACY_LOCK = re.compile(rf":{_LOCK} |-A {_LOCK} |-A \S+ -j {_LOCK}$")
+_TABLE = pattern(r"^table \S+ \S+ \{.*?^\}\n", re.DOTALL | re.MULTILINE)
+_LOCK_TABLE = pattern(r"^table \S+ CRIU\S* \{.*?^\}\n", re.DOTALL | re.MULTILINE)
+_LOCK_CHAIN = pattern(rf"^\tchain {_LOCK} \{{.*?^\t\}}\n\n?", re.DOTALL | re.MULTILINE)
+_LOCK_JUMP = pattern(rf"^\t\t.*\bjump {_LOCK}\n", re.MULTILINE)
+_LEGACY_LOCK = pattern(rf":{_LOCK} |-A {_LOCK} |-A \S+ -j {_LOCK}$")
 
 
 def without_locks(kind: str, rules: str) -> str:
@@ -168,8 +169,8 @@ def without_lock(rules: str) -> str:
 def _unlocked(match: re.Match[str]) -> str:
     """One table; one that was only there for the lock is gone."""
     rules = match[0]
-    for pattern in (_LOCK_TABLE, _LOCK_CHAIN, _LOCK_JUMP):
-        rules = pattern.sub("", rules)
+    for lock in (_LOCK_TABLE, _LOCK_CHAIN, _LOCK_JUMP):
+        rules = lock.sub("", rules)
     return "" if rules != match[0] and does_nothing(rules) else rules
 
 

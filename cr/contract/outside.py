@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from cr import log
 from cr.kernel.namespaces import FLAGS
+from cr.kernel.patterns import pattern
 from cr.model import CheckpointError
 from cr.values import dataclass, field
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from cr.options import Options
 
-_EXTERNAL = re.compile(r"([a-z]+)\[(.*?)\](?::(.*))?", re.DOTALL)
-_INHERIT = re.compile(r"fd\[(\d+)\]:(.+)", re.DOTALL)
-_OLD_NAME = re.compile(r"(pipe|socket)\[(\d+)\]")
-_JOIN = re.compile(r"([a-z]+):([^,]+)(?:,(\d+),(\d+))?")
+_EXTERNAL = pattern(r"([a-z]+)\[(.*?)\](?::(.*))?", re.DOTALL)
+_INHERIT = pattern(r"fd\[(\d+)\]:(.+)", re.DOTALL)
+_OLD_NAME = pattern(r"(pipe|socket)\[(\d+)\]")
+_JOIN = pattern(r"([a-z]+):([^,]+)(?:,(\d+),(\d+))?")
 _PAIR = r"[0-9a-fA-F]+:[0-9a-fA-F]+"
 JOINABLE = ("net", "uts", "ipc", "time", "user", "mnt", "cgroup")
 

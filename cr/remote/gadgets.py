@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable
 
 from cr.kernel import proc, vm
+from cr.kernel.patterns import pattern
 from cr.values import dataclass
 
 _PLAIN = b"\x0f\x05\xc3"  # syscall; ret
-_WRAPPER = re.compile(rb"\x0f\x05\x48\x3d[\x00\x01]\xf0\xff\xff[\x73\x77].\xc3", re.DOTALL)
+_WRAPPER = pattern(rb"\x0f\x05\x48\x3d[\x00\x01]\xf0\xff\xff[\x73\x77].\xc3", re.DOTALL)
 """syscall; cmp rax, -4095 (or -4096); jae (ja) to where errno is set; ret: what glibc is full of"""
-_RESTORER = re.compile(rb"(?:\x48\xc7\xc0|\xb8)\x0f\x00\x00\x00\x0f\x05")
+_RESTORER = pattern(rb"(?:\x48\xc7\xc0|\xb8)\x0f\x00\x00\x00\x0f\x05")
 """mov rax, 15; syscall: rt_sigreturn(2)"""
 
 _found: dict[tuple[str, int, int, int], tuple[int, int]] = {}

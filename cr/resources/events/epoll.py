@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import FdResource
 from cr.kernel.events import epoll_add, epoll_slot
+from cr.kernel.patterns import pattern
 from cr.kernel.pidfd import KCMP_EPOLL_TFD, kcmp
 from cr.model import BadImages
 from cr.resources.events.anonymous_inode import common, finish
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
-_WATCH = re.compile(
+_WATCH = pattern(
     r"tfd:\s*(\d+) events:\s*([0-9a-f]+) data:\s*([0-9a-f]+)\s+pos:(-?\d+) ino:([0-9a-f]+) sdev:([0-9a-f]+)"
 )
 

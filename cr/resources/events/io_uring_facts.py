@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from cr.kernel.patterns import pattern
 from cr.values import dataclass, field
 
 LINK = "anon_inode:[io_uring]"
-_WORD = re.compile(r"^(\w+):[ \t]*(\S*)")
-_ITEM = re.compile(r"^ {0,4}(\d+): (.*)$")
+_WORD = pattern(r"^(\w+):[ \t]*(\S*)")
+_ITEM = pattern(r"^ {0,4}(\d+): (.*)$")
 _MASK = 0xFFFFFFFF
 
 

@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import ProcessResource, Stage
+from cr.kernel.patterns import pattern
 from cr.model import CheckpointError
 from cr.resources.files.leases import BREAKING, take_lease
 from cr.values import dataclass
@@ -24,7 +25,7 @@ POSIX, FLOCK, OFD, LEASE = 1, 2, 4, 8
 F_OFD_SETLK = 37
 _NAMES = {"POSIX": POSIX, "FLOCK": FLOCK, "OFDLCK": OFD, "LEASE": LEASE}
 _TYPES = {"READ": fcntl.F_RDLCK, "WRITE": fcntl.F_WRLCK, "UNLCK": fcntl.F_UNLCK}
-_LINE = re.compile(r"^lock:\s+\d+: (\w+)\s+(\w+)\s+(\w+)\s+(-?\d+) \S+ (\d+) (\d+|EOF)$", re.MULTILINE)
+_LINE = pattern(r"^lock:\s+\d+: (\w+)\s+(\w+)\s+(\w+)\s+(-?\d+) \S+ (\d+) (\d+|EOF)$", re.MULTILINE)
 _WHAT = {POSIX: "a POSIX lock on", FLOCK: "a flock(2) lock on", OFD: "an OFD lock on"}
 
 

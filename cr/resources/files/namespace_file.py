@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import FdResource
 from cr.kernel.namespaces import FLAGS
+from cr.kernel.patterns import pattern
 from cr.model import BadImages, CheckpointError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NUMBERS = "namespace numbers"
 """Key in the dump's `context.shared` of {(kind, inode): id} of every namespace that a task or we are in."""
-_LINK = re.compile(r"([a-z]+):\[(\d+)\]")
+_LINK = pattern(r"([a-z]+):\[(\d+)\]")
 KINDS = {flag: name for name, flag in FLAGS.items()}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.stand_in import stand_in
 from cr.kernel import files
+from cr.kernel.patterns import pattern
 from cr.remote.program import Program
 from cr.resources.files.remaps import PROCFS, add_remap
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
     from cr.contract.restoring import RestoreContext
 
-_FDINFO = re.compile(rb".*/(\d+)(?:/task/\d+)?/fdinfo/(\d+)")
-_PID = re.compile(r".*?/(\d+)(?:/|$)")
+_FDINFO = pattern(rb".*/(\d+)(?:/task/\d+)?/fdinfo/(\d+)")
+_PID = pattern(r".*?/(\d+)(?:/|$)")
 
 
 def dump_dead(name: str, file: OpenFile, context: DumpContext) -> bool:

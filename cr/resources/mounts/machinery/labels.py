@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from cr.kernel.patterns import pattern
 
-_CONTEXT = re.compile(r'(^|,)context=("[^"]*"|[^,]*)')
+_CONTEXT = pattern(r'(^|,)context=("[^"]*"|[^,]*)')
 
 
 def relabel(options: str, context: str) -> str:

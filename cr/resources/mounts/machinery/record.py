@@ -9,6 +9,7 @@ from cr.contract.filesystem import AUTO, UNSUPPORTED, FilesystemResource
 from cr.contract.idmaps import gids, uids
 from cr.kernel import proc
 from cr.kernel.mountinfo import Mount, mountinfo
+from cr.kernel.patterns import pattern
 from cr.resources.mounts.machinery.external import DEVICE, MountOptions
 from cr.resources.mounts.machinery.survey import Found, Kind, Survey
 from cr.resources.mounts.machinery.view import views
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
     from images import messages as m
 
-_ID_OPTION = re.compile(r"\b(uid|gid)=(\d+)")
+_ID_OPTION = pattern(r"\b(uid|gid)=(\d+)")
 _CGROUP = frozenset({"cgroup", "cgroup2"})
 
 
