@@ -11,6 +11,8 @@ The generated modules hold the same messages with the options that say how `wood
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -24,17 +26,19 @@ __all__ = list(MODULES)
 _WELL_KNOWN = "google.protobuf.internal.well_known_types"
 
 
-def _spare_well_known_types() -> None:
-    """Load protobuf's C part without the extra methods of Timestamp and its like.
+@contextmanager
+def _without_well_known_types() -> Iterator[None]:
+    """Within, classes of messages are made without the extra methods of Timestamp and its like.
 
-    Their module imports datetime, which takes longer than all of the C part; the image format has none of them.
-    For commands of ours only: a program that uses this package as a library may need them.
+    Protobuf loads these at the first class, and their module imports datetime, which takes longer than all of the
+    C part; the image format has none of them.  For commands of ours only: a program that uses this package as a
+    library may need them.
     """
     stub = ModuleType(_WELL_KNOWN)
     stub.__dict__["WKTBASES"] = {}
     known = sys.modules.setdefault(_WELL_KNOWN, stub)
     try:
-        import google._upb._message  # noqa: F401
+        yield
     finally:
         if known is stub:
             del sys.modules[_WELL_KNOWN]
@@ -43,8 +47,6 @@ def _spare_well_known_types() -> None:
 @cache
 def _pool() -> Any:
     """A pool of our own with all schema files: the generated modules use the default one."""
-    if images.lean:
-        _spare_well_known_types()
     from google._upb import _message
 
     from images.schema.descriptors import FILES
@@ -64,7 +66,8 @@ def _make(name: str) -> object:
         descriptor = _pool().FindMessageTypeByName(name)
     except KeyError:
         return EnumTypeWrapper(_pool().FindEnumTypeByName(name))
-    return MessageMeta(name, (Message,), {"DESCRIPTOR": descriptor, "__module__": __name__})
+    with _without_well_known_types() if images.lean else nullcontext():
+        return MessageMeta(name, (Message,), {"DESCRIPTOR": descriptor, "__module__": __name__})
 
 
 def _make_or_import(name: str) -> object:
