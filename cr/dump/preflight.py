@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 
 from cr.contract.dumping import DumpTask
@@ -13,6 +14,7 @@ from cr.options import Options
 
 _ELF_CLASS = 4
 _ELFCLASS32 = 1
+TRACER_PATIENCE = 0.5  # seconds
 
 
 class NoSuchProcess(CheckpointError):
@@ -39,10 +41,22 @@ def check_root(pid: int) -> None:
         raise CheckpointError(f"task {pid} ({stat.comm}) has ended, only its zombie is left")
 
 
+def _is_traced(fields: dict[str, str]) -> bool:
+    return fields["TracerPid"] not in ("0", str(os.getpid()))
+
+
+def _untraced(pid: int) -> dict[str, str]:
+    """/proc/PID/status; a tracer gets a moment to leave: what cleans up after a dump that was killed is soon done."""
+    deadline = time.monotonic() + TRACER_PATIENCE
+    while _is_traced(fields := proc.status(pid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return fields
+
+
 def obstacles(task: DumpTask, tree: list[DumpTask], options: Options) -> Iterator[str]:
     """Reasons why this task cannot be frozen or would not come back."""
-    fields = proc.status(task.pid)
-    if fields["TracerPid"] != "0" and fields["TracerPid"] != str(os.getpid()):
+    fields = _untraced(task.pid)
+    if _is_traced(fields):
         yield f"{task} is traced by process {fields['TracerPid']}: detach that debugger first"
     if _is_32_bit(task.pid):
         yield f"{task} is a 32-bit task, which is not supported: run a 64-bit build of it"
