@@ -105,6 +105,8 @@ def test_the_rest_of_a_timeout_is_known(tmp_path: Path) -> None:
         try:
             place = Path(f"/proc/{process.pid}/wchan")
             wait_for(lambda: "poll" in place.read_text(), "it to poll")
+            asleep = time.monotonic()
+            wait_for(lambda: time.monotonic() > asleep + 0.1, "a time that is longer than the scheduler's tick")
             cr.dump(process.pid, str(tmp_path / "first"), leave_running=True)
             middle = time.monotonic()
         finally:
