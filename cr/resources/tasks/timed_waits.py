@@ -35,7 +35,7 @@ def look(task: DumpTask, context: DumpContext) -> None:
         try:
             if proc.read_text(tid, "syscall").startswith(_CALLS):
                 switches = int(proc.status(tid)[_SWITCHES])
-                _waits(context)[tid] = Wait(_last_run(tid) + _offset(context), switches)
+                _waits(context)[tid] = Wait(_last_run(tid) + _offset(_processor(tid), context), switches)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended, or this kernel does not tell
 
@@ -52,14 +52,34 @@ def _waits(context: DumpContext) -> dict[int, Wait]:
     return context.once("timed waits", dict)
 
 
-def _offset(context: DumpContext) -> int:
-    """How far CLOCK_MONOTONIC is ahead of the scheduler's clock, or a little more."""
+def _offset(processor: int, context: DumpContext) -> int:
+    """How far CLOCK_MONOTONIC is ahead of the scheduler's clock of a processor, or a little more.
 
-    def measure() -> int:
-        os.sched_yield()  # the scheduler notes the time
-        return time.monotonic_ns() - _last_run("thread-self")
+    Each has one of its own, which stands while interrupts and the host of a virtual machine take its time.
+    FileNotFoundError where we may not run there to look.
+    """
 
-    return context.once("offset of the scheduler's clock", measure)
+    def measure() -> int | None:
+        allowed = os.sched_getaffinity(0)
+        try:
+            os.sched_setaffinity(0, {processor})
+        except OSError:
+            return None
+        try:
+            os.sched_yield()  # the scheduler notes the time
+            return time.monotonic_ns() - _last_run("thread-self")
+        finally:
+            os.sched_setaffinity(0, allowed)
+
+    found = context.once(("offset of the scheduler's clock", processor), measure)
+    if found is None:
+        raise FileNotFoundError(2, f"the clock of processor {processor} cannot be looked at")
+    return found
+
+
+def _processor(tid: int) -> int:
+    """Where a thread last ran."""
+    return int(proc.read_text(tid, "stat").rpartition(") ")[2].split()[36])
 
 
 def _last_run(tid: int | str) -> int:
