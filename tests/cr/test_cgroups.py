@@ -16,7 +16,7 @@ from cr.contract.cgroup_images import from_message, to_message
 from cr.contract.cgroup_layout import layout_here
 from cr.model import CheckpointError
 from images.directory import ImageDirectory
-from tests.cr.harness import Workload, alive
+from tests.cr.harness import Workload, alive, wait_for
 
 LIMIT = "pids.max"
 
@@ -129,7 +129,7 @@ def test_a_tree_in_a_cgroup_namespace(tmp_path: Path, top: Path) -> None:
         assert Path(f"/proc/{pid}/ns/cgroup").readlink() != Path("/proc/self/ns/cgroup").readlink()
         assert _seen_from_inside(pid) == "/inner"
         workload.check()
-        assert not alive(pid)
+        wait_for(lambda: not alive(pid), "it to be gone")
 
 
 def _seen_from_inside(pid: int) -> str:
