@@ -37,6 +37,13 @@ class RestoreThread:
     core: m.core_entry
     task: RestoreTask
     tracee: Tracee | None = None
+    inner: tuple[int, ...] = ()
+    """its tids in pid namespaces below the root task's, the innermost last"""
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its tids from the root task's pid namespace down to its own."""
+        return self.vtid, *self.inner
 
     @property
     def is_leader(self) -> bool:
@@ -44,7 +51,7 @@ class RestoreThread:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.task.vpid, self.vtid, self._notify)
+        return Identity(self.task.leader.pids[-1], self.pids[-1], self._notify)
 
     @cached_property
     def _notify(self) -> int:
@@ -165,7 +172,17 @@ class RestoreContext:
 
     def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
         """The first task of the tree that is in this namespace; the root for an id of nobody."""
+        if (maker := self.shared.get(("maker", ids_field, ns_id))) is not None:
+            return maker  # type: ignore[no-any-return]
         return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
+
+    def is_made(self, ids_field: str, ns_id: int) -> bool:
+        """Whether somebody is in that namespace by now."""
+        return ("maker", ids_field, ns_id) in self.shared
+
+    def has_made(self, task: RestoreTask, ids_field: str, ns_id: int) -> None:
+        """Note who was the first in a namespace: others that are in it may come before it in the images."""
+        self.shared["maker", ids_field, ns_id] = task
 
     @property
     def live_tasks(self) -> list[RestoreTask]:

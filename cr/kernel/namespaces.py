@@ -78,14 +78,20 @@ def inside(fd: int, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def inside_of(pid: int, name: str) -> Iterator[None]:
-    """In the block, this thread is in the namespace of that kind that task `pid` is in."""
+def open_namespace(pid: int | str, name: str) -> Iterator[int]:
+    """In the block, a descriptor of the namespace that task `pid` is in; `name` as in /proc/PID/ns."""
     fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with inside(fd, name):
-            yield
+        yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def inside_of(pid: int, name: str) -> Iterator[None]:
+    """In the block, this thread is in the namespace of that kind that task `pid` is in."""
+    with open_namespace(pid, name) as fd, inside(fd, name):
+        yield
 
 
 def set_host_name(name: str) -> None:
@@ -132,6 +138,22 @@ def owning_user_namespace(fd: int) -> int:
 def parent_namespace(fd: int) -> int:
     """A descriptor of the parent of a pid or user namespace (NS_GET_PARENT)."""
     return fcntl.ioctl(fd, NS_GET_PARENT)
+
+
+def within(fd: int, inode: int) -> bool:
+    """Whether a pid or user namespace is the one with this inode, or below it; False where it is not below our own."""
+    here = os.dup(fd)
+    try:
+        while os.fstat(here).st_ino != inode:
+            try:
+                above = parent_namespace(here)
+            except PermissionError:
+                return False
+            os.close(here)
+            here = above
+        return True
+    finally:
+        os.close(here)
 
 
 def owner_uid(fd: int) -> int:

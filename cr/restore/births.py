@@ -6,10 +6,12 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 
+from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import clone, proc
 from cr.model import CheckpointError
@@ -20,9 +22,14 @@ from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import WALL, Tracee
 from cr.resources.tasks.limits import NAMES, parse_limits
 from cr.resources.tasks.own_settings import restored_entry
+from cr.resources.tasks.pending_signals import forget_children_news
 from cr.resources.tasks.signal_actions import SIGNALS
+from cr.restore import user_namespaces
 from cr.restore.handover import Channel
 from cr.restore.memory import SCRATCH_SIZE, scratch_address
+from cr.restore.pids import FIRST, NOBODYS, Numbers, ask_for, numbers, place_of
+from cr.restore.pids import descriptor as pid_descriptor
+from cr.values import dataclass
 
 PID_PATIENCE = 2.0  # seconds that the dead of an earlier dump get to vanish
 
@@ -39,6 +46,19 @@ def forget_actions(program: Program) -> None:
     default = program.data(bytes(32))
     for signo in SIGNALS:
         program.call("rt_sigaction", signo, default, 0, 8)
+
+
+@dataclass(frozen=True)
+class Mother:
+    """A puppet that is to create another; it has the namespaces of the task `home`."""
+
+    puppet: Tracee
+    who: Identity
+    home: RestoreTask
+
+    def user(self, context: RestoreContext) -> int:
+        """Its user namespace."""
+        return nesting(context).user_of(self.home)
 
 
 class PidTaken(CheckpointError):
@@ -86,33 +106,129 @@ def bear_only_root(context: RestoreContext, channel: Channel, namespaces: int) -
 def bear_root(context: RestoreContext, seed: Tracee, namespaces: int) -> None:
     """The root puppet, a child of ours, in new namespaces (CLONE_NEW* flags); the seed ends."""
     root = context.root
-    program = Program()
-    _clone3(program, root.vpid, clone.CLONE_PARENT | namespaces, exit_signal=0)
-    root.leader.tracee = bear(context, seed, Identity(seed.tid, seed.tid), program, root.vpid)
+    program, wanted = Program(), only(root.vpid, context)
+    ask_for(program, wanted, clone.CLONE_PARENT | namespaces, exit_signal=0)
+    root.leader.tracee = bear(context, Mother(seed, Identity(seed.tid, seed.tid), root), program, wanted)
     end(seed.tid)
 
 
 def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask) -> None:
     """A child puppet: a copy of its parent as that is now, sharing with it what the task shared."""
-    program = Program()
-    _clone3(program, child.vpid, shared_flags(parent, child), exit_signal=exit_signal(child, context))
-    child.leader.tracee = bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
+    mother = Mother(parent.puppet, parent.leader.identity, parent)
+    bear_task(context, mother, child, shared_flags(parent, child))
     child.born_with = parent.space
 
 
-def bear_helper(context: RestoreContext, mother: Tracee, who: Identity, vpid: int, *, signo: int = 0) -> Tracee:
-    """A puppet that is no task of the images, or becomes one later."""
+def bear_task(context: RestoreContext, mother: Mother, child: RestoreTask, shared: int = 0) -> None:
+    """The puppet of a task, in its pid namespace; `shared` are the CLONE_* flags of what it has with its mother."""
+    signo = exit_signal(child, context)
+    (pids, space), user = place_of(child, context), mother.user(context)
+    here = place_of(mother.home, context)[1]
+    if space == here:
+        child.leader.tracee = _bear_here(context, mother, numbers(pids, space, user, context), shared, signo)
+    elif space == NOBODYS:
+        wanted = numbers(pids, space, user, context, above=here)
+        child.leader.tracee = _bear_here(context, mother, wanted, shared | clone.CLONE_NEWPID, signo)
+    elif pids[-1] != FIRST:
+        way = _Way(partial(_join_pids, space, context), user)
+        child.leader.tracee = _bear_by_another(context, mother, child, way, shared)
+    else:
+        child.leader.tracee = _bear_first(context, mother, child, shared)
+        context.has_made(child, "pid_ns_id", space)
+
+
+def _bear_first(context: RestoreContext, mother: Mother, child: RestoreTask, shared: int) -> Tracee:
+    """The first of a pid namespace, which belongs to the user namespace in which it is born."""
+    pids, space = place_of(child, context)
+    owner, user = nesting(context).owner(space), mother.user(context)
+    if owner != user:
+        go = partial(_go_down, owner, mother, child, context)
+        return _bear_by_another(context, mother, child, _Way(go, owner, clone.CLONE_NEWPID), shared)
+    wanted = numbers(pids, space, user, context)
+    return _bear_here(context, mother, wanted, shared | clone.CLONE_NEWPID, exit_signal(child, context))
+
+
+def _bear_here(context: RestoreContext, mother: Mother, wanted: Numbers, flags: int, signo: int) -> Tracee:
     program = Program()
-    _clone3(program, vpid, 0, exit_signal=signo)
-    return bear(context, mother, who, program, vpid)
+    ask_for(program, wanted, flags, exit_signal=signo)
+    return bear(context, mother, program, wanted)
+
+
+def _go_down(
+    owner: int, mother: Mother, child: RestoreTask, context: RestoreContext, helper: Tracee, who: Identity
+) -> None:
+    """Into a user namespace below the mother's."""
+    here = mother.user(context)
+    for user in nesting(context).users_down(here, owner):
+        user_namespaces.join(user, here, (helper, who), child, context)
+        here = user
+
+
+def _join_pids(space: int, context: RestoreContext, helper: Tracee, who: Identity) -> None:
+    program = Program()
+    context.add_joins(program, [(pid_descriptor(space, context), clone.CLONE_NEWPID)])
+    context.foothold.run(helper, who, program)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a child comes into namespaces by another one than its mother."""
+
+    go: Callable[[Tracee, Identity], None]
+    user: int
+    """the user namespace in which the birth happens then"""
+    flags: int = 0
+
+
+def _bear_by_another(context: RestoreContext, mother: Mother, child: RestoreTask, way: _Way, shared: int) -> Tracee:
+    """By a passing child of the mother's that joins a namespace first: the mother herself could not come back."""
+    signo = exit_signal(child, context)
+    helper, own = bear_helper(context, mother, signo=signo, shared=shared)
+    try:
+        way.go(helper, Identity(own, own))
+        pids, space = place_of(child, context)
+        wanted = numbers(pids, space, way.user, context)
+        program = Program()
+        ask_for(program, wanted, way.flags | shared | clone.CLONE_PARENT, exit_signal=0)
+        return bear(context, Mother(helper, Identity(own, own), mother.home), program, wanted, parent=mother)
+    finally:
+        _bury(context, mother, helper.tid, own)
+
+
+def bear_helper(
+    context: RestoreContext, mother: Mother, *, signo: int = 0, shared: int = 0, pids: tuple[int, ...] = ()
+) -> tuple[Tracee, int]:
+    """A puppet that is no task of the images, or becomes one later, and its pid as it knows it itself.
+
+    Without `pids`, any will do that no task of the images needs.
+    """
+    _, space = place_of(mother.home, context)
+    while True:
+        wanted = numbers(pids or _spare(space, context), space, mother.user(context), context)
+        wanted = wanted if pids else wanted.only_chosen()
+        try:
+            helper = _bear_here(context, mother, wanted, shared, signo)
+        except PidTaken:
+            if pids:
+                raise
+            continue
+        return helper, proc.ns_ids(proc.status(helper.tid), "NSpid")[-1]
+
+
+def _spare(space: int, context: RestoreContext) -> tuple[int, ...]:
+    """One number for all levels."""
+    known = [pid for task in context.tasks for thread in task.threads for pid in thread.pids]
+    counter = context.once("spare pids", lambda: count(max(known, default=1) + 1))
+    return (next(counter),) * len(nesting(context).pids_down(space))
 
 
 @contextmanager
 def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Identity] | None]:
     """Inside the block there is a process with the pid of one that is gone; None where somebody else has that pid."""
     root = context.root
+    mother = Mother(root.puppet, root.leader.identity, root)
     try:
-        helper = bear_helper(context, root.puppet, root.leader.identity, vpid)
+        helper, _ = bear_helper(context, mother, pids=(vpid,))
     except PidTaken:
         yield None
         return
@@ -120,19 +236,27 @@ def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Iden
     try:
         yield helper, Identity(vpid, vpid)
     finally:
-        end(helper.tid)
         context.helpers.remove(helper.tid)
+        _bury(context, mother, helper.tid, vpid)
+
+
+def _bury(context: RestoreContext, parent: Mother, tid: int, own: int) -> None:
+    """End a helper, and let its parent wait for it; `own` is its pid there."""
+    end(tid)
     program = Program()
-    program.call("wait4", vpid, 0, WALL, 0)
-    context.run(root.leader, program)
+    program.call("wait4", own, 0, WALL, 0)
+    forget_children_news(program)
+    context.foothold.run(parent.puppet, parent.who, program)
 
 
 def bear_threads(context: RestoreContext, task: RestoreTask) -> None:
     """The threads of a finished process besides its leader."""
+    _, space = place_of(task, context)
     for thread in task.threads[1:]:
+        wanted = numbers(thread.pids, space, nesting(context).user_of(task), context)
         program = Program()
-        _clone3(program, thread.vtid, clone.THREAD_FLAGS, exit_signal=0, stack=1)
-        thread.tracee = bear(context, task.puppet, task.leader.identity, program, thread.vtid)
+        ask_for(program, wanted, clone.THREAD_FLAGS, exit_signal=0, stack=1)
+        thread.tracee = bear(context, Mother(task.puppet, task.leader.identity, task), program, wanted, thread=True)
 
 
 _SHARED = {
@@ -165,21 +289,44 @@ def exit_signal(task: RestoreTask, context: RestoreContext) -> int:
     return entry.exit_signal if entry is not None and entry.HasField("exit_signal") else signal.SIGCHLD
 
 
-def _clone3(program: Program, vpid: int, flags: int, *, exit_signal: int, stack: int = 0) -> None:
-    args = program.data(clone.clone_args(flags, exit_signal=exit_signal, stack=stack, set_tid=1, set_tid_size=1))
-    program.link(args.at(64), program.words(vpid))
-    program.call("clone3", args, args.size, note=f"pid {vpid}")
+def only(vpid: int, context: RestoreContext) -> Numbers:
+    """A pid of the root task's namespace, asked for with our own rights."""
+    return Numbers((vpid,), (nesting(context).root_pid,), 1)
 
 
-def bear(context: RestoreContext, mother: Tracee, who: Identity, program: Program, vpid: int) -> Tracee:
-    """Run a program that creates one task, and hold what is born."""
+def bear(
+    context: RestoreContext,
+    mother: Mother,
+    program: Program,
+    wanted: Numbers,
+    *,
+    parent: Mother | None = None,
+    thread: bool = False,
+) -> Tracee:
+    """Run a program that creates one task, and hold what is born; who is to wait for it, if not its mother: `parent`."""
     deadline = time.monotonic() + PID_PATIENCE
     while True:
         try:
-            context.foothold.run(mother, who, program)
-            return adopt(mother.born.pop())
+            wanted.foretell(context)
+            context.foothold.run(mother.puppet, mother.who, program)
+            born = adopt(mother.puppet.born.pop())
         except ProgramError as error:
-            _be_patient(error, error.errno, vpid, deadline)
+            _be_patient(error, error.errno, wanted.pids[0] if wanted.pids else 0, deadline)
+            continue
+        if wanted.chosen == len(wanted.pids) or wanted.came_true(born.tid):
+            return born
+        got = proc.ns_ids(proc.status(born.tid), "NSpid")
+        _end_thread(context, born, got[-1], mother) if thread else _bury(context, parent or mother, born.tid, got[-1])
+        if time.monotonic() > deadline:
+            raise PidTaken(f"pid {wanted} cannot be had, the kernel gave {got[0]}: is it taken by another process?")
+
+
+def _end_thread(context: RestoreContext, thread: Tracee, own: int, mother: Mother) -> None:
+    program = Program()
+    program.call("exit", 0)
+    context.foothold.start(thread, Identity(mother.who.tgid, own), program)
+    while os.WIFSTOPPED(os.waitpid(thread.tid, WALL)[1]):
+        thread.resume()
 
 
 def _be_patient(error: Exception, number: int | None, vpid: int, deadline: float) -> None:
