@@ -25,6 +25,8 @@ from cr.kernel.namespaces import (
 )
 from cr.kernel.visits import ask
 from cr.resources.files.namespace_file import NUMBERS
+from cr.resources.namespaces.time_namespace import dump_for_children
+from cr.resources.tasks.own_settings import own_entry
 
 if TYPE_CHECKING:
     from images import messages as m
@@ -43,6 +45,9 @@ def record(context: DumpContext) -> None:
     survey = _Survey(context)
     for task in context.live_tasks:
         survey.look(task)
+        number = own_entry(task.leader, context).time_for_children
+        if number and not context.images.exists("timens", number):
+            dump_for_children(task, number, context)
     if survey.found:
         context.images.write("woodfrog-namespaces", entries=survey.found.values())
 

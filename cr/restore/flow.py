@@ -18,6 +18,7 @@ from cr.options import Options
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.namespaces import network_lock
+from cr.resources.tasks import namespaces_of_children
 from cr.restore import births, deaths, directories, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.laziness import Laziness, laziness
@@ -134,6 +135,8 @@ class Builder:
             directories.enter(task, context, self.channel)
         for resource in fd_resources():
             resource.prepare(context)
+        for task in context.live_tasks:
+            namespaces_of_children.of_pids(task, context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
                 placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]

@@ -17,6 +17,7 @@ from cr.model import CheckpointError
 from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
+from cr.resources.tasks.namespaces_of_children import time_for_children
 from cr.restore import user_namespaces
 from cr.restore.pids import FIRST, NOBODYS, place_of
 
@@ -171,7 +172,7 @@ def enter(context: RestoreContext, task: RestoreTask, home: RestoreTask) -> None
         return
     known = nesting(context)
     missing = []
-    for resource, ns_id in _differing(task, home):
+    for resource, ns_id in _differing(task, home, context):
         if context.is_made(resource.ids_field, ns_id):
             _join_other(resource, ns_id, task, context)
         else:
@@ -193,10 +194,14 @@ def _born_in(task: RestoreTask, home: RestoreTask, context: RestoreContext) -> i
     return user
 
 
-def _differing(task: RestoreTask, home: RestoreTask) -> Iterator[tuple[type[NamespaceResource], int]]:
+def _differing(
+    task: RestoreTask, home: RestoreTask, context: RestoreContext
+) -> Iterator[tuple[type[NamespaceResource], int]]:
     """Namespaces of a task's own, other than pid and user namespaces."""
     for resource in namespace_resources():
         ns_id = getattr(task.ids, resource.ids_field)
+        if resource.name == "time" and ns_id == time_for_children(home, context):
+            continue  # born into it
         if resource.name not in ("pid", "user") and ns_id and ns_id != getattr(home.ids, resource.ids_field):
             yield resource, ns_id
 

@@ -19,6 +19,7 @@ from cr.model import CheckpointError
 from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
+from cr.resources.tasks import namespaces_of_children
 from cr.restore import births, namespaces
 from cr.restore.births import Mother
 from cr.restore.inheritance import strangers
@@ -77,6 +78,8 @@ class Family:
             left = left + steps[len(before) :] if left else self._take(task, steps[len(before) :])
             waiting += [(task, left)] if left else []
             queue += [child for child in steps if child is not None and child not in left]
+            if not left:
+                namespaces_of_children.of_time(task, self.context)
         self._let_fall()
 
     def _go_on(self, waiting: list[_Rest]) -> tuple[list[RestoreTask], list[_Rest]]:
@@ -84,6 +87,8 @@ class Family:
         born, still = [], []
         for task, steps in waiting:
             left = self._take(task, steps)
+            if not left:
+                namespaces_of_children.of_time(task, self.context)
             born += [child for child in steps if child is not None and child not in left]
             still += [(task, left)] if left else []
         born += [] if born else self._adopt_orphans()
@@ -99,8 +104,13 @@ class Family:
         late = [child for child in task.children if born.get(child.vpid, task.entry.sid) == task.entry.sid]
         late = [child for child in late if child not in early]
         self.orphans += [child for child in task.children if child not in early + late]
+        own = task.ids.time_ns_id if task.ids is not None else 0
+
+        def differs(child: RestoreTask) -> bool:  # its mother unshares before it is born
+            return child.ids is not None and child.ids.time_ns_id != own
+
         for children in (early, late):
-            children.sort(key=lambda child: (self._joins(task, child), not strangers(task, child)))
+            children.sort(key=lambda child: (self._joins(task, child), differs(child), not strangers(task, child)))
         return [*early, *([None] if leads_session(task) else []), *late]
 
     def _joins(self, home: RestoreTask, child: RestoreTask) -> bool:
@@ -126,6 +136,7 @@ class Family:
         return self.context.is_made("pid_ns_id", place_of(child, self.context)[1])
 
     def _bear(self, parent: RestoreTask, child: RestoreTask, session: int) -> None:
+        namespaces_of_children.of_time(parent, self.context, child)
         births.bear_child(self.context, parent, child)
         namespaces.enter(self.context, child, parent)
         self._follow_from_outside(parent, child)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
@@ -31,7 +30,7 @@ class UserNamespace(NamespaceResource):
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
         if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.root_pid, "user"):
-            return _pid_obstacles(task)
+            return []
         with open_namespace(task.pid, cls.name) as fd:
             parent = context.root_pid if task.parent is None else task.parent.pid
             if within(fd, proc.namespace_inode(parent, "user")):
@@ -60,19 +59,6 @@ class UserNamespace(NamespaceResource):
         for name in MAPS:
             _write_map(task.puppet.tid, name, getattr(entry, name))
         become_root(task.leader, context)
-
-
-def _pid_obstacles(task: DumpTask) -> list[str]:
-    """Only who owns a pid namespace chooses pids in it (clone3(2), set_tid); we do that for the root task alone."""
-    if task.parent is not None or proc.namespace_inode(task.pid, "user") == proc.namespace_inode("self", "user"):
-        return []
-    alone = not proc.children(task.pid) and len(os.listdir(f"/proc/{task.pid}/task")) == 1
-    if alone or proc.namespace_inode(task.pid, "pid") != proc.namespace_inode("self", "pid"):
-        return []
-    return [
-        f"{task} is in a user namespace but not in a pid namespace of that: its children and threads could not have "
-        "their pids again, run the tree in a pid namespace of its own"
-    ]
 
 
 def _write_map(pid: int, name: str, rows: list[m.uid_gid_extent]) -> None:
