@@ -73,6 +73,10 @@ class Nesting:
             here = self.entry(here).parent
         return found
 
+    def proc_devices(self) -> dict[int, int]:
+        """Proc filesystems that show an inner pid namespace: device in the images -> id of that."""
+        return {device: ns_id for ns_id, entry in self._entries.items() for device in entry.proc_device}
+
     def maps(self, user: int, name: str) -> list[IdMap]:
         """`uid_map` or `gid_map` of a nested user namespace and of those above it, the root task's first."""
         first = idmaps.uids(self._context) if name == "uid_map" else idmaps.gids(self._context)

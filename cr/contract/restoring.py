@@ -155,6 +155,9 @@ class RestoreContext:
     process_once_more: Callable[[int], AbstractContextManager[tuple[Tracee, Identity] | None]] = lambda _: nullcontext()
     """a process with the pid of one that is gone, for the length of a block; None where that pid is taken"""
 
+    passing_child: Callable[[], AbstractContextManager[tuple[Tracee, Identity]]] = nullcontext  # type: ignore[assignment]
+    """a copy of the root puppet as it is now, for the length of a block"""
+
     when_done: list[Callable[[], None]] = field(default_factory=list)
     """what may only be done once nothing can fail any more: the removal of what the images refer to"""
     helpers: list[int] = field(default_factory=list)

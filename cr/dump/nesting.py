@@ -25,6 +25,7 @@ from cr.kernel.namespaces import (
 )
 from cr.kernel.visits import ask
 from cr.resources.files.namespace_file import NUMBERS
+from cr.resources.mounts.proc import SHOWN
 from cr.resources.namespaces.time_namespace import dump_for_children
 from cr.resources.tasks.own_settings import own_entry
 
@@ -48,6 +49,7 @@ def record(context: DumpContext) -> None:
         number = own_entry(task.leader, context).time_for_children
         if number and not context.images.exists("timens", number):
             dump_for_children(task, number, context)
+    survey.look_at_proc(context.once(SHOWN, dict[int, int]))
     if survey.found:
         context.images.write("woodfrog-namespaces", entries=survey.found.values())
 
@@ -95,6 +97,13 @@ class _Survey:
             self._seen.add(key)
             with open_namespace(task.pid, kind) as fd:
                 self._look_at(fd, kind)
+
+    def look_at_proc(self, shown: dict[int, int]) -> None:
+        """Which of the pid namespaces each proc filesystem shows."""
+        for device, inode in shown.items():
+            entry = self.found.get(self._numbers.get(("pid", inode), 0))
+            if entry is not None:
+                entry.proc_device.append(device)
 
     def _look_at(self, fd: int, kind: str) -> None:
         if kind == "user":

@@ -240,6 +240,19 @@ def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Iden
         _bury(context, mother, helper.tid, vpid)
 
 
+@contextmanager
+def passing_child(context: RestoreContext) -> Iterator[tuple[Tracee, Identity]]:
+    """Inside the block there is a copy of the root puppet."""
+    mother = Mother(context.root.puppet, context.root.leader.identity, context.root)
+    helper, own = bear_helper(context, mother)
+    context.helpers.append(helper.tid)
+    try:
+        yield helper, Identity(own, own)
+    finally:
+        context.helpers.remove(helper.tid)
+        _bury(context, mother, helper.tid, own)
+
+
 def _bury(context: RestoreContext, parent: Mother, tid: int, own: int) -> None:
     """End a helper, and let its parent wait for it; `own` is its pid there."""
     end(tid)

@@ -118,6 +118,7 @@ class Builder:
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
         context.process_once_more = partial(births.once_more, context)
+        context.passing_child = partial(births.passing_child, context)
         flags = namespaces.clone_flags(context)
         if context.options.restore_sibling and namespaces.all_new(context):
             births.bear_only_root(context, self.channel, flags)

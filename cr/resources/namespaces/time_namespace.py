@@ -19,7 +19,7 @@ from cr.remote.program import Program
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
-    from cr.contract.restoring import RestoreContext
+    from cr.contract.restoring import RestoreContext, RestoreTask
 
 SECOND = 1_000_000_000
 CLOCKS = {"monotonic": time.CLOCK_MONOTONIC, "boottime": time.CLOCK_BOOTTIME}
@@ -43,7 +43,7 @@ class TimeNamespace(NamespaceResource):
     """CLOCK_MONOTONIC and CLOCK_BOOTTIME as the tasks see them."""
 
     name = "time"
-    clone_flag = CLONE_NEWTIME, inside_of
+    clone_flag = CLONE_NEWTIME
     ids_field = "time_ns_id"
     order = -10
     at_birth = False

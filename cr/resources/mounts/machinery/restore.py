@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cr.contract.mounts import placed
+from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
-from cr.kernel.namespaces import CLONE_NEWNS
+from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from cr.remote.program import Program
 from cr.resources.mounts.machinery.assembly import Assembly
 from cr.resources.mounts.machinery.deleted import DeletedParts
@@ -35,6 +36,9 @@ def restore(ns_id: int, context: RestoreContext) -> None:
     with DeletedParts(workshop) as deleted:
         for number, root in reversed(plan.roots.items()):
             assembly = Assembly(workshop, root)
+            if nesting(context).owner(number) != nesting(context).root_user:
+                _assemble_elsewhere(number, assembly, workshop)
+                continue
             if number != ns_id:
                 workshop.hands.call("unshare", CLONE_NEWNS)
             assembly.build()
@@ -89,6 +93,25 @@ def _put_aside(ns_id: int, workshop: Workshop) -> None:
     hands.call("fchdir", workshop.home)
     hands.call("chroot", hands.text("."))
     hands.call("fchdir", workshop.yard)
+
+
+def _assemble_elsewhere(ns_id: int, assembly: Assembly, workshop: Workshop) -> None:
+    """A namespace that belongs to a nested user namespace is made by a puppet that is in there.
+
+    What such a copy of the workshop shows is locked (mount_namespaces(7)); so the mounts come to it detached.
+    """
+    context, known = workshop.context, nesting(workshop.context)
+    assembly.prepare()
+    with context.passing_child() as worker:
+        hands = Hands(context, worker)
+        for user in known.users_down(known.root_user, known.owner(ns_id)):
+            hands.call("setns", workshop.users[user], CLONE_NEWUSER)
+        hands.call("unshare", CLONE_NEWNS)
+        assembly.hand_over(hands)
+        assembly.take_place()
+        assembly.keep()
+        path = f"/proc/{hands.tid}/ns/mnt"
+        context.shared["mount namespace", ns_id] = context.keep(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _enter(ns_id: int, context: RestoreContext) -> None:

@@ -1,0 +1,34 @@
+"""proc filesystems (Documentation/filesystems/proc.rst): each shows the pid namespace of who mounted it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cr.contract.filesystem import FilesystemResource
+
+if TYPE_CHECKING:
+    from cr.contract.dumping import DumpContext
+    from cr.kernel.mountinfo import Mount
+
+SHOWN = "pid namespaces that proc filesystems show"
+"""Key in the dump's `context.shared` of {device of the filesystem: inode of the pid namespace}."""
+
+
+class Proc(FilesystemResource):
+    """The kernel fills it; which namespace it shows is asked of its first process."""
+
+    names = ("proc",)
+    code = 1
+    everywhere = True
+    has_content = True
+
+    @classmethod
+    def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
+        shown: dict[int, int] = context.once(SHOWN, dict)
+        shown[mount.device] = os.stat(f"/proc/self/fd/{fd}/1/ns/pid").st_ino
+        if mount.shared and shown[mount.device] != os.stat(f"/proc/{context.root.pid}/ns/pid").st_ino:
+            context.refuse(
+                f"{mount} shows an inner pid namespace and is shared, which cannot be restored: make it private "
+                f"(mount --make-private {mount.mountpoint})"
+            )
