@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 
@@ -205,14 +205,14 @@ def bear_helper(
     _, space = place_of(mother.home, context)
     while True:
         wanted = numbers(pids or _spare(space, context), space, mother.user(context), context)
-        wanted = wanted if pids else wanted.only_chosen()
         try:
             helper = _bear_here(context, mother, wanted, shared, signo)
         except PidTaken:
             if pids:
                 raise
             continue
-        return helper, proc.ns_ids(proc.status(helper.tid), "NSpid")[-1]
+        context.helpers.append(helper.tid)
+        return helper, wanted.pids[-1]
 
 
 def _spare(space: int, context: RestoreContext) -> tuple[int, ...]:
@@ -232,11 +232,9 @@ def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Iden
     except PidTaken:
         yield None
         return
-    context.helpers.append(helper.tid)
     try:
         yield helper, Identity(vpid, vpid)
     finally:
-        context.helpers.remove(helper.tid)
         _bury(context, mother, helper.tid, vpid)
 
 
@@ -245,17 +243,15 @@ def passing_child(context: RestoreContext) -> Iterator[tuple[Tracee, Identity]]:
     """Inside the block there is a copy of the root puppet."""
     mother = Mother(context.root.puppet, context.root.leader.identity, context.root)
     helper, own = bear_helper(context, mother)
-    context.helpers.append(helper.tid)
     try:
         yield helper, Identity(own, own)
     finally:
-        context.helpers.remove(helper.tid)
         _bury(context, mother, helper.tid, own)
 
 
 def _bury(context: RestoreContext, parent: Mother, tid: int, own: int) -> None:
     """End a helper, and let its parent wait for it; `own` is its pid there."""
-    end(tid)
+    dismiss(context, tid)
     program = Program()
     program.call("wait4", own, 0, WALL, 0)
     forget_children_news(program)
@@ -330,7 +326,7 @@ def bear(
             return born
         got = proc.ns_ids(proc.status(born.tid), "NSpid")
         _end_thread(context, born, got[-1], mother) if thread else _bury(context, parent or mother, born.tid, got[-1])
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or not _is_passing(wanted.pids[0]):
             raise PidTaken(f"pid {wanted} cannot be had, the kernel gave {got[0]}: is it taken by another process?")
 
 
@@ -359,6 +355,30 @@ def _is_passing(pid: int) -> bool:
         return proc.stat(pid).state in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def dismiss(context: RestoreContext, tid: int) -> None:
+    """End a helper."""
+    end(tid)
+    if tid in context.helpers:
+        context.helpers.remove(tid)
+
+
+def end_all(tids: list[int]) -> None:
+    """Kill puppets and wait until all are gone: the first of a pid namespace ends after all others in it are reaped."""
+    for tid in tids:
+        with suppress(ProcessLookupError):
+            os.kill(tid, signal.SIGKILL)
+    while tids := [tid for tid in tids if not _is_reaped(tid)]:
+        time.sleep(0.0002)
+
+
+def _is_reaped(tid: int) -> bool:
+    try:
+        found, status = os.waitpid(tid, WALL | os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return bool(found) and not os.WIFSTOPPED(status)
 
 
 def end(tid: int) -> None:

@@ -65,7 +65,6 @@ class Builder:
         self.context = context
         self.channel = Channel()
         self.seed: Tracee | None = None
-        self.family: Family | None = None
 
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
@@ -91,7 +90,7 @@ class Builder:
     def _grow(self) -> None:
         """All processes with their address spaces, sessions and groups; those that are to be zombies die."""
         context = self.context
-        self.family = family = Family(context)
+        family = Family(context)
         for task in family.grow():
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
@@ -203,13 +202,8 @@ class Builder:
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
         held = [thread.tracee for task in self.context.tasks for thread in task.threads]
-        for tracee in [self.seed, *reversed(held)]:  # the init of a pid namespace ends after all others
-            if tracee is not None:
-                births.end(tracee.tid)
-        for tid in self.context.helpers:
-            births.end(tid)
-        if self.family is not None:
-            self.family.abandon()
+        tids = [tracee.tid for tracee in [self.seed, *reversed(held)] if tracee is not None]
+        births.end_all([*tids, *self.context.helpers])
         if isinstance(later := self.context.shared.get("laziness"), Laziness):
             later.close()
         network_lock.give_up(self.context)

@@ -45,11 +45,6 @@ class Numbers:
         """Whether the new task `tid` (as we count) has all of them."""
         return tuple(proc.ns_ids(proc.status(tid), "NSpid")[-len(self.pids) :]) == self.pids
 
-    def only_chosen(self) -> Numbers:
-        """The rest may be any."""
-        first = len(self.pids) - self.chosen
-        return Numbers(self.pids[first:], self.spaces[first:], self.chosen)
-
     def __str__(self) -> str:
         return " / ".join(map(str, self.pids))
 

@@ -177,7 +177,7 @@ class Family:
             parent = helper.child.parent
             assert parent is not None
             self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 1)
-            births.end(helper.puppet.tid)
+            births.dismiss(self.context, helper.puppet.tid)
             self._call(helper.mother.puppet, helper.mother.who, "wait4", helper.pid, 0, WALL, 0)
             self._call(parent.puppet, parent.leader.identity, "prctl", controls.PR_SET_CHILD_SUBREAPER, 0)
             if proc.stat(helper.child.puppet.tid).ppid != parent.puppet.tid:
@@ -256,17 +256,10 @@ class Family:
 
     def _dismiss(self) -> None:
         for helper in self.helpers.values():
-            births.end(helper.puppet.tid)
+            births.dismiss(self.context, helper.puppet.tid)
             home = helper.home
             self._call(home.puppet, home.leader.identity, "wait4", helper.who.tid, 0, WALL, 0)
         self.helpers.clear()
-
-    def abandon(self) -> None:
-        """End the helpers of a restore that failed."""
-        for helper in self.passing:
-            births.end(helper.puppet.tid)
-        for stand_in in self.helpers.values():
-            births.end(stand_in.puppet.tid)
 
     def _call(self, puppet: Tracee, who: Identity, name: str, *arguments: int) -> None:
         program = Program()

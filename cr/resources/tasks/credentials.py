@@ -148,7 +148,8 @@ def _set_known_ids(program: Program, thread: RestoreThread, context: RestoreCont
     user = known.user_of(thread.task)
     uids, gids = known.map(user, "uid_map"), known.map(user, "gid_map")
     groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
-    if all(gids.knows(group) for group in entry.groups) and not known.entry(user).setgroups_denied:
+    may_set = gids.extents and not known.entry(user).setgroups_denied
+    if may_set and all(gids.knows(group) for group in entry.groups):
         program.call("setgroups", len(entry.groups), groups)
     real = (
         ("setresgid", gids, (entry.gid, entry.egid, entry.sgid)),

@@ -1,0 +1,45 @@
+"""Namespaces below those of the root task: pid, user and time namespaces, and what else belongs to nested users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cr.harness import PYTHON, WORKLOADS, Workload
+from tests.cr.test_namespaces import unshare_fork
+
+pytestmark = pytest.mark.root
+INNER = [PYTHON, str(WORKLOADS / "inner.py")]
+SHAPES = {
+    "pid": ["unshare", "--pid", "--fork"],
+    "pid, three levels": ["unshare", "--pid", "--fork"] * 3,
+    "pid, a session between": ["unshare", "--pid", "--fork", "setsid", "--fork", "--wait"],
+    "user": ["unshare", "--user"],
+    "user, map-root": ["unshare", "--user", "--map-root-user"],
+    "user, two levels": ["unshare", "--user", "--map-root-user", "unshare", "--user", "--map-user=1000"],
+    "the common mix": "unshare --user --map-root-user --pid --fork --net --ipc --uts".split(),
+    "mix of two levels": [
+        *"unshare --user --map-root-user --pid --fork --net --ipc".split(),
+        *"unshare --user --map-user=1000 --pid --fork --uts".split(),
+    ],
+    "time": "unshare --time --monotonic 86400 --boottime 172800 --fork".split(),
+    "time and pid": "unshare --time --monotonic 86400 --pid --fork".split(),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Workload("nested", tmp_path, ["--", *SHAPES[shape], *INNER]) as workload:
+        workload.cycle()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_below_a_container_s_namespaces(shape: str, tmp_path: Path) -> None:
+    prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
+    arguments = ["contained", "--", *SHAPES[shape], *INNER]
+    with Workload("nested", tmp_path, arguments, prefix=prefix) as workload:
+        workload.dump()
+        workload.restore(root=str(tmp_path / "root"))
+        workload.check()

@@ -1,0 +1,138 @@
+"""What runs innermost in tests of nested namespaces: it has a family, and knows its members by their pids.
+
+Says "ready" when all is prepared; answers every line that it reads with "well", or with what is wrong.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+F_SETOWN_EX, F_GETOWN_EX = 15, 16
+SIGNAL = signal.SIGRTMIN + 3
+
+
+def child(do: object = None) -> int:
+    """A forked process; it does something, then sleeps."""
+    told, telling = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        if callable(do):
+            do()
+        os.close(telling)
+        os.close(0)
+        os.close(1)
+        while True:
+            signal.pause()
+    os.close(telling)
+    os.read(told, 1)
+    os.close(told)
+    return pid
+
+
+def orphan() -> int:
+    """A grandchild whose parent has ended; in a session that the parent led."""
+    told, telling = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.write(telling, struct.pack("i", child()))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return int(struct.unpack("i", os.read(told, 4))[0])
+
+
+def zombie() -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+def whose(pid: int) -> tuple[int, int, int]:
+    """(group, session, parent) of a process."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return os.getpgid(pid), os.getsid(pid), int(fields[1])
+
+
+class Family:
+    def __init__(self) -> None:
+        self.led = child(os.setsid)
+        self.grouped = child(lambda: os.setpgid(0, 0))
+        self.plain = child()
+        self.lost = orphan()
+        self.dead = zombie()
+        self.members = [self.led, self.grouped, self.plain, self.lost]
+        self.has_proc = os.path.exists(f"/proc/{self.plain}") and os.readlink("/proc/self") == str(os.getpid())
+        self.pidfd = os.pidfd_open(self.grouped)
+        self.owned, self._other = socket.socketpair()
+        fcntl.fcntl(self.owned, F_SETOWN_EX, struct.pack("ii", 1, self.plain))
+        self.asked, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.asked.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        asking.send(b"who")
+        self.tid, self.called, self._go_on = 0, [], threading.Event()
+        thread = threading.Thread(target=self._listen, daemon=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [SIGNAL])
+        thread.start()
+        while not self.tid:
+            time.sleep(0.001)
+        self.before = self.view()
+
+    def _listen(self) -> None:
+        self.tid = threading.get_native_id()
+        while True:
+            info = signal.sigwaitinfo([SIGNAL])
+            self.called.append((info.si_pid, threading.get_native_id()))
+
+    def view(self) -> object:
+        own = os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), self.tid
+        ids = os.getresuid(), os.getresgid(), sorted(os.getgroups())
+        others = [whose(pid) if self.has_proc else (os.getpgid(pid), os.getsid(pid)) for pid in self.members]
+        owner = fcntl.fcntl(self.owned, F_GETOWN_EX, bytes(8))
+        listed = sorted(int(name) for name in os.listdir("/proc") if name.isdigit()) if self.has_proc else []
+        return own, ids, others, owner, listed, os.uname().nodename
+
+    def faults(self) -> list[str]:
+        found = [] if self.view() == self.before else [f"{self.before} is now {self.view()}"]
+        os.kill(os.getpid(), SIGNAL)
+        data, control, _, _ = self.asked.recvmsg(10, 100)
+        sender = array.array("i", control[0][2]) if control else None
+        if data != b"who" or sender is None or sender[0] != os.getpid():
+            found.append(f"the message of {os.getpid()} is from {sender}")
+        status = os.waitid(os.P_PID, self.dead, os.WEXITED)
+        if status is None or status.si_status != 7:
+            found.append(f"the zombie {self.dead} told {status}")
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        if not select.select([self.pidfd], [], [], 5)[0] or os.waitpid(self.grouped, 0)[0] != self.grouped:
+            found.append("the pidfd is of another process")
+        for pid in (self.led, self.plain):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        new = os.fork()
+        if new == 0:
+            os._exit(0)
+        os.waitpid(new, 0)
+        deadline = time.monotonic() + 5
+        while not self.called and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if self.called != [(os.getpid(), self.tid)]:
+            found.append(f"the thread {self.tid} was called by {self.called}")
+        return found
+
+
+if __name__ == "__main__":
+    family = Family()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(" and ".join(family.faults()) or "well", flush=True)
