@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DONE = b"."
+_MANY = 250  # descriptors of one message, at most 253
 _ROOM = 1 << 18  # bytes of an answer
 
 
@@ -30,9 +31,15 @@ def ask(namespaces: list[tuple[int, int]], question: Callable[[], bytes]) -> byt
 
 def fetch(namespaces: list[tuple[int, int]], make: Callable[[], int]) -> int:
     """Our copy of the descriptor that `make()` gives in these namespaces."""
-    fd = _visit(namespaces, lambda: (b"", [make()]))[1][0]
-    os.set_inheritable(fd, False)
-    return fd
+    return fetch_all(namespaces, lambda: [make()])[0]
+
+
+def fetch_all(namespaces: list[tuple[int, int]], make: Callable[[], list[int]]) -> list[int]:
+    """Our copies of the descriptors that `make()` gives in these namespaces, 250 at most."""
+    found = _visit(namespaces, lambda: (b"", make()))[1]
+    for fd in found:
+        os.set_inheritable(fd, False)
+    return found
 
 
 def _visit(namespaces: list[tuple[int, int]], what: Callable[[], tuple[bytes, list[int]]]) -> tuple[bytes, list[int]]:
@@ -48,7 +55,7 @@ def _visit(namespaces: list[tuple[int, int]], what: Callable[[], tuple[bytes, li
             os._exit(0)
     theirs.close()
     with ours:
-        answer, descriptors, _, _ = socket.recv_fds(ours, _ROOM, 1)
+        answer, descriptors, _, _ = socket.recv_fds(ours, _ROOM, _MANY)
     os.waitpid(child, 0)
     if answer.startswith(_DONE):
         return answer[1:], descriptors

@@ -20,6 +20,7 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.program import Program, ProgramError
 from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import WALL, Tracee
+from cr.resources.namespaces.pid_namespace import descriptor as pid_descriptor
 from cr.resources.tasks.limits import NAMES, parse_limits
 from cr.resources.tasks.own_settings import restored_entry
 from cr.resources.tasks.pending_signals import forget_children_news
@@ -28,7 +29,6 @@ from cr.restore import user_namespaces
 from cr.restore.handover import Channel
 from cr.restore.memory import SCRATCH_SIZE, scratch_address
 from cr.restore.pids import FIRST, NOBODYS, Numbers, ask_for, numbers, place_of
-from cr.restore.pids import descriptor as pid_descriptor
 from cr.values import dataclass
 
 PID_PATIENCE = 2.0  # seconds that the dead of an earlier dump get to vanish

@@ -15,6 +15,7 @@ from cr.kernel import clone, proc
 from cr.kernel.namespaces import CLONE_NEWPID
 from cr.kernel.visits import ask
 from cr.model import BadImages
+from cr.resources.namespaces.pid_namespace import descriptor
 from cr.values import dataclass
 
 if TYPE_CHECKING:
@@ -121,13 +122,3 @@ def _set_last(space: int, number: int, context: RestoreContext) -> None:
         return b""
 
     ask([(fd, CLONE_NEWPID)], write)
-
-
-def descriptor(space: int, context: RestoreContext) -> int:
-    """Ours, of a pid namespace in which there is a task by now."""
-
-    def find() -> int:
-        task = context.first_in("pid_ns_id", space) if space != nesting(context).root_pid else context.root
-        return context.keep(os.open(f"/proc/{task.puppet.tid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
-
-    return context.once(("pid namespace", space), find)

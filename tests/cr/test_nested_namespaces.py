@@ -27,6 +27,16 @@ SHAPES = {
     "time and pid": "unshare --time --monotonic 86400 --pid --fork".split(),
 }
 
+MOUNTED = {
+    "mount-proc": "unshare --pid --fork --mount-proc".split(),
+    "mount-proc, two levels": [*"unshare --pid --fork --mount-proc".split()] * 2,
+    "the common mix with mounts": "unshare --user --map-root-user --pid --fork --mount-proc --net --ipc --uts".split(),
+    "mounts of two levels": [
+        *"unshare --user --map-root-user --pid --fork --mount-proc".split(),
+        *"unshare --user --map-user=1000 --pid --fork --mount-proc".split(),
+    ],
+}
+
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
@@ -35,11 +45,11 @@ def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
         workload.cycle()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SHAPES | MOUNTED)
 def test_below_a_container_s_namespaces(shape: str, tmp_path: Path) -> None:
     prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
-    arguments = ["contained", "--", *SHAPES[shape], *INNER]
+    arguments = ["contained", "--", *(SHAPES | MOUNTED)[shape], *INNER]
     with Workload("nested", tmp_path, arguments, prefix=prefix) as workload:
-        workload.dump()
-        workload.restore(root=str(tmp_path / "root"))
+        workload.dump(external=["mnt[]"])
+        workload.restore(root=str(tmp_path / "root"), external=["mnt[]"])
         workload.check()

@@ -24,7 +24,7 @@ def mount(*arguments: str) -> None:
 def go_into_container() -> None:
     """A root directory with the host's /usr, and a proc, a tmpfs and devices of its own."""
     places = [str(DIRECTORY), os.path.dirname(os.path.abspath(__file__))]
-    for name in ("proc", "dev", "usr", "etc", "tmp", "old", *(place.lstrip("/") for place in places)):
+    for name in ("proc", "dev", "usr", "etc", "tmp", "run", "old", *(place.lstrip("/") for place in places)):
         (ROOT / name).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (ROOT / name).symlink_to(f"usr/{name}")
@@ -40,13 +40,14 @@ def go_into_container() -> None:
     os.mkdir("dev/pts")
     mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts")
     os.symlink("pts/ptmx", "dev/ptmx")
-    mount("-t", "tmpfs", "tmp", "tmp")
+    mount("-t", "tmpfs", "run", "run")
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.pivot_root(b".", b"old") == 0, os.strerror(ctypes.get_errno())
     os.chdir("/")
     subprocess.run(["umount", "-l", "/old"], check=True)
     null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
+    for number in range(3):
+        os.dup2(null, number)
     os.close(null)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import ProcessResource
@@ -11,6 +10,7 @@ from cr.kernel.namespaces import CLONE_NEWPID
 from cr.model import CheckpointError
 from cr.remote.program import Program
 from cr.resources.files.namespace_file import NUMBERS
+from cr.resources.namespaces.pid_namespace import descriptor
 from cr.resources.namespaces.time_namespace import unshare_for_children
 from cr.resources.tasks.own_settings import own_entry, restored_entry
 
@@ -46,13 +46,8 @@ def of_pids(task: RestoreTask, context: RestoreContext) -> None:
     entry = restored_entry(task.leader, context)
     if entry is None or not entry.pid_for_children:
         return
-    holder = context.first_in("pid_ns_id", entry.pid_for_children)
-    fd = context.once(
-        ("pid namespace", entry.pid_for_children),
-        lambda: context.keep(os.open(f"/proc/{holder.puppet.tid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)),
-    )
     program = Program()
-    context.add_joins(program, [(fd, CLONE_NEWPID)])
+    context.add_joins(program, [(descriptor(entry.pid_for_children, context), CLONE_NEWPID)])
     context.run(task.leader, program)
 
 

@@ -24,7 +24,7 @@ _ATTRIBUTES = {
     sys.MS_NODIRATIME: sys.MOUNT_ATTR_NODIRATIME,
     sys.MS_NOSYMFOLLOW: sys.MOUNT_ATTR_NOSYMFOLLOW,
 }
-_CHANGEABLE = sum(_ATTRIBUTES.values()) | sys.MOUNT_ATTR__ATIME
+CHANGEABLE = sum(_ATTRIBUTES.values()) | sys.MOUNT_ATTR__ATIME
 
 
 def attributes(flags: int) -> int:
@@ -85,7 +85,7 @@ class Assembly:
         base = self._source(node.source)
         origin = hands.look_inside(base, node.part, note, triggers=node.source.triggers) if node.part else base
         tree = hands.clone(origin, note)
-        hands.set_attributes(tree, note, to_set=attributes(node.entry.flags), to_clear=_CHANGEABLE)
+        hands.set_attributes(tree, note, to_set=attributes(node.entry.flags), to_clear=CHANGEABLE)
         if origin is not base:
             hands.close(origin)
         return tree

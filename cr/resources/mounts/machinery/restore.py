@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from cr.contract.mounts import placed
 from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
+from cr.kernel.mounts import MNT_DETACH
 from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from cr.remote.program import Program
 from cr.resources.mounts.machinery.assembly import Assembly
 from cr.resources.mounts.machinery.deleted import DeletedParts
 from cr.resources.mounts.machinery.external import MountOptions
 from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.inner_proc import replace_later
 from cr.resources.mounts.machinery.labels import relabel
 from cr.resources.mounts.machinery.plan import make_plan
 from cr.resources.mounts.machinery.workshop import Workshop
@@ -52,6 +54,7 @@ def restore(ns_id: int, context: RestoreContext) -> None:
     workshop.hands.call("close_range", 1, 0x7FFFFFFF, 0)
     workshop.hands.run()
     _become_root(context)
+    replace_later(plan, context)
     context.before_release.append(partial(_let_go, workshop))
 
 
@@ -98,12 +101,16 @@ def _put_aside(ns_id: int, workshop: Workshop) -> None:
 def _assemble_elsewhere(ns_id: int, assembly: Assembly, workshop: Workshop) -> None:
     """A namespace that belongs to a nested user namespace is made by a puppet that is in there.
 
-    What such a copy of the workshop shows is locked (mount_namespaces(7)); so the mounts come to it detached.
+    What its copy of the workshop shows is locked (mount_namespaces(7)): so this is the bare yard, which as the root
+    can be left behind, and the mounts come to it detached.
     """
     context, known = workshop.context, nesting(workshop.context)
     assembly.prepare()
     with context.passing_child() as worker:
         hands = Hands(context, worker)
+        hands.call("unshare", CLONE_NEWNS)
+        hands.call("pivot_root", hands.text("."), hands.text("."), note="the yard is all that is left")
+        hands.call("umount2", hands.text("."), MNT_DETACH)
         for user in known.users_down(known.root_user, known.owner(ns_id)):
             hands.call("setns", workshop.users[user], CLONE_NEWUSER)
         hands.call("unshare", CLONE_NEWNS)
