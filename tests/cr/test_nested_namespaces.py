@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cr.model import Refused
 from tests.cr.harness import PYTHON, WORKLOADS, Workload
 from tests.cr.test_namespaces import unshare_fork
 
@@ -23,6 +24,7 @@ SHAPES = {
         *"unshare --user --map-root-user --pid --fork --net --ipc".split(),
         *"unshare --user --map-user=1000 --pid --fork --uts".split(),
     ],
+    "a visitor": [PYTHON, str(WORKLOADS / "visitor.py")],
     "time": "unshare --time --monotonic 86400 --boottime 172800 --fork".split(),
     "time and pid": "unshare --time --monotonic 86400 --pid --fork".split(),
 }
@@ -37,6 +39,16 @@ MOUNTED = {
     ],
 }
 
+BUBBLEWRAP = "bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /run".split()
+SANDBOXED = {
+    "bubblewrap": BUBBLEWRAP,
+    "bubblewrap, another user": [*BUBBLEWRAP, "--uid", "1000", "--gid", "1000"],
+    "bubblewrap, as first process": [*BUBBLEWRAP, "--as-pid-1", "--new-session"],
+    "bubblewrap in bubblewrap": [*BUBBLEWRAP, *"bwrap --unshare-all --dev-bind / /".split()],
+    "bubblewrap within a mix": [*MOUNTED["the common mix with mounts"], *BUBBLEWRAP],
+}
+ALL = SHAPES | MOUNTED | SANDBOXED
+
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
@@ -45,11 +57,27 @@ def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
         workload.cycle()
 
 
-@pytest.mark.parametrize("shape", SHAPES | MOUNTED)
+@pytest.mark.parametrize("shape", ALL)
 def test_below_a_container_s_namespaces(shape: str, tmp_path: Path) -> None:
     prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
-    arguments = ["contained", "--", *(SHAPES | MOUNTED)[shape], *INNER]
+    arguments = ["contained", "--", *ALL[shape], *INNER]
     with Workload("nested", tmp_path, arguments, prefix=prefix) as workload:
         workload.dump(external=["mnt[]"])
         workload.restore(root=str(tmp_path / "root"), external=["mnt[]"])
+        workload.check()
+
+
+@pytest.mark.parametrize("shape", ["pid, three levels", "user", "user, map-root", "the common mix", "a visitor", "time and pid"])
+def test_below_a_user_namespace(shape: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    prefix = unshare_fork("user", "map-root-user", "pid", "net", "ipc", "uts")
+    with Workload("nested", tmp_path, ["owned", "--", *SHAPES[shape], *INNER], prefix=prefix) as workload:
+        workload.cycle()
+
+
+def test_a_task_that_fell_to_one_with_fewer_rights_is_refused(tmp_path: Path) -> None:
+    command = [PYTHON, str(WORKLOADS / "visitor.py"), "user", *INNER]
+    with Workload("nested", tmp_path, ["--", *command]) as workload:
+        with pytest.raises(Refused, match=r"user namespace that is not below its parent's.*let it end before the dump"):
+            workload.dump()
         workload.check()

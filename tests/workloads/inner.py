@@ -6,6 +6,7 @@ Says "ready" when all is prepared; answers every line that it reads with "well",
 from __future__ import annotations
 
 import array
+import ctypes
 import fcntl
 import os
 import select
@@ -13,10 +14,12 @@ import signal
 import socket
 import struct
 import sys
+import termios
 import threading
 import time
 
 F_SETOWN_EX, F_GETOWN_EX = 15, 16
+TIOCGSID = 0x5429
 SIGNAL = signal.SIGRTMIN + 3
 
 
@@ -28,6 +31,7 @@ def child(do: object = None) -> int:
         os.close(told)
         if callable(do):
             do()
+        os.write(telling, b"x")
         os.close(telling)
         os.close(0)
         os.close(1)
@@ -66,6 +70,36 @@ def whose(pid: int) -> tuple[int, int, int]:
     return os.getpgid(pid), os.getsid(pid), int(fields[1])
 
 
+def timer_for(tid: int) -> int:
+    """A POSIX timer, far from its end, that notifies one thread (SIGEV_THREAD_ID)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    event = ctypes.create_string_buffer(struct.pack("<Qiii", 0, SIGNAL, 4, tid), 64)
+    number = ctypes.c_int()
+    assert libc.syscall(222, time.CLOCK_MONOTONIC, event, ctypes.byref(number)) == 0, os.strerror(ctypes.get_errno())
+    libc.syscall(223, number, 0, struct.pack("<4q", 0, 0, 10000, 0), 0)
+    return number.value
+
+
+class Terminal:
+    """A terminal that a child has as its controlling one; a grandchild's group is in the foreground."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+        self.leader = child(self._lead)
+
+    def _lead(self) -> None:
+        os.setsid()
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        front = child(lambda: os.setpgid(0, 0))
+        os.tcsetpgrp(self.slave, front)
+
+    def view(self) -> tuple[int, ...]:
+        """(session, foreground group)"""
+        found = [fcntl.ioctl(self.master, call, bytes(4)) for call in (TIOCGSID, termios.TIOCGPGRP)]
+        return tuple(struct.unpack("i", raw)[0] for raw in found)
+
+
 class Family:
     def __init__(self) -> None:
         self.led = child(os.setsid)
@@ -73,6 +107,7 @@ class Family:
         self.plain = child()
         self.lost = orphan()
         self.dead = zombie()
+        self.terminal = Terminal() if os.path.exists("/dev/ptmx") else None
         self.members = [self.led, self.grouped, self.plain, self.lost]
         self.has_proc = os.path.exists(f"/proc/{self.plain}") and os.readlink("/proc/self") == str(os.getpid())
         self.pidfd = os.pidfd_open(self.grouped)
@@ -87,6 +122,7 @@ class Family:
         thread.start()
         while not self.tid:
             time.sleep(0.001)
+        timer_for(self.tid)
         self.before = self.view()
 
     def _listen(self) -> None:
@@ -101,7 +137,10 @@ class Family:
         others = [whose(pid) if self.has_proc else (os.getpgid(pid), os.getsid(pid)) for pid in self.members]
         owner = fcntl.fcntl(self.owned, F_GETOWN_EX, bytes(8))
         listed = sorted(int(name) for name in os.listdir("/proc") if name.isdigit()) if self.has_proc else []
-        return own, ids, others, owner, listed, os.uname().nodename
+        peer = struct.unpack("3i", self.owned.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        terminal = self.terminal.view() if self.terminal is not None else ()
+        timers = open("/proc/self/timers").read() if self.has_proc else ""  # noqa: SIM115
+        return own, ids, others, owner, listed, os.uname().nodename, peer, terminal, timers
 
     def faults(self) -> list[str]:
         found = [] if self.view() == self.before else [f"{self.before} is now {self.view()}"]

@@ -1,6 +1,7 @@
 """A tree with namespaces below its own: a command line that ends in inner.py, run by this process.
 
-nested.py DIRECTORY [contained] -- COMMAND...   In a container of its own making, when run in a new mount namespace.
+nested.py DIRECTORY [contained] [owned] -- COMMAND...   In a container of its own making, when run in a new mount namespace;
+"owned" when in a user namespace of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from lib import DIRECTORY, workload
 from portrait import Portrait
 
 ROOT = DIRECTORY / "root"
-COMMAND = sys.argv[sys.argv.index("--") + 1 :]
+OPTIONS, COMMAND = sys.argv[2 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
+UNLIKE = ("setgroups", "time namespace", "time_for_children namespace")
+"""of a tree that has a user namespace of its own: there is a new time namespace for it, and groups can be set"""
 
 
 def mount(*arguments: str) -> None:
@@ -52,7 +55,7 @@ def go_into_container() -> None:
 
 
 with workload() as check:
-    if "contained" in sys.argv[: sys.argv.index("--")]:
+    if "contained" in OPTIONS:
         os.environ["WORKLOAD_PID"] = os.readlink("/proc/self")
         go_into_container()
     errors = open(DIRECTORY / "errors", "w+b")  # noqa: SIM115 (held over the dump)
@@ -63,7 +66,7 @@ with workload() as check:
     before = Portrait()
     (DIRECTORY / "portrait").write_text(repr(before.told))
     check.wait()
-    check.failures += Portrait().faults(before)
+    check.failures += Portrait().faults(before, UNLIKE if "owned" in OPTIONS else ())
     print("?", file=inner.stdin, flush=True)
     check.equal(inner.stdout.readline(), "well\n", "what the innermost says")
     inner.stdin.close()

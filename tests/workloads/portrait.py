@@ -13,10 +13,18 @@ from pathlib import Path
 
 KINDS = ("user", "pid", "pid_for_children", "net", "ipc", "uts", "mnt", "cgroup", "time", "time_for_children")
 LINES = (
-    "Name", "PPid", "Uid", "Gid", "Groups", "NSpid", "NStgid", "NSpgid", "NSsid", "Threads", "CapInh", "CapPrm", "CapEff",
-    "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp",
+    "Name", "Uid", "Gid", "Groups", "Threads", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp",
 )  # fmt: skip
+IDS = ("NSpid", "NStgid", "NSpgid", "NSsid")
 NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID = 0xB701, 0xB702, 0xB704
+
+
+def ids(place: str, name: str) -> list[str]:
+    """NSpid or the like of a process or thread."""
+    for line in Path(f"/proc/{place}/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return line.split()[1:]
+    raise LookupError(name)
 
 
 class Portrait:
@@ -26,20 +34,21 @@ class Portrait:
         self._numbers: dict[int, str] = {}
         self.told: dict[str, dict[str, object]] = {}
         waiting = [os.readlink("/proc/self") if root == "self" else str(root)]
+        self._level = len(ids(waiting[0], "NSpid")) - 1  # /proc may be that of an outer pid namespace
         for pid in waiting:
-            self.told[pid] = self._process(pid)
+            self.told[ids(pid, "NSpid")[self._level]] = self._process(pid)
             for task in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
                 waiting += Path(f"/proc/{pid}/task/{task}/children").read_text().split()
 
     def _process(self, pid: str) -> dict[str, object]:
         fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         found: dict[str, object] = {name: fields[name].split() for name in LINES if name in fields}
+        found |= {name: fields[name].split()[self._level :] for name in IDS}
         if fields["State"].split()[0] == "Z":
-            return {"zombie": (fields["NSpid"].split(), fields["Name"].strip())}
-        found["threads"] = [
-            next(line.split()[1:] for line in Path(f"/proc/{pid}/task/{tid}/status").open() if line.startswith("NSpid"))
-            for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int)
-        ]
+            return {"zombie": (found["NSpid"], fields["Name"].strip())}
+        found["parent"] = ids(fields["PPid"].strip(), "NSpid")[self._level :] if fields["PPid"].strip() != "0" else []
+        tasks = sorted(os.listdir(f"/proc/{pid}/task"), key=int)
+        found["threads"] = sorted(ids(f"{pid}/task/{tid}", "NSpid")[self._level :] for tid in tasks)
         for kind in KINDS:
             found[f"{kind} namespace"] = self._namespace(f"/proc/{pid}/ns/{kind}")
         for name in ("uid_map", "gid_map", "setgroups"):
@@ -73,8 +82,8 @@ class Portrait:
     def _number(self, fd: int) -> str:
         return self._numbers.setdefault(os.fstat(fd).st_ino, f"#{len(self._numbers)}")
 
-    def faults(self, before: Portrait) -> list[str]:
-        """What is different now."""
+    def faults(self, before: Portrait, unlike: tuple[str, ...] = ()) -> list[str]:
+        """What is different now, but for what is `unlike`."""
         found = [f"{pid} is new" for pid in self.told.keys() - before.told.keys()]
         for pid, old in before.told.items():
             new = self.told.get(pid)
@@ -84,7 +93,7 @@ class Portrait:
             found += [
                 f"{pid}: {name} is {new.get(name)!r} instead of {old.get(name)!r}"
                 for name in old | new
-                if new.get(name) != old.get(name)
+                if new.get(name) != old.get(name) and name not in unlike
             ]
         return found
 

@@ -29,14 +29,16 @@ class UserNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.root_pid, "user"):
+        if task.parent is None:
+            return []
+        above = proc.namespace_inode(task.parent.pid, cls.name)
+        if proc.namespace_inode(task.pid, cls.name) == above:
             return []
         with open_namespace(task.pid, cls.name) as fd:
-            parent = context.root_pid if task.parent is None else task.parent.pid
-            if within(fd, proc.namespace_inode(parent, "user")):
+            if within(fd, above):
                 return []
         return [
-            f"{task} is in a user namespace that is not below its parent's, in which its parent could not make it again: "
+            f"{task} is in a user namespace that is not below its parent's: its parent could not make it again there, "
             "let it end before the dump"
         ]
 
