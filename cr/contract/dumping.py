@@ -269,7 +269,7 @@ def pid_seen_by(viewer: DumpThread, task: DumpTask) -> int:
 
 
 def pid_in_root(pid: int, viewer: DumpThread, context: DumpContext) -> int:
-    """A process that a thread knows as `pid`, as the root task's pid namespace counts; 0 where it is not known any more."""
+    """A process that a thread knows as `pid`, as the root task's pid namespace counts; 0 where it is not known now."""
     depth, level = (len(proc.ns_ids(thread.status, "NSpid")) - 1 for thread in (viewer, context.root.leader))
     if depth == level:
         return pid

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
 from cr.contract.dumping import DumpContext, DumpTask
+from cr.dump import rights
 from cr.dump.objects import NAMESPACES
 from cr.kernel import proc
 from cr.kernel.namespaces import (
@@ -43,6 +44,10 @@ def record(context: DumpContext) -> None:
 
         entries = [m.woodfrog_pid_entry(pid=pid, inner=inner) for pid, inner in sorted(rows.items())]
         context.images.write("woodfrog-pids", entries=entries)
+    for task in context.live_tasks:
+        _check_group(task, context)
+        for sentence in rights.obstacles(task, context):
+            context.refuse(sentence)
     survey = _Survey(context)
     for task in context.live_tasks:
         survey.look(task)
@@ -52,6 +57,20 @@ def record(context: DumpContext) -> None:
     survey.look_at_proc(context.once(SHOWN, dict[int, int]))
     if survey.found:
         context.images.write("woodfrog-namespaces", entries=survey.found.values())
+
+
+def _check_group(task: DumpTask, context: DumpContext) -> None:
+    """A group that is led outside of a pid namespace is inherited in there, from the first process on."""
+    parent = task.parent
+    if parent is None or proc.ns_ids(task.leader.status, "NSpgid")[-1]:
+        return
+    alike = len(proc.ns_ids(task.leader.status, "NSpid")) == len(proc.ns_ids(parent.leader.status, "NSpid"))
+    leads = any(other.vpid == task.vpgid for other in context.tasks)
+    if task.vpgid != context.root.vpgid and (task.vpgid != parent.vpgid if alike else not leads):
+        context.refuse(
+            f"{task} is in a process group outside of its pid namespace, which cannot be joined from there: "
+            "let it have a group of its own, or end, before the dump"
+        )
 
 
 def _inner_ids(context: DumpContext) -> dict[int, list[int]]:
@@ -119,7 +138,7 @@ class _Survey:
             entry.parent = self._parent(fd, kind)
 
     def _owner(self, fd: int) -> int:
-        """The id of the user namespace that a namespace belongs to; 0 where that is the root task's, or an outer one."""
+        """The id of the user namespace that a namespace belongs to; 0 for the root task's and outer ones."""
         try:
             user = owning_user_namespace(fd)
         except PermissionError:

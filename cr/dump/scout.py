@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory, preflight, tracking
+from cr.dump import files, memory, preflight, rights, tracking
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
@@ -70,6 +70,7 @@ def _obstacles(task: DumpTask, context: DumpContext) -> Iterator[str]:
     timed_waits.look(task, context)
     for resource in namespace_resources():
         yield from resource.obstacles(task, context)
+    yield from rights.obstacles(task, context)
 
 
 def _unseen(task: DumpTask, seen: set[str]) -> Iterator[int]:

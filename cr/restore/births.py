@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -20,15 +20,13 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.program import Program, ProgramError
 from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import WALL, Tracee
-from cr.resources.namespaces.pid_namespace import descriptor as pid_descriptor
 from cr.resources.tasks.limits import NAMES, parse_limits
 from cr.resources.tasks.own_settings import restored_entry
 from cr.resources.tasks.pending_signals import forget_children_news
 from cr.resources.tasks.signal_actions import SIGNALS
-from cr.restore import user_namespaces
 from cr.restore.handover import Channel
 from cr.restore.memory import SCRATCH_SIZE, scratch_address
-from cr.restore.pids import FIRST, NOBODYS, Numbers, ask_for, numbers, place_of
+from cr.restore.pids import Numbers, ask_for, numbers, place_of
 from cr.values import dataclass
 
 PID_PATIENCE = 2.0  # seconds that the dead of an earlier dump get to vanish
@@ -112,87 +110,10 @@ def bear_root(context: RestoreContext, seed: Tracee, namespaces: int) -> None:
     end(seed.tid)
 
 
-def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask) -> None:
-    """A child puppet: a copy of its parent as that is now, sharing with it what the task shared."""
-    mother = Mother(parent.puppet, parent.leader.identity, parent)
-    bear_task(context, mother, child, shared_flags(parent, child))
-    child.born_with = parent.space
-
-
-def bear_task(context: RestoreContext, mother: Mother, child: RestoreTask, shared: int = 0) -> None:
-    """The puppet of a task, in its pid namespace; `shared` are the CLONE_* flags of what it has with its mother."""
-    signo = exit_signal(child, context)
-    (pids, space), user = place_of(child, context), mother.user(context)
-    here = place_of(mother.home, context)[1]
-    if space == here:
-        child.leader.tracee = _bear_here(context, mother, numbers(pids, space, user, context), shared, signo)
-    elif space == NOBODYS:
-        wanted = numbers(pids, space, user, context, above=here)
-        child.leader.tracee = _bear_here(context, mother, wanted, shared | clone.CLONE_NEWPID, signo)
-    elif pids[-1] != FIRST:
-        way = _Way(partial(_join_pids, space, context), user)
-        child.leader.tracee = _bear_by_another(context, mother, child, way, shared)
-    else:
-        child.leader.tracee = _bear_first(context, mother, child, shared)
-        context.has_made(child, "pid_ns_id", space)
-
-
-def _bear_first(context: RestoreContext, mother: Mother, child: RestoreTask, shared: int) -> Tracee:
-    """The first of a pid namespace, which belongs to the user namespace in which it is born."""
-    pids, space = place_of(child, context)
-    owner, user = nesting(context).owner(space), mother.user(context)
-    if owner != user:
-        go = partial(_go_down, owner, mother, child, context)
-        return _bear_by_another(context, mother, child, _Way(go, owner, clone.CLONE_NEWPID), shared)
-    wanted = numbers(pids, space, user, context)
-    return _bear_here(context, mother, wanted, shared | clone.CLONE_NEWPID, exit_signal(child, context))
-
-
-def _bear_here(context: RestoreContext, mother: Mother, wanted: Numbers, flags: int, signo: int) -> Tracee:
+def bear_here(context: RestoreContext, mother: Mother, wanted: Numbers, flags: int, signo: int) -> Tracee:
     program = Program()
     ask_for(program, wanted, flags, exit_signal=signo)
     return bear(context, mother, program, wanted)
-
-
-def _go_down(
-    owner: int, mother: Mother, child: RestoreTask, context: RestoreContext, helper: Tracee, who: Identity
-) -> None:
-    """Into a user namespace below the mother's."""
-    here = mother.user(context)
-    for user in nesting(context).users_down(here, owner):
-        user_namespaces.join(user, here, (helper, who), child, context)
-        here = user
-
-
-def _join_pids(space: int, context: RestoreContext, helper: Tracee, who: Identity) -> None:
-    program = Program()
-    context.add_joins(program, [(pid_descriptor(space, context), clone.CLONE_NEWPID)])
-    context.foothold.run(helper, who, program)
-
-
-@dataclass(frozen=True)
-class _Way:
-    """How a child comes into namespaces by another one than its mother."""
-
-    go: Callable[[Tracee, Identity], None]
-    user: int
-    """the user namespace in which the birth happens then"""
-    flags: int = 0
-
-
-def _bear_by_another(context: RestoreContext, mother: Mother, child: RestoreTask, way: _Way, shared: int) -> Tracee:
-    """By a passing child of the mother's that joins a namespace first: the mother herself could not come back."""
-    signo = exit_signal(child, context)
-    helper, own = bear_helper(context, mother, signo=signo, shared=shared)
-    try:
-        way.go(helper, Identity(own, own))
-        pids, space = place_of(child, context)
-        wanted = numbers(pids, space, way.user, context)
-        program = Program()
-        ask_for(program, wanted, way.flags | shared | clone.CLONE_PARENT, exit_signal=0)
-        return bear(context, Mother(helper, Identity(own, own), mother.home), program, wanted, parent=mother)
-    finally:
-        _bury(context, mother, helper.tid, own)
 
 
 def bear_helper(
@@ -206,7 +127,7 @@ def bear_helper(
     while True:
         wanted = numbers(pids or _spare(space, context), space, mother.user(context), context)
         try:
-            helper = _bear_here(context, mother, wanted, shared, signo)
+            helper = bear_here(context, mother, wanted, shared, signo)
         except PidTaken:
             if pids:
                 raise
@@ -235,7 +156,7 @@ def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Iden
     try:
         yield helper, Identity(vpid, vpid)
     finally:
-        _bury(context, mother, helper.tid, vpid)
+        bury(context, mother, helper.tid, vpid)
 
 
 @contextmanager
@@ -246,10 +167,10 @@ def passing_child(context: RestoreContext) -> Iterator[tuple[Tracee, Identity]]:
     try:
         yield helper, Identity(own, own)
     finally:
-        _bury(context, mother, helper.tid, own)
+        bury(context, mother, helper.tid, own)
 
 
-def _bury(context: RestoreContext, parent: Mother, tid: int, own: int) -> None:
+def bury(context: RestoreContext, parent: Mother, tid: int, own: int) -> None:
     """End a helper, and let its parent wait for it; `own` is its pid there."""
     dismiss(context, tid)
     program = Program()
@@ -312,7 +233,7 @@ def bear(
     parent: Mother | None = None,
     thread: bool = False,
 ) -> Tracee:
-    """Run a program that creates one task, and hold what is born; who is to wait for it, if not its mother: `parent`."""
+    """Run a program that creates one task, and hold what is born.  `parent` waits for it, if not its mother does."""
     deadline = time.monotonic() + PID_PATIENCE
     while True:
         try:
@@ -325,7 +246,7 @@ def bear(
         if wanted.chosen == len(wanted.pids) or wanted.came_true(born.tid):
             return born
         got = proc.ns_ids(proc.status(born.tid), "NSpid")
-        _end_thread(context, born, got[-1], mother) if thread else _bury(context, parent or mother, born.tid, got[-1])
+        _end_thread(context, born, got[-1], mother) if thread else bury(context, parent or mother, born.tid, got[-1])
         if time.monotonic() > deadline or not _is_passing(wanted.pids[0]):
             raise PidTaken(f"pid {wanted} cannot be had, the kernel gave {got[0]}: is it taken by another process?")
 

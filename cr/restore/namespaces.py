@@ -12,7 +12,7 @@ from cr.contract.nesting import nesting
 from cr.contract.outside import open_joined, outside
 from cr.contract.resource import NamespaceResource, namespace_resources
 from cr.contract.restoring import RestoreContext, RestoreTask
-from cr.kernel.namespaces import CLONE_NEWUSER, FLAGS, open_namespace
+from cr.kernel.namespaces import CLONE_NEWUSER, FLAGS
 from cr.model import CheckpointError
 from cr.remote.foothold import Identity
 from cr.remote.program import Program
@@ -173,7 +173,7 @@ def enter(context: RestoreContext, task: RestoreTask, home: RestoreTask) -> None
     known = nesting(context)
     missing = []
     for resource, ns_id in _differing(task, home, context):
-        if context.is_made(resource.ids_field, ns_id):
+        if context.is_made(resource.ids_field, ns_id) or resource.prepared(ns_id, context) is not None:
             _join_other(resource, ns_id, task, context)
         else:
             missing.append((resource, ns_id))
@@ -183,6 +183,11 @@ def enter(context: RestoreContext, task: RestoreTask, home: RestoreTask) -> None
         user_namespaces.join(user, here, (task.puppet, task.leader.identity), task, context)
         here = user
         _make(missing, here, task, context)
+    for resource, ns_id in missing:
+        if not context.is_made(resource.ids_field, ns_id):
+            raise CheckpointError(
+                f"{task} is in a {resource.name} namespace that nobody with rights there has made yet"
+            )
 
 
 def _born_in(task: RestoreTask, home: RestoreTask, context: RestoreContext) -> int:
@@ -222,8 +227,14 @@ def _make(
 
 
 def _join_other(resource: type[NamespaceResource], ns_id: int, task: RestoreTask, context: RestoreContext) -> None:
-    holder = context.first_in(resource.ids_field, ns_id)
-    with open_namespace(holder.puppet.tid, resource.name) as fd:
+    fd, ours = resource.prepared(ns_id, context), -1
+    if fd is None:
+        holder = context.first_in(resource.ids_field, ns_id)
+        fd = ours = os.open(f"/proc/{holder.puppet.tid}/ns/{resource.name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
         program = Program()
         context.add_joins(program, [(fd, resource.clone_flag)])
         context.run(task.leader, program)
+    finally:
+        if ours >= 0:
+            os.close(ours)

@@ -31,7 +31,7 @@ LAST_PID = "/proc/sys/kernel/ns_last_pid"
 
 @dataclass(frozen=True)
 class Numbers:
-    """`pids`, the root task's level first, in `spaces` (ids of pid namespaces); the last `chosen` are clone3's affair."""
+    """`pids`, the root task's level first, in `spaces` (ids of pid namespaces); clone3 is told the last `chosen`."""
 
     pids: tuple[int, ...]
     spaces: tuple[int, ...]

@@ -20,7 +20,7 @@ from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.tasks import namespaces_of_children
-from cr.restore import births, namespaces
+from cr.restore import births, descent, namespaces
 from cr.restore.births import Mother
 from cr.restore.inheritance import strangers
 from cr.restore.pids import FIRST, place_of
@@ -83,7 +83,7 @@ class Family:
         self._let_fall()
 
     def _go_on(self, waiting: list[_Rest]) -> tuple[list[RestoreTask], list[_Rest]]:
-        """(born, still waiting): those for whom the first of their pid namespace, or their session, was to come first."""
+        """(born, still waiting): those whose pid namespace has its first task, or whose session its leader, by now."""
         born, still = [], []
         for task, steps in waiting:
             left = self._take(task, steps)
@@ -137,7 +137,7 @@ class Family:
 
     def _bear(self, parent: RestoreTask, child: RestoreTask, session: int) -> None:
         namespaces_of_children.of_time(parent, self.context, child)
-        births.bear_child(self.context, parent, child)
+        descent.bear_child(self.context, parent, child)
         namespaces.enter(self.context, child, parent)
         self._follow_from_outside(parent, child)
         self.inherited[child.vpid] = session
@@ -164,7 +164,7 @@ class Family:
         assert parent is not None  # the root is nobody's orphan
         mother = Mother(leader.puppet, leader.leader.identity, leader) if leader is not None else self._stand_in(sid)
         passing, pid = births.bear_helper(self.context, mother)
-        births.bear_task(self.context, Mother(passing, Identity(pid, pid), mother.home), child)
+        descent.bear_task(self.context, Mother(passing, Identity(pid, pid), mother.home), child)
         child.born_with = mother.home.space
         namespaces.enter(self.context, child, mother.home)
         self.passing.append(_Passing(passing, pid, mother, child))
@@ -231,7 +231,7 @@ class Family:
             raise CheckpointError(f"{task} is in process group {pgid} of an outer pid namespace, which it cannot join")
 
     def _follow_from_outside(self, parent: RestoreTask, child: RestoreTask) -> None:
-        """The first ones in a pid namespace are put into a group of the outer one by their parent: there only is it known.
+        """The first ones in a pid namespace are put into a group of the outer one by their parent, who knows it.
 
         setpgid(2) allows that until the child has called exec.  Those born by them inherit it.
         """

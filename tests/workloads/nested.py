@@ -1,7 +1,7 @@
 """A tree with namespaces below its own: a command line that ends in inner.py, run by this process.
 
-nested.py DIRECTORY [contained] [owned] -- COMMAND...   In a container of its own making, when run in a new mount namespace;
-"owned" when in a user namespace of its own.
+nested.py DIRECTORY [contained] [owned] -- COMMAND...
+"contained": in a container of its own making, when run in a new mount namespace; "owned": when in a user namespace.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from pathlib import Path
 
 KINDS = ("user", "pid", "pid_for_children", "net", "ipc", "uts", "mnt", "cgroup", "time", "time_for_children")
 LINES = (
-    "Name", "Uid", "Gid", "Groups", "Threads", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp",
+    "Name", "Uid", "Gid", "Groups", "Threads", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
+    "Seccomp",
 )  # fmt: skip
 IDS = ("NSpid", "NStgid", "NSpgid", "NSsid")
 NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID = 0xB701, 0xB702, 0xB704
@@ -57,7 +58,7 @@ class Portrait:
         return found
 
     def _namespace(self, path: str) -> object:
-        """(number, numbers of the user namespaces that it belongs to, the innermost first, each with its owner's uid)"""
+        """(number, those of the user namespaces that it belongs to, the innermost first, each with its owner's uid)"""
         fd = os.open(path, os.O_RDONLY)
         try:
             return self._number(fd), self._owners(fd, "user" in path)

@@ -56,6 +56,10 @@ class MountNamespace(NamespaceResource):
 
         restore(ns_id, context)
 
+    @classmethod
+    def prepared(cls, ns_id: int, context: RestoreContext) -> int | None:
+        return context.shared.get(("mount namespace", ns_id))
+
 
 def _visible(root: int) -> dict[int, list[Mount]]:
     """The mounts of every namespace that the tree is in now, by the namespace's inode; the root's first."""

@@ -1,4 +1,4 @@
-"""Namespaces that a process has for its children alone (pid_namespaces(7), time_namespaces(7)): what unshare(2) leaves."""
+"""Namespaces that a process has for its children alone (pid_namespaces(7), time_namespaces(7))."""
 
 from __future__ import annotations
 

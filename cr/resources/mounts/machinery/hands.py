@@ -1,4 +1,7 @@
-"""Mount calls inside the root puppet, or a child of its: a program that grows until it is run, results good for later ones too."""
+"""Mount calls inside the root puppet, or a child of its.
+
+A program that grows until it is run; its results are good for later ones too.
+"""
 
 from __future__ import annotations
 

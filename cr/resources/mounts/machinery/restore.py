@@ -11,7 +11,6 @@ from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
 from cr.kernel.mounts import MNT_DETACH
 from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
-from cr.remote.program import Program
 from cr.resources.mounts.machinery.assembly import Assembly
 from cr.resources.mounts.machinery.deleted import DeletedParts
 from cr.resources.mounts.machinery.external import MountOptions
@@ -26,11 +25,7 @@ if TYPE_CHECKING:
 
 
 def restore(ns_id: int, context: RestoreContext) -> None:
-    """Fill the root puppet's namespace, and prepare the others; or move a task into one that is prepared."""
-    ids = context.root.ids
-    if ids is None or ids.mnt_ns_id != ns_id:
-        _enter(ns_id, context)
-        return
+    """Fill the root puppet's namespace, and prepare the others."""
     tables = {number: _read(number, context) for number in _namespaces(context)}
     plan = make_plan(tables, MountOptions.of(context.options), context.options.root)
     workshop = Workshop(plan, context, Hands(context))
@@ -119,14 +114,6 @@ def _assemble_elsewhere(ns_id: int, assembly: Assembly, workshop: Workshop) -> N
         assembly.keep()
         path = f"/proc/{hands.tid}/ns/mnt"
         context.shared["mount namespace", ns_id] = context.keep(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-
-
-def _enter(ns_id: int, context: RestoreContext) -> None:
-    """The first task of another namespace goes there."""
-    task = context.first_in("mnt_ns_id", ns_id)
-    program = Program()
-    context.add_joins(program, [(context.shared["mount namespace", ns_id], CLONE_NEWNS)])
-    context.run(task.leader, program)
 
 
 def _become_root(context: RestoreContext) -> None:
