@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from cr.model import Refused
-from tests.cr.harness import PYTHON, WORKLOADS, Workload
+import cr
+from cr.model import CheckpointError, Refused
+from tests.cr.harness import PYTHON, WORKLOADS, Workload, wait_for
 from tests.cr.test_namespaces import unshare_fork
 
 pytestmark = pytest.mark.root
@@ -49,6 +53,7 @@ MOUNTED = {
     ],
 }
 
+needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="this machine lacks bubblewrap")
 BUBBLEWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
 SANDBOXED = {
     "bubblewrap": BUBBLEWRAP,
@@ -67,7 +72,9 @@ def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
         workload.cycle()
 
 
-@pytest.mark.parametrize("shape", ALL)
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, *MOUNTED, *(pytest.param(name, marks=needs_bubblewrap) for name in SANDBOXED)]
+)
 def test_below_a_container_s_namespaces(shape: str, tmp_path: Path) -> None:
     prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
     arguments = ["contained", "--", *ALL[shape], *INNER]
@@ -77,9 +84,7 @@ def test_below_a_container_s_namespaces(shape: str, tmp_path: Path) -> None:
         workload.check()
 
 
-@pytest.mark.parametrize(
-    "shape", ["pid, three levels", "user", "user, map-root", "the common mix", "time and pid"]
-)
+@pytest.mark.parametrize("shape", ["pid, three levels", "user", "user, map-root", "the common mix", "time and pid"])
 def test_below_a_user_namespace(shape: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     prefix = unshare_fork("user", "map-root-user", "pid", "net", "ipc", "uts")
@@ -92,4 +97,57 @@ def test_a_task_that_fell_to_one_with_fewer_rights_is_refused(tmp_path: Path) ->
     with Workload("nested", tmp_path, ["--", *command]) as workload:
         with pytest.raises(Refused, match=r"user namespace that is not below its parent's.*let it end before the dump"):
             workload.dump()
+        workload.check()
+
+
+@pytest.mark.parametrize("shape", ["pid", "the common mix", "a visitor"])
+def test_again_and_while_it_runs_on(shape: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Workload("nested", tmp_path, ["--", *SHAPES[shape], *INNER]) as workload:
+        workload.dump(leave_running=True, snapshot="always")
+        workload.dump()
+        workload.restore()
+        workload.dump()
+        workload.restore()
+        workload.check()
+
+
+def test_a_pid_that_is_taken_at_an_outer_level(tmp_path: Path) -> None:
+    """The restore fails and leaves nothing behind; those who have the pids are not touched."""
+    tmp_path.chmod(0o755)
+    with Workload("nested", tmp_path, ["--", *SHAPES["the common mix"], *INNER]) as workload:
+        workload.dump(leave_running=True)
+        before = set(os.listdir("/proc"))
+        with pytest.raises(CheckpointError, match="is taken by another process"):
+            cr.restore(str(workload.images))
+        assert {name for name in os.listdir("/proc") if name.isdigit()} <= before
+        workload.check()
+
+
+def test_a_pid_namespace_for_children_in_which_nobody_is(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        ["unshare", "--pid", "sleep", "60"], stdin=subprocess.DEVNULL, start_new_session=True
+    ) as task:
+        try:
+            wait_for(lambda: Path(f"/proc/{task.pid}/comm").read_text() == "sleep\n", "sleep")
+            with pytest.raises(Refused, match=r"another pid namespace for its children, in which there is no process"):
+                cr.dump(task.pid, str(tmp_path / "images"))
+            assert task.poll() is None
+        finally:
+            task.kill()
+
+
+def test_an_inner_proc_that_is_shared_is_refused(tmp_path: Path) -> None:
+    arguments = [
+        "contained",
+        "--",
+        *MOUNTED["mount-proc"],
+        "sh",
+        "-c",
+        f"mount --make-shared /proc; exec {' '.join(INNER)}",
+    ]
+    prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
+    with Workload("nested", tmp_path, arguments, prefix=prefix) as workload:
+        with pytest.raises(Refused, match="shows an inner pid namespace and is shared"):
+            workload.dump(external=["mnt[]"])
         workload.check()

@@ -100,6 +100,10 @@ class Terminal:
         return tuple(struct.unpack("i", raw)[0] for raw in found)
 
 
+def clocks() -> tuple[float, float]:
+    return time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Family:
     def __init__(self) -> None:
         self.led = child(os.setsid)
@@ -123,6 +127,8 @@ class Family:
         while not self.tid:
             time.sleep(0.001)
         timer_for(self.tid)
+        self.held = open(f"/proc/{self.plain}/status") if self.has_proc else None  # noqa: SIM115
+        self.clocks = clocks()
         self.before = self.view()
 
     def _listen(self) -> None:
@@ -144,7 +150,11 @@ class Family:
 
     def faults(self) -> list[str]:
         found = [] if self.view() == self.before else [f"{self.before} is now {self.view()}"]
+        if not all(0 < now - then < 600 for now, then in zip(clocks(), self.clocks, strict=True)):
+            found.append(f"the clocks {self.clocks} are now {clocks()}")
         os.kill(os.getpid(), SIGNAL)
+        if self.held is not None and f"\nPid:\t{self.plain}\n" not in self.held.read():
+            found.append(f"the open /proc/{self.plain}/status is of another process")
         data, control, _, _ = self.asked.recvmsg(10, 100)
         sender = array.array("i", control[0][2]) if control else None
         if data != b"who" or sender is None or sender[0] != os.getpid():
