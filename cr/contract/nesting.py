@@ -82,6 +82,11 @@ class Nesting:
         first = idmaps.uids(self._context) if name == "uid_map" else idmaps.gids(self._context)
         return [first, *(self.map(each, name) for each in self.users_down(self.root_user, user))]
 
+    def some_gid(self, user: int) -> int:
+        """A group id that is known in a user namespace, as that counts."""
+        extents = self.maps(user, "gid_map")[-1].extents
+        return extents[0].first if extents else idmaps.OVERFLOW_ID
+
     def map(self, user: int, name: str) -> IdMap:
         """One map, relative to the parent namespace."""
         rows = getattr(

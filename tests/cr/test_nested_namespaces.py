@@ -53,11 +53,14 @@ MOUNTED = {
     ],
 }
 
+SOMEBODY = "setpriv --reuid=1000 --regid=1000 --clear-groups".split()
+MOUNTED["the common mix by somebody"] = [*SOMEBODY, *MOUNTED["the common mix with mounts"]]
 needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="this machine lacks bubblewrap")
 BUBBLEWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
 SANDBOXED = {
     "bubblewrap": BUBBLEWRAP,
     "bubblewrap, another user": [*BUBBLEWRAP, "--uid", "1000", "--gid", "1000"],
+    "bubblewrap by somebody": [*SOMEBODY, *BUBBLEWRAP],
     "bubblewrap, as first process": [*BUBBLEWRAP, "--as-pid-1", "--new-session"],
     "bubblewrap in bubblewrap": [*BUBBLEWRAP, *["bwrap", "--unshare-all", "--dev-bind", "/", "/"]],
     "bubblewrap within a mix": [*MOUNTED["the common mix with mounts"], *BUBBLEWRAP],

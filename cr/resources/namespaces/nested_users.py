@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cr.contract.nesting import nesting
 from cr.kernel import controls, proc
 from cr.kernel.namespaces import CLONE_NEWUSER, unshare
-from cr.kernel.prctl import prctl
+from cr.kernel.prctl import prctl, set_dumpable
 from cr.kernel.visits import fetch
 from cr.model import CheckpointError
 from cr.values import dataclass
@@ -26,11 +26,15 @@ MAPS = ("uid_map", "gid_map")
 
 @dataclass(frozen=True)
 class _Design:
-    """A user namespace to be: the texts of its maps, and the uid of its maker as the namespace above counts."""
+    """A user namespace to be: the texts of its maps, and its maker's ids as the namespace above counts.
+
+    The kernel keeps the maker's uid; as a gid, any that is known up there will do.
+    """
 
     maps: dict[str, str]
     setgroups_denied: bool
     maker: int
+    group: int
 
 
 def descriptor(user: int, context: RestoreContext) -> int:
@@ -46,7 +50,8 @@ def _open(user: int, context: RestoreContext) -> int:
     above = descriptor(entry.parent, context)
     ours = os.fstat(above).st_ino == proc.namespace_inode("self", "user")
     maps = {name: known.map(user, name).text() for name in MAPS}
-    design = _Design(maps, entry.setgroups_denied, known.from_root(entry.owner_uid, entry.parent, "uid_map"))
+    maker = known.from_root(entry.owner_uid, entry.parent, "uid_map")
+    design = _Design(maps, entry.setgroups_denied, maker, known.some_gid(entry.parent))
     try:
         return fetch([] if ours else [(above, CLONE_NEWUSER)], partial(_make, design))
     except OSError as error:
@@ -55,7 +60,7 @@ def _open(user: int, context: RestoreContext) -> int:
 
 def _make(design: _Design) -> int:
     """In the namespace above: a child unshares, and has its maps written by us; a descriptor of what it made."""
-    child, made = _child_in_new_namespace(design.maker)
+    child, made = _child_in_new_namespace(design)
     try:
         if error := os.read(made, 16):
             raise OSError(int(error), os.strerror(int(error)))
@@ -71,7 +76,7 @@ def _make(design: _Design) -> int:
         os.waitpid(child, 0)
 
 
-def _child_in_new_namespace(maker: int) -> tuple[int, int]:
+def _child_in_new_namespace(design: _Design) -> tuple[int, int]:
     """Its pid, and a descriptor from which comes the end of file when it is there, or the number of an error."""
     made, telling = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -80,8 +85,10 @@ def _child_in_new_namespace(maker: int) -> tuple[int, int]:
         return child, made
     try:
         prctl(controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP)  # rights stay when the uid changes
-        os.seteuid(maker)
+        os.setegid(design.group)
+        os.seteuid(design.maker)
         unshare(CLONE_NEWUSER)
+        set_dumpable(True)  # or its parent, with no rights but in its own user namespace, could not see to it
         os.close(telling)
         signal.pause()
     except OSError as error:
