@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-Stamp = tuple[str, int, int]
-"""A path with the time of its last change (ns) and its size."""
 
+def stamps() -> bytes:
+    """Path, time of the last change (ns) and size of each file, as one text.
 
-def stamps() -> list[Stamp]:
-    """Those of the modules of the project that are loaded, of the interpreter, and of what pip has installed."""
+    They are the modules of the project that are loaded, the interpreter, and the directories that pip installs into.
+    Were they objects by the thousand, looking at them would copy all the pages that they lie in.
+    """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     paths = {os.path.realpath(sys.executable)}
     for module in list(sys.modules.values()):
@@ -20,17 +21,18 @@ def stamps() -> list[Stamp]:
     for directory in sys.path:
         if os.path.isdir(directory) and directory.endswith("-packages"):
             paths.add(directory)  # changes with every distribution that comes or goes
-    return [_stamp(path) for path in sorted(paths)]
+    return b"".join(map(stamp, sorted(map(os.fsencode, paths))))
 
 
-def _stamp(path: str) -> Stamp:
+def stamp(path: bytes) -> bytes:
+    """One line; a path cannot have a zero byte in it."""
     status = os.stat(path)
-    return path, status.st_mtime_ns, status.st_size
+    return b"%s\0%d\0%d\0\n" % (path, status.st_mtime_ns, status.st_size)
 
 
-def fresh(known: list[Stamp]) -> bool:
+def fresh(known: bytes) -> bool:
     """Whether all of them are as they were."""
     try:
-        return all(_stamp(stamp[0]) == stamp for stamp in known)
+        return all(stamp(line.partition(b"\0")[0]) == line + b"\0\n" for line in known.split(b"\0\n")[:-1])
     except OSError:
         return False

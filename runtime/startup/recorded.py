@@ -73,7 +73,8 @@ def import_all() -> None:
 
 def _warm_up() -> None:
     """What commands work out at its first use, and what does not depend on the machine's state."""
-    from cr.contract import filesystem, resource, vma
+    from cr.contract import filesystem, plugins, resource, vma
+    from cr.kernel import patterns
     from images import messages
     from images.schema.index import MODULES
 
@@ -85,6 +86,10 @@ def _warm_up() -> None:
         resource.task_resources(leader=leader)
     vma.vma_resources()
     filesystem.filesystems()
+    plugins.any_installed()  # new ones make the snapshot stale
+    for thing in gc.get_objects():
+        if isinstance(thing, patterns.Pattern):
+            thing.compiled()
 
 
 def _addresses() -> dict[str, int]:

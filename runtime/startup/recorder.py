@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 from cr.kernel import mman, proc, ptrace, vm
 from cr.kernel.numbers import NUMBERS
@@ -131,11 +132,22 @@ def _await(control: socket.socket) -> dict[str, Any]:
     return message
 
 
-def _write(fd: int, pid: int, message: dict[str, Any]) -> None:
+def _stop_asleep(pid: int) -> ptrace.Registers:
+    """Stop it in read(2), and not on the way there: in another process the call must not be made."""
     tracee = Tracee.seize(pid, ptrace.O_EXITKILL)
-    tracee.interrupt()
-    tracee.settle()
-    registers = tracee.registers
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        tracee.interrupt()
+        tracee.settle()
+        if tracee.registers.orig_rax == NUMBERS["read"] and tracee.registers.rax >> 63:
+            return tracee.registers
+        tracee.resume()
+        time.sleep(0.01)
+    raise ContainerError(f"{sys.executable} does not wait where it should")
+
+
+def _write(fd: int, pid: int, message: dict[str, Any]) -> None:
+    registers = _stop_asleep(pid)
     kept = {name: getattr(registers, name) for name in ("rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rip")}
     addresses = message["clear_child_tid"], message["robust_list"]
     thread = entrance.Thread(registers.fs_base, *addresses, **kept)

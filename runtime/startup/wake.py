@@ -24,7 +24,7 @@ _DEMANDING = frozenset(
 _libc = ctypes.CDLL(None)
 
 
-def wake(stamps: list[freshness.Stamp]) -> NoReturn:
+def wake(stamps: bytes) -> NoReturn:
     """Run the command of this process; never returns."""
     arguments, environment = _vector()
     _adopt_environment(environment)

@@ -92,6 +92,16 @@ def test_closed_descriptors(programs: Path) -> None:
     assert done.stdout.strip() in ("0", "1")
 
 
+def test_inherited_descriptors_are_left_alone(programs: Path) -> None:
+    """The recorded interpreter waits in read(2) of descriptor 3: here that is somebody else's."""
+    reading, writing = os.pipe()
+    os.write(writing, b"request")
+    done = run("/bin/sh", "-c", f"exec 3<&{reading}; {programs}/woodfrog --version; cat <&3", pass_fds=(reading,))
+    os.close(writing)
+    os.close(reading)
+    assert done.stdout.endswith("request")
+
+
 def test_a_terminal(programs: Path) -> None:
     """What is written to a terminal comes at once, as standard output of an interpreter does."""
     ours, theirs = pty.openpty()
@@ -256,7 +266,8 @@ def test_the_page_of_words() -> None:
 def test_stamps(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text("1")
-    known = [freshness._stamp(str(file))]
+    assert freshness.fresh(freshness.stamps())
+    known = freshness.stamp(os.fsencode(file)) + freshness.stamp(os.fsencode(tmp_path))
     assert freshness.fresh(known)
     file.write_text("22")
     assert not freshness.fresh(known)
