@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _DEMANDING = frozenset(
-    f"PYTHON{name}" for name in ("PATH", "HOME", "DEVMODE", "WARNINGS", "TRACEMALLOC", "PROFILEIMPORTTIME", "INSPECT")
+    [f"PYTHON{name}" for name in ("PATH", "HOME", "DEVMODE", "WARNINGS", "TRACEMALLOC", "PROFILEIMPORTTIME", "INSPECT")]
+    + ["LD_PRELOAD", "LD_AUDIT"]
 )
-"""What an interpreter minds at its start, and a snapshot cannot."""
+"""What an interpreter and its dynamic linker mind at their start, and a snapshot cannot."""
 _libc = ctypes.CDLL(None)
 
 

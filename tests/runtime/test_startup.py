@@ -96,8 +96,8 @@ def test_inherited_descriptors_are_left_alone(programs: Path) -> None:
     """The recorded interpreter waits in read(2) of descriptor 3: here that is somebody else's."""
     reading, writing = os.pipe()
     os.write(writing, b"request")
-    done = run("/bin/sh", "-c", f"exec 3<&{reading}; {programs}/woodfrog --version; cat <&3", pass_fds=(reading,))
     os.close(writing)
+    done = run("/bin/sh", "-c", f"exec 3<&0; {programs}/woodfrog --version; cat <&3", stdin=reading)
     os.close(reading)
     assert done.stdout.endswith("request")
 
@@ -212,6 +212,22 @@ def _offset(program: Path, address: int) -> int:
 def test_variables_that_only_an_interpreter_minds(programs: Path) -> None:
     assert not is_woken(programs / "woodfrog", env={**PLAIN, "PYTHONPATH": str(ROOT)})
     assert is_woken(programs / "woodfrog", env={**PLAIN, "PYTHONUNBUFFERED": "1"})
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ["setarch", "-R"],
+        ["setarch", "--addr-compat-layout"],
+        ["prlimit", "--stack=unlimited"],
+        ["prlimit", "--as=300000000"],
+    ],
+    ids=" ".join,
+)
+def test_layouts_of_the_address_space(programs: Path, layout: list[str]) -> None:
+    """Wherever the kernel puts stack, vDSO and heap, and however little room there may be."""
+    done = run(*layout, programs / "woodfrog", "startup-snapshot", "--check")
+    assert done.stdout == "started from a snapshot\n", done.stderr
 
 
 def test_a_source_that_changed(programs: Path) -> None:
