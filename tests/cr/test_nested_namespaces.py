@@ -53,7 +53,7 @@ MOUNTED = {
     ],
 }
 
-SOMEBODY = "setpriv --reuid=1000 --regid=1000 --clear-groups".split()
+SOMEBODY = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
 MOUNTED["the common mix by somebody"] = [*SOMEBODY, *MOUNTED["the common mix with mounts"]]
 needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="this machine lacks bubblewrap")
 BUBBLEWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
