@@ -29,13 +29,13 @@ def for_children(pid: int) -> int:
 
 
 def _with_init(context: DumpContext) -> set[int]:
-    """The pid namespaces whose first process is in the tree."""
+    """The pid namespaces whose first process is in the tree, and alive: with it they end."""
 
     def find() -> set[int]:
         found = set()
         for pid in proc.descendants(context.root_pid):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if proc.ns_ids(proc.status(pid), "NSpid")[-1] == 1:
+                if proc.ns_ids(proc.status(pid), "NSpid")[-1] == 1 and proc.stat(proc.living_thread(pid)).state != "Z":
                     found.add(proc.namespace_inode(pid, "pid"))
         return found
 
