@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
+from cr.kernel import proc
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
@@ -25,9 +26,15 @@ class Proc(FilesystemResource):
 
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
-        shown: dict[int, int] = context.once(SHOWN, dict)
-        shown[mount.device] = os.stat(f"/proc/self/fd/{fd}/1/ns/pid").st_ino
-        if mount.shared and shown[mount.device] != os.stat(f"/proc/{context.root.pid}/ns/pid").st_ino:
+        try:
+            inode = os.stat(f"/proc/self/fd/{fd}/1/ns/pid").st_ino
+        except PermissionError:
+            return  # of a first process with more rights than we have: an outer namespace
+        except FileNotFoundError:
+            context.refuse(f"{mount} shows a pid namespace that has ended: unmount it")
+            return
+        context.once(SHOWN, dict[int, int])[mount.device] = inode
+        if mount.shared and inode != proc.namespace_inode(context.root.pid, "pid"):
             context.refuse(
                 f"{mount} shows an inner pid namespace and is shared, which cannot be restored: make it private "
                 f"(mount --make-private {mount.mountpoint})"
