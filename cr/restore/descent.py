@@ -16,7 +16,7 @@ from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.namespaces.pid_namespace import descriptor
-from cr.restore import births, user_namespaces
+from cr.restore import births, helpers, user_namespaces
 from cr.restore.births import Mother
 from cr.restore.pids import FIRST, NOBODYS, ask_for, numbers, place_of
 from cr.values import dataclass
@@ -87,7 +87,7 @@ class _Way:
 def _bear_by_another(context: RestoreContext, mother: Mother, child: RestoreTask, way: _Way, shared: int) -> Tracee:
     """By a passing child of the mother's that joins a namespace first: the mother herself could not come back."""
     signo = births.exit_signal(child, context)
-    helper, own = births.bear_helper(context, mother, signo=signo, shared=shared)
+    helper, own = helpers.bear_helper(context, mother, signo=signo, shared=shared)
     try:
         way.go(helper, Identity(own, own))
         pids, space = place_of(child, context)

@@ -19,7 +19,7 @@ from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.namespaces import network_lock
 from cr.resources.tasks import namespaces_of_children
-from cr.restore import births, deaths, directories, namespaces
+from cr.restore import births, deaths, directories, helpers, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.laziness import Laziness, laziness
 from cr.restore.memory import AddressSpace
@@ -116,8 +116,8 @@ class Builder:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
-        context.process_once_more = partial(births.once_more, context)
-        context.passing_child = partial(births.passing_child, context)
+        context.process_once_more = partial(helpers.once_more, context)
+        context.passing_child = partial(helpers.passing_child, context)
         flags = namespaces.clone_flags(context)
         if context.options.restore_sibling and namespaces.all_new(context):
             births.bear_only_root(context, self.channel, flags)

@@ -20,7 +20,7 @@ from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.tasks import namespaces_of_children
-from cr.restore import births, descent, namespaces
+from cr.restore import births, descent, helpers, namespaces
 from cr.restore.births import Mother
 from cr.restore.inheritance import strangers
 from cr.restore.pids import FIRST, place_of
@@ -163,7 +163,7 @@ class Family:
         parent, sid = child.parent, self.lineage.born[child.vpid]
         assert parent is not None  # the root is nobody's orphan
         mother = Mother(leader.puppet, leader.leader.identity, leader) if leader is not None else self._stand_in(sid)
-        passing, pid = births.bear_helper(self.context, mother)
+        passing, pid = helpers.bear_helper(self.context, mother)
         descent.bear_task(self.context, Mother(passing, Identity(pid, pid), mother.home), child)
         child.born_with = mother.home.space
         namespaces.enter(self.context, child, mother.home)
@@ -199,7 +199,7 @@ class Family:
                 f"{pid} leads others, but has ended, and was outside of the pid namespace of {parent}"
             )
         mother = Mother(parent.puppet, parent.leader.identity, parent)
-        puppet, own = births.bear_helper(self.context, mother, pids=pids[:depth])
+        puppet, own = helpers.bear_helper(self.context, mother, pids=pids[:depth])
         self.helpers[pid] = Mother(puppet, Identity(own, own), parent)
         return self.helpers[pid]
 
