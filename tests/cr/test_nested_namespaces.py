@@ -19,7 +19,7 @@ INNER = [PYTHON, str(WORKLOADS / "inner.py")]
 SHAPES = {
     "pid": ["unshare", "--pid", "--fork"],
     "pid, three levels": ["unshare", "--pid", "--fork"] * 3,
-    "pid, a session between": ["unshare", "--pid", "--fork", "setsid", "--fork", "--wait"],
+    "pid, a session between": ["unshare", "--pid", "--fork", "sh", "-c", 'setsid --fork --wait "$@"; exit', "sh"],
     "user": ["unshare", "--user"],
     "user, map-root": ["unshare", "--user", "--map-root-user"],
     "user, two levels": ["unshare", "--user", "--map-root-user", "unshare", "--user", "--map-user=1000"],

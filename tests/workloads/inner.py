@@ -152,12 +152,18 @@ class Family:
             info = signal.sigwaitinfo([SIGNAL])
             self.called.append((info.si_pid, threading.get_native_id()))
 
+    def end(self) -> None:
+        """Nobody is to be left behind; a terminal's session ends with its leader (SIGHUP)."""
+        leaders = [self.terminal.leader] if self.terminal is not None else []
+        for pid in {self.lost, *leaders} - {os.getpid()}:
+            os.kill(pid, signal.SIGKILL)
+
     def view(self) -> object:
         own = os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), self.tid
         ids = os.getresuid(), os.getresgid(), sorted(os.getgroups())
         others = [whose(pid) if self.has_proc else (os.getpgid(pid), os.getsid(pid)) for pid in self.members]
         owner = fcntl.fcntl(self.owned, F_GETOWN_EX, bytes(8))
-        listed = sorted(int(name) for name in os.listdir("/proc") if name.isdigit()) if self.has_proc else []
+        listed = [pid for pid in (1, *self.members) if self.has_proc and str(pid) in os.listdir("/proc")]
         peer = struct.unpack("3i", self.owned.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         terminal = self.terminal.view() if self.terminal is not None else ()
         timers = open("/proc/self/timers").read() if self.has_proc else ""  # noqa: SIM115
@@ -201,3 +207,4 @@ if __name__ == "__main__":
     print("ready", flush=True)
     for _ in sys.stdin:
         print(" and ".join(family.faults()) or "well", flush=True)
+    family.end()

@@ -43,10 +43,10 @@ def host(users: bool) -> int:
 users = sys.argv[1] == "user"
 first = os.pidfd_open(host(users))
 assert libc.setns(first, CLONE_NEWPID) == 0, os.strerror(ctypes.get_errno())
-os.close(first)
 command = sys.argv[1 + users :]
 inner = os.fork()
 if inner == 0:
     os.execvp(command[0], command)
 _, status = os.waitpid(inner, 0)
+signal.pidfd_send_signal(first, signal.SIGKILL)
 os._exit(os.waitstatus_to_exitcode(status))
