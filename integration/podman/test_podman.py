@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from integration import shims
-from integration.containers import PROJECT
 from integration.podman.engine import Counter, Podman
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -22,7 +20,7 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     if request.param == "runc":
         path = shims.binary("WOODFROG_TEST_RUNC", "runc 1.1 or newer")
     else:
-        path = ours(tmp_path_factory.mktemp("program"))
+        path = shims.woodfrog(tmp_path_factory.mktemp("program"))
     with tempfile.TemporaryDirectory(prefix="frog") as place, Podman(Path(place), path) as result:
         yield result
 
@@ -31,15 +29,6 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def podman(installation: Podman) -> Iterator[Podman]:
     yield installation
     installation.clean()
-
-
-def ours(place: Path) -> str:
-    """A program that is `woodfrog`: podman wants one path."""
-    program = place / "woodfrog"
-    lines = [f"#!{sys.executable} -I", "import sys", f"sys.path.insert(0, {str(PROJECT)!r})"]
-    program.write_text("\n".join([*lines, "from runtime.main import main", "sys.exit(main())", ""]))
-    program.chmod(0o755)
-    return str(program)
 
 
 def test_checkpoint_and_restore_twice(podman: Podman) -> None:

@@ -1,0 +1,113 @@
+"""containerd's runc shim over woodfrog: run, exec, pause, checkpoint, restore, kill, delete, by ctr."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from integration import shims
+from integration.containerd.daemon import Containerd
+from integration.containerd.image import IMAGE
+from integration.containers import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    runtime = shims.woodfrog(tmp_path_factory.mktemp("program"))
+    with tempfile.TemporaryDirectory(prefix="frog") as place, Containerd(Path(place), runtime) as running:
+        yield running
+
+
+@pytest.fixture
+def ctr(installation: Containerd) -> Iterator[Containerd]:
+    yield installation
+    installation.clean()
+
+
+def test_run_gives_output_and_exit_code(ctr: Containerd) -> None:
+    assert ctr.run("--rm", IMAGE, "talker", "/bin/bash", "-c", "read -r word; echo got $word", input="w\n") == "got w"
+    done = ctr.attempt("run", "--rm", "--runc-binary", ctr.runtime, IMAGE, "seven", "/bin/bash", "-c", "exit 7")
+    assert done.returncode == 7, done.stderr
+    assert ctr("containers", "list", "--quiet") == ""
+
+
+def test_a_program_that_is_not_there(ctr: Containerd) -> None:
+    done = ctr.attempt("run", "--rm", "--runc-binary", ctr.runtime, IMAGE, "absent", "/bin/absent")
+    assert done.returncode != 0
+    assert "/bin/absent" in done.stderr
+
+
+def test_exec(ctr: Containerd) -> None:
+    ctr.count("host")
+    enter = ("tasks", "exec", "--exec-id")
+    assert ctr(*enter, "one", "host", "/bin/cat", "/work/starts") == "start"
+    done = ctr.attempt(*enter, "two", "host", "/bin/bash", "-c", "exit 3")
+    assert done.returncode == 3, done.stderr
+    ctr(*enter, "three", "--detach", "--fifo-dir", str(ctr.place), "host", "/bin/bash", "-c", "echo $$ >/work/other")
+    wait_for((ctr.root("host") / "work" / "other").exists, "the detached process")
+    assert ctr(*enter, "four", "--cwd", "/work", "--user", "7:8", "host", "/bin/bash", "-c", "echo $UID $PWD") == "7 /work"
+
+
+def test_pause_and_resume(ctr: Containerd) -> None:
+    ctr.count("sleeper")
+    ctr("tasks", "pause", "sleeper")
+    assert ctr.status("sleeper") == "PAUSED"
+    before = ctr.counted("sleeper")
+    assert ctr.attempt("tasks", "exec", "--exec-id", "x", "sleeper", "/bin/cat", "/work/count").returncode != 0
+    assert ctr.counted("sleeper") == before
+    ctr("tasks", "resume", "sleeper")
+    assert ctr.status("sleeper") == "RUNNING"
+    ctr.goes_on("sleeper", before)
+
+
+def test_kill_and_delete(ctr: Containerd) -> None:
+    ctr.count("doomed")
+    assert ctr.attempt("tasks", "delete", "doomed").returncode != 0
+    ctr("tasks", "kill", "--signal", "SIGKILL", "doomed")
+    wait_for(lambda: ctr.status("doomed") == "STOPPED", "its end")
+    ctr.attempt("tasks", "delete", "doomed")
+    assert ctr.status("doomed") == ""
+    ctr("containers", "delete", "doomed")
+
+
+def test_metrics_and_processes(ctr: Containerd) -> None:
+    ctr.count("measured", "--memory-limit", str(64 << 20))
+    assert "memory.usage_in_bytes" in ctr("tasks", "metrics", "measured")
+    assert len(ctr("tasks", "ps", "measured").splitlines()) == 2
+
+
+def test_checkpoint_that_leaves_it_running(ctr: Containerd) -> None:
+    ctr.count("left")
+    ctr("tasks", "checkpoint", "--image-path", str(ctr.place / "images"), "--work-path", str(ctr.place / "w"), "left")
+    assert (ctr.place / "images" / "inventory.img").exists()
+    ctr.goes_on("left", ctr.counted("left"))
+
+
+@pytest.mark.parametrize("layer", [(), ("--rw",)])
+def test_checkpoint_and_restore(ctr: Containerd, layer: tuple[str, ...]) -> None:
+    ctr.count("traveller")
+    for number in (1, 2):
+        image = f"woodfrog.test/frozen{len(layer)}:{number}"
+        ctr("containers", "checkpoint", "--image", "--task", *layer, "traveller", image)
+        before = ctr.counted("traveller")
+        ctr.goes_on("traveller", before)
+        ctr("tasks", "kill", "--signal", "SIGKILL", "traveller")
+        ctr.clean()
+        ctr("containers", "restore", "--live", *layer, "traveller", image)
+        wait_for(lambda: ctr.status("traveller") == "RUNNING", "the restored container")
+    assert before
+
+
+def test_several_at_once(ctr: Containerd) -> None:
+    names = [f"several{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(ctr.count, names))
+        for name in names:
+            ctr.goes_on(name, ctr.counted(name))
+        list(pool.map(lambda name: ctr("tasks", "kill", "--signal", "SIGKILL", name), names))
