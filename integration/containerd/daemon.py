@@ -29,6 +29,7 @@ class Containerd:
         self.daemon = shims.binary("WOODFROG_TEST_CONTAINERD", "containerd 1.6")
         self.client = shutil.which("ctr") or shims.binary("WOODFROG_TEST_CTR", "containerd's client ctr")
         self.state = place / "state" / "runc"
+        self.namespace = f"frog{os.getpid()}"  # it names the parent of the containers' cgroups, too
         self.sockets = set(SOCKETS.glob("*"))
 
     def __enter__(self) -> Containerd:
@@ -53,6 +54,8 @@ class Containerd:
         finally:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(PATIENCE)
+            for parent in Path("/sys/fs/cgroup").glob(f"*/{self.namespace}"):
+                parent.rmdir()
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 if (mount := line.split()[4]).startswith(str(self.place)):
                     subprocess.run(["umount", "--lazy", mount], check=True)
@@ -63,13 +66,14 @@ class Containerd:
             if name in self("tasks", "list", "--quiet").split():
                 self("tasks", "delete", "--force", name)
             self("containers", "delete", name)
-        wait_for(lambda: not self._shims(), "the shims to end")
+        wait_for(lambda: not self.shims(), "the shims to end")
         wait_for(lambda: set(SOCKETS.glob("*")) <= self.sockets, "the shims' sockets to go")
         assert not list(self.state.glob("*/*")), "state is left"
         mounts = Path("/proc/self/mountinfo").read_text()
         assert f"{self.place}/state" not in mounts, "mounts are left"
 
-    def _shims(self) -> list[int]:
+    def shims(self) -> list[int]:
+        """The pids of the shims that run."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -80,6 +84,13 @@ class Containerd:
                 found.append(int(path.parent.name))
         return found
 
+    def kill_shims(self) -> None:
+        """They end without removing their sockets."""
+        for pid in self.shims():
+            os.kill(pid, signal.SIGKILL)
+        for socket in set(SOCKETS.glob("*")) - self.sockets:
+            socket.unlink()
+
     def log(self) -> str:
         """The end of what the daemon has said."""
         return (self.place / "log").read_text(errors="replace")[-3000:]
@@ -87,8 +98,11 @@ class Containerd:
     def attempt(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """A command of ctr, which may fail."""
         options: dict[str, Any] = {"input": "", "timeout": PATIENCE, **more}
+        environment = {**ENVIRONMENT, "CONTAINERD_NAMESPACE": self.namespace}
         command = [self.client, "--address", f"{self.place}/address", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.place, **options)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=self.place, env=environment, **options
+        )
 
     def __call__(self, *words: str, **more: Any) -> str:
         """The output of a command, which must succeed."""
@@ -119,7 +133,7 @@ class Containerd:
 
     def root(self, name: str) -> Path:
         """Where the shim has mounted the container's root."""
-        return self.place / "state" / "io.containerd.runtime.v2.task" / "default" / name / "rootfs"
+        return self.place / "state" / "io.containerd.runtime.v2.task" / self.namespace / name / "rootfs"
 
     def status(self, name: str) -> str:
         """RUNNING, PAUSED, STOPPED; "" where there is no task."""
