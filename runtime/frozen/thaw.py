@@ -7,7 +7,7 @@ import os
 from cr.kernel import mounts as m
 from cr.kernel.namespaces import CLONE_NEWNET, setns
 from cr.kernel.netdevice import set_link_up
-from runtime import cgroup, limits, paths
+from runtime import cgroup, check, limits, paths
 from runtime.container import Container, new_record
 from runtime.create import check_cgroup, make_cgroup, undo, write_pid_file
 from runtime.delete import RESTORE_ROOT, unmount_restore_root
@@ -16,6 +16,8 @@ from runtime.errors import ContainerError
 from runtime.frozen import binds, stdio
 from runtime.mount_options import is_bind
 from runtime.namespaces import Namespaces
+from runtime.namespaces import check as check_namespaces
+from runtime.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
     from cgroups import Manager
     from oci.types import Config
+    from runtime.context import Context
     from runtime.report import Reporter
-    from runtime.store import Store
 
 
 class Thaw:
@@ -40,6 +42,15 @@ class Thaw:
         self.console = -1
         self.reporter = reporter
         self.pid_file = ""
+        self.waits = False  # for `start`, in a frozen cgroup
+
+    @classmethod
+    def of(cls, context: Context, name: str, bundle: str, config: Config) -> Thaw:
+        """The restore of a bundle under a name.  Raises ContainerError for a configuration that we refuse."""
+        rootfs = check.rootfs_of(config, bundle)
+        check_namespaces(config, Namespaces(config.get("linux") or {}))
+        manager = cgroup.new_manager(config, name, context.systemd_cgroup, context.rootless)
+        return cls(Store(context.root, name), manager, bundle, rootfs, config, context.reporter)
 
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
@@ -101,11 +112,16 @@ class Thaw:
     # -- what the engine tells --
 
     def notify(self, event: str, pid: int, fd: int | None) -> None:
-        """setup-namespaces: cgroup, lo, hooks; post-restore: the record; orphan-pts-master: the terminal."""
+        """setup-namespaces: cgroup, lo, hooks; post-restore: the record; orphan-pts-master: the terminal.
+
+        pre-resume: all tasks stand still yet, so that not one of them runs in a container that waits for its start.
+        """
         if event == "setup-namespaces":
             self._set_up(pid)
         elif event == "post-restore":
             self.adopt(pid)
+        elif event == "pre-resume" and self.waits:
+            self._hold()
         elif event == "orphan-pts-master" and fd is not None:
             self._send_master(fd)
 
@@ -124,12 +140,20 @@ class Thaw:
         self.container.run_hooks("prestart", "created")
         self.container.run_hooks("createRuntime", "creating")
 
+    def _hold(self) -> None:
+        from cgroups import CgroupError
+
+        try:
+            self.manager.freeze()
+        except CgroupError as err:
+            raise ContainerError(f"the container cannot wait for its start: {err}") from err
+
     def adopt(self, pid: int) -> None:
         """The process is the container's init from now on."""
         if self.container.record["ready"] and self.container.pid == pid:
             return
         self.container.set_init(pid)
-        self.container.record["ready"] = True
+        self.container.record["ready"], self.container.record["waits"] = True, self.waits
         self.container.save()
         if self.pid_file:
             write_pid_file(self.pid_file, pid)

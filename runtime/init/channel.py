@@ -24,6 +24,13 @@ class Channel:
         self._from_child, self._to_parent = os.pipe2(os.O_CLOEXEC)
         self._from_parent, self._to_child = os.pipe2(os.O_CLOEXEC)
 
+    @classmethod
+    def ended(cls) -> Channel:
+        """The parent's side of a talk that is over: there is nothing to be received."""
+        channel = cls()
+        channel.become_parent()
+        return channel
+
     def become_child(self) -> None:
         """After the fork, in the child."""
         os.close(self._from_child)
