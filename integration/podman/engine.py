@@ -33,7 +33,7 @@ default_network = "{network}"
 class Podman:
     """One installation below `place`, whose path must be short.  As a context it leaves nothing behind."""
 
-    def __init__(self, place: Path, runtime: str) -> None:
+    def __init__(self, place: Path, runtime: str, *options: str) -> None:
         self.place = place
         self.network = f"frog{os.getpid()}"
         (place / "cni").mkdir()
@@ -43,7 +43,7 @@ class Podman:
             **shims.environment(PROJECT / ".pytest_cache" / "shim"),
             "CONTAINERS_CONF": str(place / "conf"),
         }
-        self.command = [shims.binary("WOODFROG_TEST_PODMAN", "podman 4"), "--runtime", runtime]
+        self.command = [shims.binary("WOODFROG_TEST_PODMAN", "podman 4"), "--runtime", runtime, *options]
         for option, value in (("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp")):
             self.command += [f"--{option}", str(place / value)]
         self.command += ["--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"]

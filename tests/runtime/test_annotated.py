@@ -69,9 +69,7 @@ def hook(kind: str, below: Path, state: Any) -> subprocess.CompletedProcess[str]
     """Run as a runtime runs it."""
     words = Bundle.command(_Nowhere(), "--checkpoints", str(below), "hook", kind)  # type: ignore[arg-type]
     text = state if isinstance(state, str) else json.dumps(state)
-    return subprocess.run(
-        words, input=text, env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run(words, input=text, env=environment(), capture_output=True, text=True, timeout=60, check=False)
 
 
 class _Nowhere:
