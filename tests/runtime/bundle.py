@@ -23,9 +23,9 @@ PATIENCE = 20.0
 _SHARED = ("usr", "bin", "sbin", "lib", "lib64", "lib32", "libx32")
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Poll until it is true; its value."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.005)
