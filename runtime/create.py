@@ -188,7 +188,7 @@ def check_cgroup(manager: Manager, reporter: Reporter) -> None:
     if not manager.exists():
         return
     try:
-        if manager.frozen():
+        if cgroup.is_frozen(cgroup.record(manager)):
             raise ContainerError("container's cgroup unexpectedly frozen")
         if count := len(manager.pids()):
             reporter.warn(f"container's cgroup is not empty: {count} process(es) found")

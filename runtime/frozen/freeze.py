@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 
-from runtime import cgroup
+from runtime import cgroup, paths
 from runtime.engine import DumpRequest, Engine
 from runtime.errors import ContainerError, reason
 from runtime.frozen import binds, stdio
+from runtime.frozen.options import configured
 from runtime.namespaces import Namespaces
 
 TYPE_CHECKING = False
@@ -61,10 +63,11 @@ def compose(
     cgroups: Sequence[tuple[str, str]],
     masked_files: Sequence[str],
 ) -> DumpRequest:
-    """The request for this container; reads nothing but its record and, for joined ones, namespace inodes."""
+    """The request for this container; looks at its record, where its mounts lie, and inodes of joined namespaces."""
     config = container.config
     spaces = Namespaces(config.get("linux") or {})
-    external = [*binds.dump_externals(config, cgroups, masked_files), *options.get("external", [])]
+    resolve = partial(paths.resolved, f"/proc/{container.pid}/root")
+    external = [*binds.dump_externals(config, cgroups, masked_files, resolve), *options.get("external", [])]
     external += binds.dump_namespaces(spaces, lambda path: os.stat(path).st_ino)
     freezer: str = container.record["cgroup"]["freezer"]
     return DumpRequest(
@@ -103,6 +106,7 @@ def freeze(container: Container, engine: Engine, directory: str, options: dict[s
     outside = [*_write_stdio(container, directory), *options.get("external", [])]
     cgroups, masked = cgroup.for_mounts(manager), masked_files(container)
     request = compose(container, directory, {**options, "external": outside}, cgroups, masked)
+    request = DumpRequest(request.pid, directory, configured(request.options, container.annotations()))
     engine.dump(request, lambda event, pid, fd: None)
     if paused and container.running() and not manager.frozen():
         manager.freeze()

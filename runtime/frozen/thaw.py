@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from cr.kernel import mounts as m
 from cr.kernel.namespaces import CLONE_NEWNET, setns
@@ -14,6 +15,7 @@ from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
 from runtime.frozen import binds, stdio
+from runtime.frozen.options import configured
 from runtime.mount_options import is_bind
 from runtime.namespaces import Namespaces
 from runtime.namespaces import check as check_namespaces
@@ -82,14 +84,16 @@ class Thaw:
 
     def _compose(self, root: str, directory: str, options: dict[str, Any]) -> RestoreRequest:
         inherit, join = binds.restore_namespaces(self.spaces, lambda path: os.open(path, os.O_RDONLY))
-        return compose(
+        request = compose(
             self.config,
             directory,
             {"root": root, "inherit_fd": stdio.inherit(stdio.read(directory)) + inherit, "join_ns": join},
             cgroup.for_mounts(self.manager),
             binds.cgroup_roots(cgroup.membership_paths(self.manager)),
             options,
+            partial(paths.resolved, root),
         )
+        return RestoreRequest(directory, configured(request.options, self.container.annotations()))
 
     def _bind_root(self) -> str:
         """A private copy of the root's mounts in the state directory, with a place for each mount.
@@ -173,6 +177,7 @@ def compose(
     cgroups: list[tuple[str, str]],
     roots: list[str],
     options: dict[str, Any],
+    resolve: binds.Resolve = str,
 ) -> RestoreRequest:
     """The request; pure.  `places` has root, inherit_fd and join_ns."""
     composed = {
@@ -181,7 +186,7 @@ def compose(
         "restore_detached": True,
         "orphan_pts_master": True,
         "evasive_devices": True,
-        "external": binds.restore_externals(config, cgroups),
+        "external": binds.restore_externals(config, cgroups, resolve),
         **{name: value for name, value in places.items() if value},
         **options,
     }
@@ -191,17 +196,23 @@ def compose(
 
 
 def make_places(root: str, config: Config) -> None:
-    """The files and directories that mounts go onto; a fresh rootfs may lack them."""
+    """The files and directories that mounts go onto; a fresh rootfs, or the source of a bind mount, may lack them."""
+    covered = {"": root}  # place of a directory: what of the host will be there; "" if that is not known yet
+    for mount in config.get("mounts") or []:
+        place = os.path.normpath(mount["destination"])
+        source = os.path.abspath(mount.get("source", "")) if is_bind(mount) else ""
+        directory = not source or os.path.isdir(source)
+        above = max((other for other in covered if place.startswith(other + "/")), key=len)
+        if covered[above]:
+            _make_place(covered[above], place[len(above) :], directory)
+        if directory:
+            covered[place] = source
+
+
+def _make_place(root: str, place: str, directory: bool) -> None:
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    covered: list[str] = []
     try:
-        for mount in config.get("mounts") or []:
-            place = os.path.normpath(mount["destination"])
-            if not any(place.startswith(above + "/") for above in covered):
-                directory = not is_bind(mount) or os.path.isdir(mount.get("source", ""))
-                os.close(paths.ensure(root_fd, place, directory))
-            if not is_bind(mount):
-                covered.append(place)
+        os.close(paths.ensure(root_fd, place, directory))
     finally:
         os.close(root_fd)
 

@@ -154,14 +154,7 @@ class Sailor(Bundle):
     def _excuse(self, verb: str, said: str) -> None:
         """What a command says when a child of it was killed, not it."""
         excuses = {
-            "run": (
-                "ended unexpectedly",
-                "has ended",
-                "ended while",
-                "the other side ended",
-                "the container's first process",
-                "not running",
-            ),
+            "run": ("ended unexpectedly", "has ended", "ended while", "the other side ended", "not running"),
             "restore": ("died", "ended", "killed", "No such process"),
         }
         assert any(words in said for words in excuses.get(verb, ())), f"{verb}: {said}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.bundle import wait_for
-from tests.runtime.storm import Sailor, Saboteur, commands
+from tests.runtime.storm import Saboteur, Sailor, commands
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(3600)]
 
