@@ -60,6 +60,8 @@ def shared_options(values: dict[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {name: True for name in _SAME if values.get(name)}
     if values["ext_unix_sk"]:
         options["ext_unix_sk"] = ""
+    if os.geteuid() != 0:
+        options["unprivileged"] = True
     options["manage_cgroups"] = cgroup_mode(values["manage_cgroups_mode"])
     options["empty_ns"] = empty_namespaces(values["empty_ns"])
     for name in ("lsm_profile", "lsm_mount_context", "remap_ip", "remap_port", "hostname"):

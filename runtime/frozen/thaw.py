@@ -15,6 +15,7 @@ from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
 from runtime.frozen import binds, stdio
+from runtime.frozen.freeze import check_rights
 from runtime.frozen.options import configured
 from runtime.mount_options import is_bind
 from runtime.namespaces import Namespaces
@@ -56,6 +57,7 @@ class Thaw:
 
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
+        check_rights()
         check_cgroup(self.manager, self.reporter)
         if options.get("manage_cgroups") == "strict":
             self._check_strict()
