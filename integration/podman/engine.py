@@ -50,11 +50,15 @@ class Podman:
 
     def _network(self) -> Any:
         """A bridge of its own, the numbers of which nobody else uses."""
-        part = os.getpid() % 250
-        ranges = [[{"subnet": f"10.217.{part}.0/24", "gateway": f"10.217.{part}.1"}]]
+        ranges = [[{"subnet": f"{self.address(0)}/24", "gateway": self.address(1)}]]
         ipam = {"type": "host-local", "dataDir": str(self.place / "addresses"), "ranges": ranges}
         bridge = {"type": "bridge", "bridge": self.network, "isGateway": True, "ipMasq": False, "ipam": ipam}
         return {"cniVersion": "0.4.0", "name": self.network, "plugins": [bridge]}
+
+    @staticmethod
+    def address(number: int) -> str:
+        """An address of the bridge's network."""
+        return f"10.217.{os.getpid() % 250}.{number}"
 
     def __enter__(self) -> Podman:
         tar = self.place / "image.tar"
@@ -83,15 +87,23 @@ class Podman:
                 found += [str(path)] if str(self.place).encode() in path.read_bytes() else []
         return found
 
-    def __call__(self, *words: str, **more: Any) -> str:
-        """The output of a command, which must succeed."""
+    def attempt(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """A command, which may fail."""
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, **more}
         command = [*self.command, *words]
-        done = subprocess.run(
+        return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False, cwd=self.place, **options
         )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}{self.logs()}"
+
+    def __call__(self, *words: str, **more: Any) -> str:
+        """The output of a command, which must succeed."""
+        done = self.attempt(*words, **more)
+        assert done.returncode == 0, f"{' '.join(done.args)}: {done.stderr}{done.stdout}{self.logs()}"
         return str(done.stdout).strip()
+
+    def root_of(self, name: str) -> Path:
+        """A container's root, seen from the host."""
+        return Path(self("inspect", "--format", "{{.GraphDriver.Data.MergedDir}}", name))
 
     def logs(self) -> str:
         """What the engine's logs say of errors."""
@@ -109,7 +121,7 @@ class Counter:
 
     def root(self, name: str = "") -> Path:
         """The container's root, seen from the host."""
-        return Path(self.podman("inspect", "--format", "{{.GraphDriver.Data.MergedDir}}", name or self.name))
+        return self.podman.root_of(name or self.name)
 
     def count(self, name: str = "") -> int:
         return self._number(self.root(name))
