@@ -98,16 +98,17 @@ class Thaw:
         return RestoreRequest(directory, configured(request.options, self.container.annotations()))
 
     def _bind_root(self) -> str:
-        """A private copy of the root's mounts in the state directory, with a place for each mount.
+        """A copy of the root's mounts in the state directory, with a place for each mount.
 
-        Attached only when it is private: lazily unmounting it must not reach the mounts that it was made of.
+        Attached only as a slave of them: lazily unmounting it must not reach the mounts that it was made of, but
+        a root of the container that was a slave of the host (as under Docker) becomes one again.
         """
         place = self.container.store.path(RESTORE_ROOT)
         rootfs: str = self.container.record["rootfs"]
         os.mkdir(place, 0o755)
         flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | m.AT_RECURSIVE
         tree = m.open_tree(m.AT_FDCWD, rootfs, flags)
-        m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=m.MS_PRIVATE)
+        m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=m.MS_SLAVE)
         target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         m.attach(tree, target)
         os.close(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,23 @@ def test_a_bind_mount_whose_destination_is_a_symlink(bundle: Bundle) -> None:
     start(bundle)
     cycle(bundle, times=2)
     assert bundle.ok("exec", bundle.id, "cat", "/real/conf/file") == "here"
+
+
+def test_a_root_that_is_a_slave_of_the_host(bundle: Bundle) -> None:
+    """Under Docker it is: what is mounted on the host later appears in the container, before and afterwards."""
+    counting(bundle)
+    (bundle.rootfs / "later").mkdir()
+    root = str(bundle.rootfs)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", root], check=True)
+        start(bundle)
+        cycle(bundle, times=2)
+        subprocess.run(["mount", "-t", "tmpfs", "later", f"{root}/later"], check=True)
+        assert "later" in bundle.ok("exec", bundle.id, "cat", "/proc/mounts")
+        bundle.ok("delete", "--force", bundle.id)
+    finally:
+        subprocess.run(["umount", "--recursive", root], check=True)
 
 
 def test_places_in_other_bind_mounts_are_made_again(bundle: Bundle) -> None:
