@@ -49,6 +49,8 @@ def _write_fifo(container: Container) -> None:
     except OSError as err:
         if err.errno != errno.ENXIO:
             raise
+        if not container.running():
+            raise ContainerError("the container's first process has ended before its start") from err
         os.unlink(path)
         raise ContainerError("cannot start an already running container") from err
     os.write(fd, b"0")

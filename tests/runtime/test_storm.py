@@ -33,8 +33,10 @@ def test_fifty_containers_in_a_storm(tmp_path: Path, request: pytest.FixtureRequ
     with ThreadPoolExecutor(count) as pool:
         for _ in range(rounds):
             with Saboteur(tmp_path, 0.8) as saboteur:
-                list(pool.map(Sailor.sail, sailors))
-            print(f"{sum(sailor.tries for sailor in sailors)} commands so far, {saboteur.kills} killed in this round")
+                list(pool.map(lambda sailor, by=saboteur: sailor.sail(by), sailors))
+            print(
+                f"{sum(sailor.tries for sailor in sailors)} commands so far, {saboteur.kills.total()} killed in this round"
+            )
             assert saboteur.kills
             wait_for(lambda: not commands(str(tmp_path).encode()), "the commands to end")
             assert traces() == before
