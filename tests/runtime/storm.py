@@ -56,8 +56,8 @@ class Saboteur:
         try:
             if pid in commands(self.place):
                 container = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-2]
+                self.kills[container] += 1  # first: the command may end at once
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-                self.kills[container] += 1
         except (ProcessLookupError, FileNotFoundError, IndexError):
             return
         finally:
