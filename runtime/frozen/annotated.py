@@ -66,18 +66,27 @@ def freeze_instead(context: Context, container: Container, number: int) -> bool:
 
 
 def _freeze_into(place: str, container: Container, context: Context) -> None:
-    """Freeze it; a new checkpoint takes an older one's place when it is complete."""
+    """Freeze it.  The engine ends the tasks when its images are complete, so these must be in their place by then.
+
+    An older checkpoint waits beside it, and comes back if this one fails.
+    """
     from runtime.engine import choose
     from runtime.frozen.freeze import freeze
     from runtime.frozen.options import CHECKPOINT, dump_options
 
-    fresh = f"{place}.new.{os.getpid()}"
-    os.makedirs(fresh, 0o700)
+    older = f"{place}.old"
+    shutil.rmtree(place if not checkpoints.images_in(place) else older, ignore_errors=True)
+    if os.path.isdir(place):
+        os.rename(place, older)
+    os.makedirs(place, 0o700)
     try:
-        freeze(container, choose(context.criu), fresh, dump_options(_values(CHECKPOINT, container.config)))
-        take_place(fresh, place)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        freeze(container, choose(context.criu), place, dump_options(_values(CHECKPOINT, container.config)))
+    except BaseException:
+        shutil.rmtree(place)
+        if os.path.isdir(older):
+            os.rename(older, place)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def take_place(fresh: str, place: str) -> None:

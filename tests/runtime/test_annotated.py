@@ -14,8 +14,12 @@ from runtime import checkpoints
 from runtime.errors import ContainerError
 from runtime.verbs.hook import hook_file
 from tests.runtime.bundle import Bundle, environment, wait_for
-from tests.runtime.freezing import count, counting, goes_on
+from tests.runtime.freezing import count, goes_on
 
+COUNT = (
+    "[ -p /tmp/pause ] || mkfifo /tmp/pause; exec 9<>/tmp/pause; i=0;"
+    "while :; do i=$((i+1)); echo $i >>/tmp/count; read -r -t 0.03 -u 9; done"
+)
 BOTH = (checkpoints.RESTORE, checkpoints.CHECKPOINT)
 
 
@@ -121,6 +125,17 @@ class Asked(Bundle):
     def command(self, *words: str) -> list[str]:
         return super().command("--checkpoints", str(self.below), *words)
 
+    def count(self) -> None:
+        """The container counts, without ever starting another program."""
+        self.config["root"]["readonly"] = False
+        self.config["process"]["args"] = ["/bin/bash", "-c", COUNT]
+
+    def freeze(self) -> None:
+        """What an engine does to stop it; it is deleted."""
+        assert self.verb("kill", self.id).stderr == ""
+        assert (self.below / "kept" / checkpoints.COMMIT).exists()
+        self.stopped()
+
     def stopped(self) -> None:
         wait_for(lambda: self.state()["status"] == "stopped", "the end")
         self.ok("delete", self.id)
@@ -134,14 +149,13 @@ def asked(tmp_path: Path) -> Any:
 
 @pytest.mark.root
 def test_a_container_goes_on_where_it_was_stopped(asked: Asked) -> None:
-    counting(asked)
+    asked.count()
     asked.ask(restore="kept", checkpoint="kept")
     asked.detached("create", asked.id)
     asked.ok("start", asked.id)
     for _ in range(2):
         goes_on(asked)
-        wait_for(lambda: asked.verb("kill", asked.id).returncode == 0 and (asked.below / "kept").exists(), "vfork")
-        asked.stopped()
+        asked.freeze()
         before = count(asked)
         asked.detached("create", "--pid-file", "pid", asked.id)
         state = asked.state()
@@ -160,12 +174,11 @@ def test_a_container_goes_on_where_it_was_stopped(asked: Asked) -> None:
 
 @pytest.mark.root
 def test_what_waits_for_its_start_can_be_killed_and_deleted(asked: Asked) -> None:
-    counting(asked)
+    asked.count()
     asked.ask(checkpoint="kept")
     asked.detached("run", "-d", asked.id)
     count(asked)
-    wait_for(lambda: asked.verb("kill", asked.id).returncode == 0 and (asked.below / "kept").exists(), "vfork")
-    asked.stopped()
+    asked.freeze()
     asked.ask(restore="kept")
     for words in (("delete", asked.id), ("delete", "--force", asked.id), ("kill", asked.id, "KILL")):
         asked.detached("create", asked.id)
@@ -184,6 +197,25 @@ def test_one_that_cannot_be_frozen_gets_the_signal(asked: Asked) -> None:
     wait_for(lambda: "ready" in asked.output(), "the program")
     assert "is stopped without a checkpoint: annotation" in asked.verb("kill", asked.id, "INT").stderr
     asked.stopped()
+
+
+@pytest.mark.root
+def test_an_older_checkpoint_gives_way_to_a_newer_one(asked: Asked) -> None:
+    asked.count()
+    (asked.path.parent / "below" / "kept").mkdir(parents=True)
+    (asked.below / "kept" / checkpoints.COMMIT).write_text("an older one")
+    asked.ask(checkpoint="kept", options="no-such-flag")
+    asked.detached("run", "-d", asked.id)
+    count(asked)
+    assert "'no-such-flag' is not one of" in asked.verb("kill", asked.id).stderr
+    assert (asked.below / "kept" / checkpoints.COMMIT).read_text() == "an older one"
+    asked.ok("delete", "--force", asked.id)
+    asked.ask(checkpoint="kept", options="file-locks")
+    asked.detached("run", "-d", asked.id)
+    goes_on(asked)
+    asked.freeze()
+    assert os.listdir(asked.below) == ["kept"]
+    assert (asked.below / "kept" / "pages-1.img").exists()
 
 
 @pytest.mark.root

@@ -34,9 +34,8 @@ def test_fifty_containers_in_a_storm(tmp_path: Path, request: pytest.FixtureRequ
         for _ in range(rounds):
             with Saboteur(tmp_path, 0.8) as saboteur:
                 list(pool.map(lambda sailor, by=saboteur: sailor.sail(by), sailors))
-            print(
-                f"{sum(sailor.tries for sailor in sailors)} commands so far, {saboteur.kills.total()} killed in this round"
-            )
+            tries = sum(sailor.tries for sailor in sailors)
+            print(f"{tries} commands so far, {saboteur.kills.total()} kills in this round")
             assert saboteur.kills
             wait_for(lambda: not commands(str(tmp_path).encode()), "the commands to end")
             assert traces() == before
