@@ -95,14 +95,15 @@ class Containerd:
         """The end of what the daemon has said."""
         return (self.place / "log").read_text(errors="replace")[-3000:]
 
+    def command(self) -> list[str]:
+        """How ctr is called."""
+        return [self.client, "--address", f"{self.place}/address", "--namespace", self.namespace]
+
     def attempt(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """A command of ctr, which may fail."""
         options: dict[str, Any] = {"input": "", "timeout": PATIENCE, **more}
-        environment = {**ENVIRONMENT, "CONTAINERD_NAMESPACE": self.namespace}
-        command = [self.client, "--address", f"{self.place}/address", *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=self.place, env=environment, **options
-        )
+        command = [*self.command(), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.place, **options)
 
     def __call__(self, *words: str, **more: Any) -> str:
         """The output of a command, which must succeed."""

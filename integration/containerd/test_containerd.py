@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +45,30 @@ def test_a_program_that_is_not_there(ctr: Containerd) -> None:
     done = ctr.attempt("run", "--rm", "--runc-binary", ctr.runtime, IMAGE, "absent", "/bin/absent")
     assert done.returncode != 0
     assert "/bin/absent" in done.stderr
+
+
+def test_options_of_run(ctr: Containerd) -> None:
+    root = "(echo x >/work/y) 2>/dev/null || echo no"
+    assert ctr.run("--rm", "--read-only", IMAGE, "still", "/bin/bash", "-c", root) == "no"
+    inside = ctr.run("--rm", "--net-host", IMAGE, "open", "/bin/ls", "-l", "/proc/self/ns/net").split()[-1]
+    assert inside == os.readlink("/proc/self/ns/net")
+    assert ctr.run("--rm", "--seccomp", "--env", "A=b", IMAGE, "sealed", "/bin/bash", "-c", "echo $A") == "b"
+
+
+def test_a_terminal(ctr: Containerd) -> None:
+    ours, theirs = pty.openpty()
+    command = [*ctr.command(), "run", "--rm", "--tty", "--runc-binary", ctr.runtime, IMAGE, "tty"]
+    script = ["/bin/bash", "-c", "stty size; read -r word; echo got $word"]
+    with subprocess.Popen([*command, *script], stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        os.close(theirs)
+        text = b""
+        while text.count(b"\n") < 1:
+            text += os.read(ours, 100)
+        os.write(ours, b"word\n")
+        while b"got word" not in text:
+            text += os.read(ours, 100)
+        assert run.wait(30) == 0
+    os.close(ours)
 
 
 def test_exec(ctr: Containerd) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from integration.containers import PATIENCE, PROJECT, wait_for
 COUNTER = (Path(__file__).parent.parent / "runc" / "counter.sh").read_text()
 PROGRAMS = ("/bin/bash", "/bin/mv", "/bin/cat", "/bin/mkfifo", "/bin/ls", "/bin/stty")
 PLACES = ("bin", "lib", "lib64", "etc", "dev", "proc", "sys", "tmp", "work", "run", "var", "usr")
+CGROUPS = Path("/sys/fs/cgroup")
 IMAGE = "localhost/woodfrog/counter"
 CONFIGURATION = """\
 [containers]
@@ -35,6 +37,7 @@ class Podman:
 
     def __init__(self, place: Path, runtime: str, *options: str) -> None:
         self.place = place
+        self.hierarchies = set(CGROUPS.iterdir())
         self.network = f"frog{os.getpid()}"
         (place / "cni").mkdir()
         (place / "cni" / "frog.conflist").write_text(json.dumps(self._network()))
@@ -71,10 +74,21 @@ class Podman:
             self.clean()
             wait_for(lambda: not self._processes(), "conmon and podman to end")
         finally:
+            self._forget_cgroups()
             subprocess.run(["ip", "link", "delete", self.network], capture_output=True, check=False)
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 if (mount := line.split()[4]).startswith(str(self.place)):
                     subprocess.run(["umount", "--lazy", mount], check=True)
+
+    def _forget_cgroups(self) -> None:
+        """podman leaves its cgroups; and directories, with files in them, where the host mounts no hierarchy."""
+        for path in CGROUPS.iterdir():
+            if path in self.hierarchies:
+                for name in ("libpod_parent/conmon", "libpod_parent"):
+                    with contextlib.suppress(OSError):  # there is none, or other containers are in it
+                        (path / name).rmdir()
+            elif path.stat().st_dev == CGROUPS.stat().st_dev:
+                shutil.rmtree(path)
 
     def clean(self) -> None:
         """All containers go, and their volumes."""
