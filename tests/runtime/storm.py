@@ -101,9 +101,8 @@ class Sailor(Bundle):
         """One round.  Whatever is killed on the way: nothing is lost, and `delete --force` recovers."""
         self.saboteur = saboteur
         (self.rootfs / "tmp/count").unlink(missing_ok=True)
-        while not self._try("run", "-d", self.id):
+        while not (self._try("run", "-d", self.id) and self._begins()):
             self._delete()
-        self._goes_on(0)
         self._freeze()
         before = self._count()
         while not self._try("restore", "-d", "--image-path", str(self.images), self.id) and not self._runs():
@@ -112,6 +111,12 @@ class Sailor(Bundle):
         self._delete()
         assert not (self.root / self.id).exists()
         assert not self.cgroups()
+
+    def _begins(self) -> bool:
+        """Whether it counts.  Its first process runs our code until its exec, and may be killed there."""
+        wait_for(lambda: self._count() or not self._runs(), f"{self.id} to count", PATIENCE)
+        assert self._count() or self.saboteur.kills[self.id], "it stopped by itself"
+        return self._count() > 0
 
     def _freeze(self) -> None:
         while not self._try("checkpoint", "--image-path", str(self.images), self.id):
