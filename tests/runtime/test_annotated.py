@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,9 @@ def test_files_for_hooks_d() -> None:
 
 def hook(kind: str, below: Path, state: Any) -> subprocess.CompletedProcess[str]:
     """Run as a runtime runs it."""
-    words = Bundle.command(_Nowhere(), "--checkpoints", str(below), "hook", kind)  # type: ignore[arg-type]
+    words = [sys.executable, "-m", "runtime.main", "--checkpoints", str(below), "hook", kind]
     text = state if isinstance(state, str) else json.dumps(state)
     return subprocess.run(words, input=text, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-
-
-class _Nowhere:
-    root = "/nonexistent"
 
 
 def test_the_restore_hook_stops_a_runtime_that_does_not_restore(tmp_path: Path) -> None:
