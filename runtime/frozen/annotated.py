@@ -49,9 +49,9 @@ def freeze_instead(context: Context, container: Container, number: int) -> bool:
     One that cannot be frozen gets it all the same, with a warning: whoever stops a container wants it to stop.
     """
     notes = container.annotations()
-    if checkpoints.CHECKPOINT not in notes or number != checkpoints.stop_signal(notes):
-        return False
     try:
+        if checkpoints.CHECKPOINT not in notes or number != checkpoints.stop_signal(notes):
+            return False
         place = checkpoints.place_of(notes, checkpoints.CHECKPOINT, context.checkpoints)
         container.store.lock()
         if container.status() not in ("running", "paused"):
@@ -68,7 +68,7 @@ def freeze_instead(context: Context, container: Container, number: int) -> bool:
 def _freeze_into(place: str, container: Container, context: Context) -> None:
     """Freeze it.  The engine ends the tasks when its images are complete, so these must be in their place by then.
 
-    An older checkpoint waits beside it, and comes back if this one fails.
+    An older checkpoint waits beside it, and comes back if the container runs on.
     """
     from runtime.engine import choose
     from runtime.frozen.freeze import freeze
@@ -82,9 +82,10 @@ def _freeze_into(place: str, container: Container, context: Context) -> None:
     try:
         freeze(container, choose(context.criu), place, dump_options(_values(CHECKPOINT, container.config)))
     except BaseException:
-        shutil.rmtree(place)
-        if os.path.isdir(older):
-            os.rename(older, place)
+        if container.running():
+            shutil.rmtree(place)
+            if os.path.isdir(older):
+                os.rename(older, place)
         raise
     shutil.rmtree(older, ignore_errors=True)
 
@@ -104,14 +105,17 @@ def drop(place: str) -> None:
 
 
 def let_go(container: Container, context: Context) -> None:
-    """Start a container that waits in its frozen cgroup.  The caller holds the lock."""
+    """Start a container that waits in its frozen cgroup.  The caller holds the lock.
+
+    The record comes last: until then a start that was killed can be repeated.
+    """
     notes = container.annotations()
     once = checkpoints.goes_on(notes, context.checkpoints)
-    container.record["waits"] = False
-    container.save()
     container.manager().thaw()
     if once:
         drop(checkpoints.place_of(notes, checkpoints.RESTORE, context.checkpoints))
+    container.record["waits"] = False
+    container.save()
 
 
 def _values(table: Any, config: Config) -> dict[str, Any]:
