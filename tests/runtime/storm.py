@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import random
 import signal
@@ -134,8 +135,8 @@ class Sailor(Bundle):
         return self.verb("state", self.id).stdout + (log.read_text() if log.exists() else "no log")
 
     def _complete(self) -> bool:
-        """The images are whole, and the container has ended: while it runs they are nobody's."""
-        return (self.images / COMMIT).exists() and not self._runs()
+        """The images are whole, and the container has ended: while it runs, or stands still, they are nobody's."""
+        return (self.images / COMMIT).exists() and self._status() in ("", "stopped")
 
     def _delete(self) -> None:
         while not self._try("delete", "--force", self.id):
@@ -162,8 +163,12 @@ class Sailor(Bundle):
         return done.returncode == 0
 
     def _runs(self) -> bool:
+        return self._status() == "running"
+
+    def _status(self) -> str:
+        """ "" if there is no such container."""
         done = self.verb("state", self.id, timeout=PATIENCE)
-        return done.returncode == 0 and '"status": "running"' in done.stdout
+        return str(json.loads(done.stdout)["status"]) if done.returncode == 0 else ""
 
     def _count(self) -> int:
         try:
