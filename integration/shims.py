@@ -20,6 +20,16 @@ def binary(variable: str, what: str) -> str:
     return path
 
 
+def containerd_measures() -> bool:
+    """Whether containerd 1.6 tells what containers use: not where a named v1 hierarchy is mounted nowhere."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    named = {line.split(":")[1] for line in lines if line.split(":")[1].startswith("name=")}
+    mounted = {
+        word for line in Path("/proc/self/mounts").read_text().splitlines() for word in line.split()[3].split(",")
+    }
+    return named <= mounted
+
+
 def environment(place: Path) -> dict[str, str]:
     """An environment in which `criu` is this engine; the shim is written below `place`."""
     run(*WOODFROG, "criu-shim", str(place))

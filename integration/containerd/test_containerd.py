@@ -108,7 +108,8 @@ def test_kill_and_delete(ctr: Containerd) -> None:
 
 def test_metrics_and_processes(ctr: Containerd) -> None:
     ctr.count("measured", "--memory-limit", str(64 << 20))
-    assert "memory.usage_in_bytes" in ctr("tasks", "metrics", "measured")
+    if shims.containerd_measures():
+        assert "memory.usage_in_bytes" in ctr("tasks", "metrics", "measured")
     assert len(ctr("tasks", "ps", "measured").splitlines()) == 2
 
 
