@@ -37,7 +37,6 @@ class Podman:
 
     def __init__(self, place: Path, runtime: str, *options: str) -> None:
         self.place = place
-        self.hierarchies = set(CGROUPS.iterdir())
         self.network = f"frog{os.getpid()}"
         (place / "cni").mkdir()
         (place / "cni" / "frog.conflist").write_text(json.dumps(self._network()))
@@ -83,12 +82,11 @@ class Podman:
     def _forget_cgroups(self) -> None:
         """podman leaves its cgroups; and directories, with files in them, where the host mounts no hierarchy."""
         for path in CGROUPS.iterdir():
-            if path in self.hierarchies:
-                for name in ("libpod_parent/conmon", "libpod_parent"):
-                    with contextlib.suppress(OSError):  # there is none, or other containers are in it
-                        (path / name).rmdir()
-            elif path.stat().st_dev == CGROUPS.stat().st_dev:
-                shutil.rmtree(path)
+            if not path.is_mount():
+                shutil.rmtree(path / "libpod_parent", ignore_errors=True)
+            for place in (path / "libpod_parent/conmon", path / "libpod_parent", path):
+                with contextlib.suppress(OSError):  # there is none, or others are in it
+                    place.rmdir()
 
     def clean(self) -> None:
         """All containers go, and their volumes."""
