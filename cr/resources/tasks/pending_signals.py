@@ -50,7 +50,8 @@ class ThreadSignals(ThreadResource):
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         for siginfo in _queue(thread.core.thread_core.signals_p):
             signo = signal_number(siginfo)
-            program.call("rt_tgsigqueueinfo", thread.task.vpid, thread.vtid, signo, program.data(siginfo))
+            who = thread.identity
+            program.call("rt_tgsigqueueinfo", who.tgid, who.tid, signo, program.data(siginfo))
 
 
 class ProcessSignals(ProcessResource):
@@ -69,7 +70,7 @@ class ProcessSignals(ProcessResource):
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         forget_children_news(program)
         for siginfo in _queue(thread.core.tc.signals_s):
-            program.call("rt_sigqueueinfo", thread.task.vpid, signal_number(siginfo), program.data(siginfo))
+            program.call("rt_sigqueueinfo", thread.identity.tgid, signal_number(siginfo), program.data(siginfo))
 
 
 def forget_children_news(program: Program) -> None:
