@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cr import log
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from images import messages as m
 
 _ACTIVE: list[Plugin] = []
+_KNOWN: list[bool] = []
+"""whether there are installed plug-ins, where that is remembered"""
 _MOUNT = "plugin:"
 """how the names of mounts that plug-ins keep begin in the images"""
 
@@ -50,7 +51,7 @@ def plugged(options: Options, stage: str) -> Iterator[None]:
 
 def _installed() -> Iterator[Plugin]:
     """By entry points; importlib.metadata costs 20 ms, so it is asked only where there are some."""
-    if not any_installed():
+    if not (_KNOWN[0] if _KNOWN else any_installed()):
         return
     from importlib.metadata import entry_points
 
@@ -58,11 +59,15 @@ def _installed() -> Iterator[Plugin]:
         yield _made(point.load(), f"the entry point {point.name}")
 
 
-@cache
 def any_installed() -> bool:
-    """Whether a distribution has plug-ins of ours; this alone takes 3 ms, and a program with a snapshot knows it."""
+    """Whether a distribution has plug-ins of ours."""
     marker = f"[{GROUP}]"
     return any(marker in text for text in _entry_point_files())
+
+
+def remember() -> None:
+    """Look now and never again, which takes 3 ms each time: in a startup snapshot, which ends with any change."""
+    _KNOWN.append(any_installed())
 
 
 def _entry_point_files() -> Iterator[str]:

@@ -69,6 +69,11 @@ class Stat:
     def is_kernel_thread(self) -> bool:
         return bool(self.flags & 0x00200000)  # PF_KTHREAD
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is on its way out, or a zombie: it gives up its namespaces long before it is gone."""
+        return bool(self.flags & 0x4)  # PF_EXITING
+
 
 def stat(pid: int | str) -> Stat:
     text = read_text(pid, "stat")

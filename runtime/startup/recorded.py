@@ -87,7 +87,7 @@ def _warm_up() -> None:
         resource.task_resources(leader=leader)
     vma.vma_resources()
     filesystem.filesystems()
-    plugins.any_installed()  # new ones make the snapshot stale
+    plugins.remember()
     for thing in gc.get_objects():
         if isinstance(thing, patterns.Pattern):
             thing.compiled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.kernel.namespaces import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWUSER
 from cr.model import TASK_ALIVE, TASK_DEAD, BadImages, RestoreReport
 from cr.options import Options
+from cr.resources.namespaces.pid_namespace import for_children
 from cr.restore.pids import NOBODYS, Numbers, numbers, place_of
 from images import messages as m
 from images.directory import ImageDirectory
@@ -92,3 +94,16 @@ def test_namespaces_in_a_circle(context: RestoreContext) -> None:
     context.images.write("woodfrog-namespaces", entries=circle)
     with pytest.raises(BadImages, match="is not below"):
         nesting(context).users_down(ROOT_USER, 50)
+
+
+def test_a_task_that_ends_while_it_is_looked_at() -> None:
+    """It has given up its namespaces, and is no task with a pid namespace in which nobody is."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            for_children(child)
+    finally:
+        os.waitpid(child, 0)

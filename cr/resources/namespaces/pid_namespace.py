@@ -6,6 +6,7 @@ Below the root task's there may be others: cr.dump.nesting and cr.restore.births
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
 
 def for_children(pid: int) -> int:
-    """Inode of the pid namespace that a task's children are born in; 0 where nobody is in it, as yet or any more."""
+    """Inode of the pid namespace that a task's children are born in; 0 where nobody is in it, as yet or any more.
+
+    ProcessLookupError where the task itself is ending.
+    """
     try:
         return proc.namespace_inode(pid, "pid_for_children")
     except FileNotFoundError:
-        os.stat(f"/proc/{pid}")  # it has ended itself
+        if proc.stat(pid).is_ending:
+            raise ProcessLookupError(errno.ESRCH, f"task {pid} is ending") from None
         return 0
 
 
