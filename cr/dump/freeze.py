@@ -203,8 +203,10 @@ class FrozenTree:
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
         """Until no thread is new.  All are told to stop before any is waited for."""
-        leader_ended = bool(task.exited_main)
-        while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads}:
+        leader_ended, workers = bool(task.exited_main), set[int]()
+        while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads} - workers:
+            workers |= {tid for tid in fresh - {task.tgid} if proc.is_worker(task.tgid, tid)}
+            fresh -= workers
             held = [
                 thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := _seize(task, tid))
             ]
