@@ -27,7 +27,8 @@ def test_comes_back_in_namespaces_of_its_own(name: str, flavour: tuple[str, ...]
         workload.cycle(link_remap=True, file_locks=True)
 
 
-def test_files_come_back_in_namespaces_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", [(), ("user", "map-root-user")], ids=["namespaces", "user namespace"])
+def test_files_come_back_in_namespaces_of_their_own(user: tuple[str, ...], tmp_path: Path) -> None:
     """In the host's pid namespace: names in /proc hold pids."""
-    with Workload("files", tmp_path, prefix=unshare(*KINDS)) as workload:
+    with Workload("files", tmp_path, prefix=unshare(*user, *KINDS)) as workload:
         workload.cycle(link_remap=True, file_locks=True)
