@@ -11,7 +11,7 @@ from cr.kernel import mman
 from cr.model import CheckpointError
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.restore import aio, foreign_vdso, inheritance, io_uring
+from cr.restore import aio, foreign_vdso, inheritance, io_uring, vdso
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
@@ -140,6 +140,8 @@ class AddressSpace:
         made = inheritance.kernel_made(self.mm)
         if made and made[0][0] not in self.kept:
             chain.call("arch_prctl", mman.ARCH_MAP_VDSO_64, made[0][0])
+            for start, end in vdso.lacking(made):
+                chain.call("munmap", start, end - start, note="what the task has unmapped of it")
 
     def _attach(self, chain: Chain) -> None:
         kinds = {vma_resource(vma.status) for vma in self.vmas}

@@ -20,6 +20,11 @@ def test_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
         workload.cycle(link_remap=True, file_locks=True)
 
 
+def test_more_descriptors_than_one_program_places(tmp_path: Path) -> None:
+    with Workload("many_descriptors", tmp_path) as workload:
+        workload.cycle()
+
+
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=["namespaces", "user namespace"])
 @pytest.mark.parametrize("name", ["pipes", "events", "locks", "terminals", "memory_files"])
 def test_comes_back_in_namespaces_of_its_own(name: str, flavour: tuple[str, ...], tmp_path: Path) -> None:

@@ -350,29 +350,33 @@ def tight(check: Check) -> Iterator[None]:
     check.equal(resource.getrlimit(resource.RLIMIT_AS)[0], size, "RLIMIT_AS")
 
 
-def vdso_gone(check: Check) -> Iterator[None]:
-    """In a child that does nothing but wait, since libc counts on the vDSO."""
-    pid = os.fork()
-    if pid == 0:
-        raw = ctypes.PyDLL(None)  # keeps the interpreter's lock: to take it again needs a clock
-        raw.munmap.argtypes = libc.munmap.argtypes[:2]
-        spans = [
-            line.split()[0].split("-")
-            for line in Path("/proc/self/maps").read_text().splitlines()
-            if "[v" in line and "vsys" not in line
-        ]
-        for start, end in spans:
-            raw.munmap(int(start, 16), int(end, 16) - int(start, 16))
-        while True:
-            raw.pause()
-    while "[vdso]" in (maps := Path(f"/proc/{pid}/maps").read_text()):
-        os.sched_yield()
-    yield
-    after = Path(f"/proc/{pid}/maps").read_text()
-    check.equal([line for line in after.splitlines() if "[v" in line and "vsys" not in line], [], "vDSO")
-    check.equal(after.count("\n"), maps.count("\n"), "mappings")
-    os.kill(pid, 9)
-    check.equal(os.waitpid(pid, 0)[1], 9, "the child")
+def vdso_gone(word: str) -> Callable[[Check], Iterator[None]]:
+    """Mappings whose names begin with `word` are gone."""
+
+    def names(maps: str) -> list[str]:
+        return [line for line in maps.splitlines() if "[v" in line and "vsys" not in line]
+
+    def kind(check: Check) -> Iterator[None]:
+        """In a child that does nothing but wait, since libc counts on the vDSO."""
+        pid = os.fork()
+        if pid == 0:
+            raw = ctypes.PyDLL(None)  # keeps the interpreter's lock: to take it again needs a clock
+            raw.munmap.argtypes = libc.munmap.argtypes[:2]
+            spans = [line.split()[0].split("-") for line in names(Path("/proc/self/maps").read_text()) if word in line]
+            for start, end in spans:
+                raw.munmap(int(start, 16), int(end, 16) - int(start, 16))
+            while True:
+                raw.pause()
+        while "[vdso]" in (maps := Path(f"/proc/{pid}/maps").read_text()):
+            os.sched_yield()
+        yield
+        after = Path(f"/proc/{pid}/maps").read_text()
+        check.equal(names(after), names(maps), "vDSO and its variables")
+        check.equal(after.count("\n"), maps.count("\n"), "mappings")
+        os.kill(pid, 9)
+        check.equal(os.waitpid(pid, 0)[1], 9, "the child")
+
+    return kind
 
 
 KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
@@ -409,7 +413,8 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "no-huge-pages": no_huge_pages,
     "sealed": sealed,
     "tight": tight,
-    "no-vdso": vdso_gone,
+    "no-vdso": vdso_gone("[v"),
+    "no-vdso-code": vdso_gone("[vdso]"),
 }
 
 with workload() as check:
