@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cimages/schema/woodfrog.proto\"\xcc\x02\n\x13woodfrog_task_entry\x12\x0b\n\x03tid\x18\x01 \x02(\r\x12\x0c\n\x04\x63pus\x18\x02 \x03(\r\x12\x13\n\x0btimer_slack\x18\x03 \x01(\x04\x12\x13\n\x0bio_priority\x18\x04 \x01(\r\x12\x17\n\x0f\x63oredump_filter\x18\x05 \x01(\r\x12\x16\n\x0e\x61utogroup_nice\x18\x06 \x01(\x11\x12\x14\n\x0c\x63puid_faults\x18\x07 \x01(\x08\x12\x19\n\x11stop_was_reported\x18\x08 \x01(\x08\x12$\n\x05sleep\x18\t \x01(\x0b\x32\x15.woodfrog_sleep_entry\x12\x13\n\x0b\x65xit_signal\x18\n \x01(\r\x12\x1e\n\x06sealed\x18\x0b \x03(\x0b\x32\x0e.woodfrog_span\x12\x0e\n\x06\x65xited\x18\x0c \x01(\r\x12#\n\x04name\x18\r \x03(\x0b\x32\x15.woodfrog_memory_name\"@\n\x14woodfrog_memory_name\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\x12\x0c\n\x04name\x18\x03 \x02(\x0c\"+\n\rwoodfrog_span\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\"a\n\x14woodfrog_sleep_entry\x12\r\n\x05\x63lock\x18\x01 \x02(\r\x12\x11\n\tremaining\x18\x02 \x02(\x04\x12\x19\n\x11remainder_address\x18\x03 \x02(\x04\x12\x0c\n\x04\x63\x61ll\x18\x04 \x01(\r\"\xbe\x01\n\x13woodfrog_file_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0c\n\x04name\x18\x02 \x01(\x0c\x12\x11\n\tsemaphore\x18\x03 \x01(\x08\x12&\n\x06target\x18\x04 \x03(\x0b\x32\x16.woodfrog_epoll_target\x12\x0e\n\x06packet\x18\x05 \x03(\r\x12\x13\n\x0b\x65vents_lost\x18\x06 \x01(\x08\x12-\n\nfilesystem\x18\x07 \x03(\x0b\x32\x19.woodfrog_filesystem_mark\"[\n\x18woodfrog_filesystem_mark\x12\x0c\n\x04path\x18\x01 \x02(\x0c\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x0c\n\x04mask\x18\x03 \x02(\x04\x12\x14\n\x0cignored_mask\x18\x04 \x02(\x04\"5\n\x15woodfrog_epoll_target\x12\x0b\n\x03tfd\x18\x01 \x02(\r\x12\x0f\n\x07\x66ile_id\x18\x02 \x02(\r\"f\n\x15woodfrog_autofs_entry\x12\x0f\n\x07pipe_id\x18\x01 \x01(\r\x12\x11\n\tdirectory\x18\x02 \x03(\x0c\x12)\n\x07symlink\x18\x03 \x03(\x0b\x32\x18.woodfrog_autofs_symlink\"7\n\x17woodfrog_autofs_symlink\x12\x0c\n\x04name\x18\x01 \x02(\x0c\x12\x0e\n\x06target\x18\x02 \x02(\x0c\"P\n\x15woodfrog_plugin_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0e\n\x06plugin\x18\x02 \x02(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x02(\x0c\x12\r\n\x05\x66lags\x18\x04 \x01(\r\"\xc9\x02\n\x17woodfrog_io_uring_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x12\n\nsq_entries\x18\x03 \x02(\r\x12\x12\n\ncq_entries\x18\x04 \x02(\r\x12\r\n\x05setup\x18\x05 \x02(\r\x12\x14\n\x0c\x61rray_offset\x18\x06 \x02(\r\x12\x11\n\tsubmitted\x18\x07 \x02(\r\x12\x11\n\tcompleted\x18\x08 \x02(\r\x12\r\n\x05rings\x18\t \x02(\x0c\x12\x10\n\x08requests\x18\n \x02(\x0c\x12%\n\x04\x66ile\x18\x0b \x03(\x0b\x32\x17.woodfrog_io_uring_file\x12)\n\x06\x62uffer\x18\x0c \x03(\x0b\x32\x19.woodfrog_io_uring_buffer\x12\r\n\x05\x66iles\x18\r \x02(\r\x12\x0f\n\x07\x62uffers\x18\x0e \x02(\r\x12\r\n\x05owner\x18\x0f \x02(\r\"3\n\x16woodfrog_io_uring_file\x12\r\n\x05index\x18\x01 \x02(\r\x12\n\n\x02\x66\x64\x18\x02 \x02(\r\"J\n\x18woodfrog_io_uring_buffer\x12\r\n\x05index\x18\x01 \x02(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x02(\x04\x12\x0e\n\x06length\x18\x03 \x02(\x04')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cimages/schema/woodfrog.proto\"\xcc\x02\n\x13woodfrog_task_entry\x12\x0b\n\x03tid\x18\x01 \x02(\r\x12\x0c\n\x04\x63pus\x18\x02 \x03(\r\x12\x13\n\x0btimer_slack\x18\x03 \x01(\x04\x12\x13\n\x0bio_priority\x18\x04 \x01(\r\x12\x17\n\x0f\x63oredump_filter\x18\x05 \x01(\r\x12\x16\n\x0e\x61utogroup_nice\x18\x06 \x01(\x11\x12\x14\n\x0c\x63puid_faults\x18\x07 \x01(\x08\x12\x19\n\x11stop_was_reported\x18\x08 \x01(\x08\x12$\n\x05sleep\x18\t \x01(\x0b\x32\x15.woodfrog_sleep_entry\x12\x13\n\x0b\x65xit_signal\x18\n \x01(\r\x12\x1e\n\x06sealed\x18\x0b \x03(\x0b\x32\x0e.woodfrog_span\x12\x0e\n\x06\x65xited\x18\x0c \x01(\r\x12#\n\x04name\x18\r \x03(\x0b\x32\x15.woodfrog_memory_name\"@\n\x14woodfrog_memory_name\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\x12\x0c\n\x04name\x18\x03 \x02(\x0c\"+\n\rwoodfrog_span\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\"a\n\x14woodfrog_sleep_entry\x12\r\n\x05\x63lock\x18\x01 \x02(\r\x12\x11\n\tremaining\x18\x02 \x02(\x04\x12\x19\n\x11remainder_address\x18\x03 \x02(\x04\x12\x0c\n\x04\x63\x61ll\x18\x04 \x01(\r\"\xe4\x01\n\x13woodfrog_file_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0c\n\x04name\x18\x02 \x01(\x0c\x12\x11\n\tsemaphore\x18\x03 \x01(\x08\x12&\n\x06target\x18\x04 \x03(\x0b\x32\x16.woodfrog_epoll_target\x12\x0e\n\x06packet\x18\x05 \x03(\r\x12\x13\n\x0b\x65vents_lost\x18\x06 \x01(\x08\x12-\n\nfilesystem\x18\x07 \x03(\x0b\x32\x19.woodfrog_filesystem_mark\x12$\n\x05slave\x18\x08 \x01(\x0b\x32\x15.woodfrog_device_file\">\n\x14woodfrog_device_file\x12\x0b\n\x03uid\x18\x01 \x02(\r\x12\x0b\n\x03gid\x18\x02 \x02(\r\x12\x0c\n\x04mode\x18\x03 \x02(\r\"[\n\x18woodfrog_filesystem_mark\x12\x0c\n\x04path\x18\x01 \x02(\x0c\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x0c\n\x04mask\x18\x03 \x02(\x04\x12\x14\n\x0cignored_mask\x18\x04 \x02(\x04\"5\n\x15woodfrog_epoll_target\x12\x0b\n\x03tfd\x18\x01 \x02(\r\x12\x0f\n\x07\x66ile_id\x18\x02 \x02(\r\"f\n\x15woodfrog_autofs_entry\x12\x0f\n\x07pipe_id\x18\x01 \x01(\r\x12\x11\n\tdirectory\x18\x02 \x03(\x0c\x12)\n\x07symlink\x18\x03 \x03(\x0b\x32\x18.woodfrog_autofs_symlink\"7\n\x17woodfrog_autofs_symlink\x12\x0c\n\x04name\x18\x01 \x02(\x0c\x12\x0e\n\x06target\x18\x02 \x02(\x0c\"P\n\x15woodfrog_plugin_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0e\n\x06plugin\x18\x02 \x02(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x02(\x0c\x12\r\n\x05\x66lags\x18\x04 \x01(\r\"\xc9\x02\n\x17woodfrog_io_uring_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x12\n\nsq_entries\x18\x03 \x02(\r\x12\x12\n\ncq_entries\x18\x04 \x02(\r\x12\r\n\x05setup\x18\x05 \x02(\r\x12\x14\n\x0c\x61rray_offset\x18\x06 \x02(\r\x12\x11\n\tsubmitted\x18\x07 \x02(\r\x12\x11\n\tcompleted\x18\x08 \x02(\r\x12\r\n\x05rings\x18\t \x02(\x0c\x12\x10\n\x08requests\x18\n \x02(\x0c\x12%\n\x04\x66ile\x18\x0b \x03(\x0b\x32\x17.woodfrog_io_uring_file\x12)\n\x06\x62uffer\x18\x0c \x03(\x0b\x32\x19.woodfrog_io_uring_buffer\x12\r\n\x05\x66iles\x18\r \x02(\r\x12\x0f\n\x07\x62uffers\x18\x0e \x02(\r\x12\r\n\x05owner\x18\x0f \x02(\r\"3\n\x16woodfrog_io_uring_file\x12\r\n\x05index\x18\x01 \x02(\r\x12\n\n\x02\x66\x64\x18\x02 \x02(\r\"J\n\x18woodfrog_io_uring_buffer\x12\r\n\x05index\x18\x01 \x02(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x02(\x04\x12\x0e\n\x06length\x18\x03 \x02(\x04')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,21 +40,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WOODFROG_SLEEP_ENTRY']._serialized_start=478
   _globals['_WOODFROG_SLEEP_ENTRY']._serialized_end=575
   _globals['_WOODFROG_FILE_ENTRY']._serialized_start=578
-  _globals['_WOODFROG_FILE_ENTRY']._serialized_end=768
-  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_start=770
-  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_end=861
-  _globals['_WOODFROG_EPOLL_TARGET']._serialized_start=863
-  _globals['_WOODFROG_EPOLL_TARGET']._serialized_end=916
-  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_start=918
-  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_end=1020
-  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_start=1022
-  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_end=1077
-  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_start=1079
-  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_end=1159
-  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_start=1162
-  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_end=1491
-  _globals['_WOODFROG_IO_URING_FILE']._serialized_start=1493
-  _globals['_WOODFROG_IO_URING_FILE']._serialized_end=1544
-  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_start=1546
-  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_end=1620
+  _globals['_WOODFROG_FILE_ENTRY']._serialized_end=806
+  _globals['_WOODFROG_DEVICE_FILE']._serialized_start=808
+  _globals['_WOODFROG_DEVICE_FILE']._serialized_end=870
+  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_start=872
+  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_end=963
+  _globals['_WOODFROG_EPOLL_TARGET']._serialized_start=965
+  _globals['_WOODFROG_EPOLL_TARGET']._serialized_end=1018
+  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_start=1020
+  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_end=1122
+  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_start=1124
+  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_end=1179
+  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_start=1181
+  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_end=1261
+  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_start=1264
+  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_end=1593
+  _globals['_WOODFROG_IO_URING_FILE']._serialized_start=1595
+  _globals['_WOODFROG_IO_URING_FILE']._serialized_end=1646
+  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_start=1648
+  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_end=1722
 # @@protoc_insertion_point(module_scope)
