@@ -58,4 +58,6 @@ prepare() {
         "$PYTHON" -m compileall -q runtime oci cr cgroups netns images .venv/lib >/dev/null || true  # for speed only
         echo "$want" >.venv/.woodfrog
     fi
+    # for speed only, too: where it cannot be done, the programs that pip has written stay
+    "$BIN/woodfrog" startup-snapshot --if-stale "$BIN" >.venv/startup.log 2>&1 || true
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from functools import cached_property as cached_property
     from typing import Any, TypeVar, dataclass_transform, overload
 
     T = TypeVar("T")
@@ -21,6 +22,22 @@ else:  # `typing` costs 5 ms
 
     def dataclass_transform(**kinds):
         return overload
+
+    class cached_property:
+        """functools.cached_property without its lock (Python 3.12 has dropped it): our objects have one thread."""
+
+        def __init__(self, function):
+            self.function = function
+            self.__doc__ = function.__doc__
+
+        def __set_name__(self, owner, name):
+            self.name = name
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self.name] = self.function(instance)
+            return value
 
 
 _MISSING: Any = object()
@@ -70,6 +87,7 @@ def _equip(cls: Any, frozen: bool, eq: bool) -> Any:
         elif isinstance(value, Field):
             delattr(cls, name)
     cls.__values__ = found
+    cls.__fixed__ = {name: entry.default for name, entry in found.items() if entry.default is not _MISSING}
     methods = [__init__, __repr__, *([__eq__] if eq else []), *([__setattr__] if frozen else [])]
     for method in methods:
         if method.__name__ not in own:
@@ -82,27 +100,30 @@ def _equip(cls: Any, frozen: bool, eq: bool) -> Any:
 def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
     values = self.__dict__
     known = self.__values__
-    if len(args) > len(known):
-        raise TypeError(f"{type(self).__name__} takes {len(known)} values, {len(args)} were given")
+    values.update(self.__fixed__)
     values.update(zip(known, args, strict=False))
-    for name in kwargs:
-        if name not in known or name in values:
-            raise TypeError(f"{type(self).__name__} has no field {name}, or got it twice")
-    values.update(kwargs)
+    if kwargs or len(args) > len(known):
+        _check(self, len(args), kwargs, known)
+        values.update(kwargs)
     if len(values) < len(known):
-        _defaults(self, values, known)
+        _complete(self, values, known)
 
 
-def _defaults(self: Any, values: dict[str, Any], known: dict[str, Field]) -> None:
+def _check(self: Any, count: int, kwargs: dict[str, Any], known: dict[str, Field]) -> None:
+    if count > len(known):
+        raise TypeError(f"{type(self).__name__} takes {len(known)} values, {count} were given")
+    positional = list(known)[:count]
+    for name in kwargs:
+        if name not in known or name in positional:
+            raise TypeError(f"{type(self).__name__} has no field {name}, or got it twice")
+
+
+def _complete(self: Any, values: dict[str, Any], known: dict[str, Field]) -> None:
     for name, entry in known.items():
-        if name in values:
-            continue
-        if entry.factory is not _MISSING:
+        if name not in values:
+            if entry.factory is _MISSING:
+                raise TypeError(f"{type(self).__name__} needs a value for {name}")
             values[name] = entry.factory()
-        elif entry.default is not _MISSING:
-            values[name] = entry.default
-        else:
-            raise TypeError(f"{type(self).__name__} needs a value for {name}")
 
 
 def __repr__(self: Any) -> str:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from values import Field, dataclass, field, fields, replace
+from values import Field, cached_property, dataclass, field, fields, replace
 
-__all__ = ["Field", "dataclass", "field", "fields", "replace"]
+__all__ = ["Field", "cached_property", "dataclass", "field", "fields", "replace"]

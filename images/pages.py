@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from images.directory import ImageDirectory
 from images.errors import ImageError
 from images.file import write_all
 from images.kinds import KINDS, PageFlag
 from images.pagemap import PAGE_SIZE, PagemapReader, PageRun, PageSource
+
+if TYPE_CHECKING:
+    from images import messages as m
 
 __all__ = ["PAGE_SIZE", "PageRun", "PageSource", "PagemapReader", "PagesWriter"]
 
@@ -100,15 +103,20 @@ class PagesWriter:
         self._run = (vaddr, nr_pages, flags)
 
     def _emit(self) -> None:
-        from images import messages as m
-
         if self._run is not None:
             vaddr, nr_pages, flags = self._run
-            # The 32-bit count is required but read only by engines older than the 64-bit one.
-            self._map.add(m.pagemap_entry(vaddr=vaddr, compat_nr_pages=0, flags=flags, nr_pages=nr_pages))
+            self._map.add(run_entry(vaddr, nr_pages, flags))
 
     def _finish(self) -> None:
         self._emit()
         size = os.fstat(self.fd).st_size
         if size != self._stored * PAGE_SIZE:
             raise ImageError(self._path, f"records {self._stored} pages, their image has {size} bytes")
+
+
+def run_entry(vaddr: int, nr_pages: int, flags: int) -> m.pagemap_entry:
+    """A record of adjacent pages; the 32-bit count is for readers that do not know the other (criu 3, go-criu 6)."""
+    from images import messages as m
+
+    compat = nr_pages if nr_pages < 1 << 32 else 0
+    return m.pagemap_entry(vaddr=vaddr, compat_nr_pages=compat, flags=flags, nr_pages=nr_pages)

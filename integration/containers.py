@@ -21,9 +21,10 @@ from oci.spec import default_config
 
 PATIENCE = 60.0
 PROJECT = Path(__file__).resolve().parent.parent
-WOODFROG = [sys.executable, "-m", "runtime.main"]
-ENGINE = [sys.executable, "-m", "cr.cli"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT)}
+# the programs as users start them: test.sh has replaced those of pip by such with a startup snapshot
+WOODFROG = [str(Path(sys.executable).parent / "woodfrog")]
+ENGINE = [str(Path(sys.executable).parent / "woodfrog-criu")]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 WORK = "/work"
 CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID",

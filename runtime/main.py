@@ -38,6 +38,7 @@ VERBS: dict[str, str] = {
     "run": "create and run a container",
     "spec": "create a new specification file",
     "start": "execute the user defined process in a created container",
+    "startup-snapshot": "write these programs once more, with a start of some milliseconds, into a directory",
     "state": "output the state of a container",
     "update": "update container resource constraints",
 }
@@ -97,6 +98,8 @@ def _dispatch(name: str, words: list[str], values: dict[str, Any], reporter: Rep
         return _say(verb.help())
     try:
         return run(Context.of(values, reporter), options, arguments)
+    except UsageError as err:
+        return _usage(str(err), verb.help(), reporter)
     except (ContainerError, InvalidDocument) as err:
         reporter.fatal(_prefix(name) + str(err))
     except OSError as err:

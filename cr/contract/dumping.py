@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cr.kernel import pidfd, proc
@@ -14,7 +13,7 @@ from cr.options import Options
 from cr.remote.foothold import Identity
 from cr.remote.janitor import Undo
 from cr.remote.tracee import Tracee
-from cr.values import dataclass, field
+from cr.values import cached_property, dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:

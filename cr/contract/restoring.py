@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cr.contract.mounts import open_in_mount, placed
@@ -19,7 +18,7 @@ from cr.remote.foothold import Foothold, Identity
 from cr.remote.janitor import Undo
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
-from cr.values import dataclass, field
+from cr.values import cached_property, dataclass, field
 from images.directory import ImageDirectory
 
 if TYPE_CHECKING:

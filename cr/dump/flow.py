@@ -19,6 +19,7 @@ from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.pages import Copier
 from cr.dump.scout import scout, tasks
+from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
 from cr.options import Options
 from cr.remote.critical import critical
@@ -99,6 +100,8 @@ def _do_what_can_be_done(actions: list[Callable[[], None]]) -> None:
 def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     """All but the inventory, and what is written while the tasks run on; the ids of our own namespaces."""
     snapshot.begin(context).prepare(context.scouted)
+    own_nice = hurry()
+    context.at_release.append(lambda: relax(own_nice))
     began = time.monotonic_ns()
     tree.freeze()
     frozen = time.monotonic_ns()
@@ -175,10 +178,10 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
             resource.ask(program, thread, context)
         asked.append((thread, list(resources), program))
     _run(task, asked, context)
+    space.record()  # first, so that the memory is copied while the rest is described
     for thread, found, _ in asked:
         _write_core(thread, found, context)
     write_own_entries(task, context)
-    space.record()
 
 
 def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]], context: DumpContext) -> None:

@@ -17,6 +17,7 @@ from cr.resources.memory import aio_ring
 from cr.resources.memory.anonymous_memory import HUGE
 from cr.values import dataclass, field
 from images.kinds import VmaStatus
+from images.pages import run_entry
 
 if TYPE_CHECKING:
     from cr.contract.page_store import PageWriter
@@ -264,7 +265,7 @@ def _refer(pages: PrivatePages, pages_id: int, task: DumpTask, context: DumpCont
         image.add(m.pagemap_head(pages_id=pages_id))
         for start, end, own in _in_order(pages):
             flags = PageFlag.PRESENT | (PageFlag.LAZY if pages.is_lazy(start) else 0) if own else PageFlag.PARENT
-            image.add(m.pagemap_entry(vaddr=start, compat_nr_pages=0, flags=flags, nr_pages=_count([(start, end)])))
+            image.add(run_entry(start, _count([(start, end)]), flags))
 
 
 def finish_pages(context: DumpContext) -> None:

@@ -43,6 +43,8 @@ class Tracking:
         self._trackers: list[tracker.Tracker] | None = None
         self._fds: dict[tracker.Identity, int] = {}
         self._ended = False
+        self._registered = False
+        """whether a task has memory that looks as if a tracker had registered it"""
         self._starting: tracker.Starting | None = None
         self._armed: list[tracker.Tracked] = []
         context.at_end.append(self._close)
@@ -51,7 +53,10 @@ class Tracking:
 
     def recognise(self, task: DumpTask) -> None:
         """Let mappings that are registered for our own tracking look like any others."""
-        if any(_OURS in mapping.flags for mapping in task.mappings) and self._tracker(task) is not None:
+        if not any(_OURS in mapping.flags for mapping in task.mappings):
+            return
+        self._registered = True
+        if self._tracker(task) is not None:
             task.mappings = [replace(each, flags=each.flags - {_OURS}) for each in task.mappings]
 
     def knows(self, task: DumpTask) -> bool:
@@ -121,8 +126,12 @@ class Tracking:
             self._starting = None
 
     def end(self) -> None:
-        """The tasks run on, and nobody asked to track them further."""
-        self._end_trackers()
+        """The tasks run on, and nobody asked to track them further.
+
+        Soft-dirty bits are everywhere where a kernel has them; only then all processes have to be looked at.
+        """
+        if self._registered or pagemap.has_soft_dirty():
+            self._end_trackers()
 
     def _close(self) -> None:
         if self._starting is not None:

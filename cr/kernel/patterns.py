@@ -8,20 +8,23 @@ if TYPE_CHECKING:
     import re
 
 
-class _Pattern:
+class Pattern:
     """Stands for an re.Pattern until something of it is wanted; takes over its methods then."""
 
     def __init__(self, text: str | bytes, flags: int) -> None:
         self._text, self._flags = text, flags
 
-    def __getattr__(self, name: str) -> Any:
+    def compiled(self) -> Any:
         import re
 
-        value = getattr(re.compile(self._text, self._flags), name)
+        return re.compile(self._text, self._flags)  # the library keeps what it has compiled
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.compiled(), name)
         setattr(self, name, value)
         return value
 
 
 def pattern(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
     """re.compile(), later."""
-    return cast("re.Pattern[AnyStr]", _Pattern(text, flags))
+    return cast("re.Pattern[AnyStr]", Pattern(text, flags))

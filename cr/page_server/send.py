@@ -13,7 +13,7 @@ from cr.page_server.protocol import Header, PageServerError
 from cr.page_server.wire import Wire
 from images.directory import ImageDirectory
 from images.kinds import PageFlag
-from images.pages import PAGE_SIZE
+from images.pages import PAGE_SIZE, run_entry
 
 
 class RemotePages:
@@ -33,10 +33,9 @@ class RemotePages:
 
     def note(self, kind: str, number: int, sent: list[Header]) -> None:
         """These runs are there now."""
-        from images import messages as m
 
         if self._notes is not None and kind == "pagemap":
-            runs = [m.pagemap_entry(vaddr=h.vaddr, compat_nr_pages=0, nr_pages=h.nr_pages, flags=h.flags) for h in sent]
+            runs = [run_entry(h.vaddr, h.nr_pages, h.flags) for h in sent]
             self._notes.write("woodfrog-sent", number, entries=runs)
 
     def take_turn(self) -> None:

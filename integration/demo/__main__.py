@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PATIENCE = 20.0
-WOODFROG = [sys.executable, "-m", "runtime.main"]
+WOODFROG = [str(Path(sys.executable).parent / "woodfrog")]
 NAME = f"woodfrog-demo-{os.getpid()}"
 INSIDE = "/var/lib/woodfrog-demo"  # where the program and its file are in the container
 

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 
+from runtime import startup
 from runtime.errors import ContainerError, reason
 from runtime.options import Verb
 
@@ -38,11 +39,21 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     path = os.path.join(os.path.abspath(arguments[0]), "criu")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path, program())
+        if startup.woken:
+            _link(path)
+        else:
+            _write(path, program())
     except OSError as err:
         raise ContainerError(f"cannot write {reason(err)}") from err
     os.write(1, f"{path}\n".encode())
     return 0
+
+
+def _link(path: str) -> None:
+    """To this program, which starts at once, and knows itself by the name."""
+    scratch = f"{path}.{os.getpid()}"
+    os.symlink(os.readlink("/proc/self/exe"), scratch)
+    os.rename(scratch, path)
 
 
 def program() -> str:

@@ -81,5 +81,5 @@ def frozen_seconds(output: str) -> float:
 
 def engines(oracle: str) -> list[Engine]:
     """Ours, then the criu binary at `oracle` where there is one."""
-    ours = Engine("woodfrog", (sys.executable, "-m", "cr.cli"))
+    ours = Engine("woodfrog", (str(Path(sys.executable).parent / "woodfrog-criu"),))
     return [ours, Engine("criu", (os.path.realpath(oracle),))] if oracle else [ours]

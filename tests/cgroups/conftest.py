@@ -17,7 +17,7 @@ _numbers = itertools.count()
 @pytest.fixture
 def manager() -> Iterator[cgroups.Manager]:
     """A manager of a cgroup that is not there yet, in all hierarchies of this host."""
-    made = cgroups.Manager(f"/woodfrog-test-{os.getpid()}-{next(_numbers)}")
+    made = cgroups.Manager(f"/woodfrog-test-{os.urandom(4).hex()}-{next(_numbers)}")
     yield made
     made.kill()
     made.delete()

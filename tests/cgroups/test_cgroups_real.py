@@ -253,7 +253,7 @@ finally:
 @pytest.mark.parametrize("script", [PURE_V2, THREADED_V2], ids=["life", "threaded"])
 def test_a_pure_v2_view(script: str) -> None:
     inner = 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
-    name = f"/woodfrog-test-{os.getpid()}-v2"
+    name = f"/woodfrog-test-{os.urandom(4).hex()}-v2"
     command = ["unshare", "-m", "sh", "-c", inner, "sh", sys.executable, "-c", script, name, THREADS]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr

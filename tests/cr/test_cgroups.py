@@ -32,7 +32,7 @@ def pids_hierarchy() -> Hierarchy:
 def top() -> Iterator[Path]:
     """A cgroup with a limit, and one below it."""
     hierarchy = pids_hierarchy()
-    path = Path(hierarchy.directory(f"/woodfrog-test-{os.getpid()}"))
+    path = Path(hierarchy.directory(f"/woodfrog-test-{os.urandom(4).hex()}"))
     (path / "inner").mkdir(parents=True)
     (path / LIMIT).write_text("17")
     yield path

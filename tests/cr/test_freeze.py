@@ -129,7 +129,7 @@ class Group:
         base = {1: Path("/sys/fs/cgroup/freezer"), 2: _unified()}[version]
         if base is None or not base.is_dir():
             pytest.skip(f"this kernel lacks a freezer of cgroup v{version} that is mounted")
-        self.path = base / f"woodfrog-test-{os.getpid()}"
+        self.path = base / f"woodfrog-test-{os.urandom(4).hex()}"
         self.file, self.words = {1: ("freezer.state", ("THAWED", "FROZEN")), 2: ("cgroup.freeze", ("0", "1"))}[version]
         self.path.mkdir()
 

@@ -51,7 +51,7 @@ def test_records_carry_the_64_bit_count_only(snapshot: ImageDirectory) -> None:
     with PagesWriter(snapshot, "pagemap-shmem", 1, 7) as pages:
         pages.append(0, page(0))
     entry = snapshot.read("pagemap-shmem", 1)[1]
-    assert entry == m.pagemap_entry(vaddr=0, compat_nr_pages=0, flags=PageFlag.PRESENT, nr_pages=1)
+    assert entry == m.pagemap_entry(vaddr=0, compat_nr_pages=1, flags=PageFlag.PRESENT, nr_pages=1)
 
 
 def test_a_record_without_its_bytes_is_refused_at_the_end(snapshot: ImageDirectory) -> None:

@@ -41,6 +41,7 @@ class Bundle:
         self.id = f"wft-{os.urandom(3).hex()}-{name}"  # pids repeat: tests run in pid namespaces of their own
         self.rootfs = self.path / "rootfs"
         self.config: Any = default_config()
+        self.program = [sys.executable, "-m", "runtime.main"]
         self._fill()
 
     def _fill(self) -> None:
@@ -65,18 +66,27 @@ class Bundle:
         """Exactly these new namespaces."""
         self.config["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
 
+    def environment(self) -> dict[str, str]:
+        return environment()
+
     def save(self) -> None:
         (self.path / "config.json").write_text(json.dumps(self.config))
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "runtime.main", "--root", str(self.root), *words]
+        return [*self.program, "--root", str(self.root), *words]
 
     def verb(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the command in the bundle; standard input is empty."""
         self.save()
         keep: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": 60, **more}
         return subprocess.run(
-            self.command(*words), cwd=self.path, env=environment(), capture_output=True, text=True, check=False, **keep
+            self.command(*words),
+            cwd=self.path,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            **keep,
         )
 
     def ok(self, *words: str, **more: Any) -> str:
@@ -99,7 +109,7 @@ class Bundle:
             done = subprocess.run(
                 self.command(*words),
                 cwd=self.path,
-                env=environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

@@ -1,0 +1,1 @@
+"""checkpointctl reads what podman exports of a container that this engine froze."""
