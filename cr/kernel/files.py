@@ -31,6 +31,7 @@ _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 
 PROC_SUPER_MAGIC = 0x9FA0
 HUGETLBFS_MAGIC = 0x958458F6
+SECRETMEM_MAGIC = 0x5345434D
 
 
 def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
