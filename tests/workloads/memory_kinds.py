@@ -379,6 +379,26 @@ def vdso_gone(word: str) -> Callable[[Check], Iterator[None]]:
     return kind
 
 
+def more_than_there_is(check: Check) -> Iterator[None]:
+    """Asked for little by little: the kernel refuses only single requests of that size (vm.overcommit_memory 0)."""
+    piece, total = 256 << 20, os.sysconf("SC_PHYS_PAGES") * PAGE
+    pieces = total // piece + 4
+    start = call("mmap", None, pieces * piece, 0, PRIVATE | ANONYMOUS | 0x4000, -1, 0)
+    for number in range(pieces):
+        call("mmap", start + number * piece, piece, READ | WRITE, PRIVATE | ANONYMOUS | 0x10, -1, 0)
+    end = start + pieces * piece
+    put(start, b"first")
+    put(end - PAGE, b"last!")
+
+    def line() -> str:
+        return next(line for line in Path("/proc/self/maps").read_text().splitlines() if line.startswith(f"{start:x}-"))
+
+    before = line()
+    yield
+    check.equal((get(start), get(end - PAGE)), (b"first", b"last!"), "contents")
+    check.equal(line(), before, "the mapping")
+
+
 KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "anonymous": lambda check: same(check, written()),
     "noreserve": lambda check: same(check, written(flags=PRIVATE | ANONYMOUS | 0x4000)),
@@ -413,6 +433,7 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "no-huge-pages": no_huge_pages,
     "sealed": sealed,
     "tight": tight,
+    "more-than-there-is": more_than_there_is,
     "no-vdso": vdso_gone("[v"),
     "no-vdso-code": vdso_gone("[vdso]"),
 }
