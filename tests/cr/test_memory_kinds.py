@@ -16,7 +16,7 @@ SIMPLE = (
     "mergeable", "hugepage", "nohugepage", "sequential", "guard", "heap", "grows-down", "private-file",
     "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "opened-shared", "memfd",
     "aio", "aio-waiting", "no-huge-pages", "no-vdso", "no-vdso-code", "sealed",
-    "more-than-there-is",
+    "execute-only", "more-than-there-is",
 )
 # fmt: on
 

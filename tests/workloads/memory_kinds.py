@@ -379,6 +379,22 @@ def vdso_gone(word: str) -> Callable[[Check], Iterator[None]]:
     return kind
 
 
+def execute_only(check: Check) -> Iterator[None]:
+    """A function that cannot be read where the processor has protection keys."""
+    address = area(2)
+    put(address, b"\xb8\x2a\x00\x00\x00\xc3")  # mov eax, 42; ret
+    call("mprotect", address, 2 * PAGE, EXEC)
+    function = ctypes.CFUNCTYPE(ctypes.c_int)(address)
+
+    def key() -> list[str]:
+        text = Path("/proc/self/smaps").read_text().split(f"{address:x}-")[1]
+        return [line for line in text.split("VmFlags")[0].splitlines() if "Key" in line]
+
+    before = smaps(address), key(), function()
+    yield
+    check.equal((smaps(address), key(), function()), before, "flags, key and result")
+
+
 def more_than_there_is(check: Check) -> Iterator[None]:
     """Asked for little by little: the kernel refuses only single requests of that size (vm.overcommit_memory 0)."""
     piece, total = 256 << 20, os.sysconf("SC_PHYS_PAGES") * PAGE
@@ -433,6 +449,7 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "no-huge-pages": no_huge_pages,
     "sealed": sealed,
     "tight": tight,
+    "execute-only": execute_only,
     "more-than-there-is": more_than_there_is,
     "no-vdso": vdso_gone("[v"),
     "no-vdso-code": vdso_gone("[vdso]"),
