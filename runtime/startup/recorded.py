@@ -13,6 +13,7 @@ import os
 import pkgutil
 
 import images
+import values
 from runtime.startup import freshness, wake
 from runtime.startup.layout import SOCKET
 
@@ -90,6 +91,8 @@ def _warm_up() -> None:
     for thing in gc.get_objects():
         if isinstance(thing, patterns.Pattern):
             thing.compiled()
+        elif isinstance(thing, type) and "__values__" in vars(thing):
+            values.specialise(thing)
 
 
 def _addresses() -> dict[str, int]:

@@ -29,7 +29,8 @@ def wake(stamps: bytes) -> NoReturn:
     """Run the command of this process; never returns."""
     arguments, environment = _vector()
     _adopt_environment(environment)
-    if not freshness.fresh(stamps) or not _DEMANDING.isdisjoint(os.environ):
+    known = os.environ.pop(startup.FRESH, "") == str(os.getpid())
+    if not (known or freshness.fresh(stamps)) or not _DEMANDING.isdisjoint(os.environ):
         _run_plain(arguments)
     sys.argv = arguments
     startup.woken = True

@@ -11,6 +11,7 @@ from runtime.startup.layout import PROGRAMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from typing import Any
 
     from runtime.context import Context
@@ -60,9 +61,16 @@ def _check() -> int:
 
 
 def _current(directory: str) -> bool:
-    """Whether this very process was started from such a program there: one that is out of date starts plainly."""
+    """Whether there is such a program, and it is not out of date."""
     own = os.path.join(directory, "woodfrog")
-    return startup.woken and os.path.exists(own) and os.path.samefile(own, "/proc/self/exe")
+    return os.path.exists(own) and _ask(own).returncode == 0
+
+
+def _ask(path: str) -> subprocess.CompletedProcess[bytes]:
+    """A program about its start, without variables that would make it an ordinary one."""
+    import subprocess
+
+    return subprocess.run([path, VERB.name, "--check"], capture_output=True, timeout=60, env={})
 
 
 def _record(path: str) -> None:
@@ -79,9 +87,7 @@ def _record(path: str) -> None:
 
 
 def _try(path: str) -> None:
-    from subprocess import run as run_program
-
-    done = run_program([path, VERB.name, "--check"], capture_output=True, timeout=60, env={})
+    done = _ask(path)
     if done.returncode:
         words = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise ContainerError(f"a program with a snapshot does not run here (status {done.returncode}): {words}")

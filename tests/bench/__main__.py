@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import lifecycle
+from tests.bench import drop_in, lifecycle
 from tests.bench.cases import CASES, Case
 from tests.bench.engines import Engine, engines
 from tests.bench.machine import describe
@@ -37,12 +37,15 @@ def main() -> int:
     if not options.case or lifecycle.NAME in options.case:
         print()
         show(lifecycle.measured_apart(options.runs * 2), lifecycle.HEAD)
+    if drop_in.runc() and (not options.case or drop_in.NAME in options.case):
+        print()
+        show(drop_in.measure(options.runs, options.criu), drop_in.HEAD)
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    names = [*(case.name for case in CASES), lifecycle.NAME]
+    names = [*(case.name for case in CASES), lifecycle.NAME, drop_in.NAME]
     parser.add_argument("case", nargs="*", help=f"cases to measure (default: all): {', '.join(names)}")
     parser.add_argument("--runs", type=int, default=5, help="runs of each case (default: %(default)s)")
     parser.add_argument("--directory", help="where images are written (default: the directory for temporary files)")

@@ -55,6 +55,26 @@ def test_like_the_standard_library(cls: Any) -> None:
             wrong()
 
 
+def test_a_class_that_is_used_often() -> None:
+    """It has an `__init__` of its own by then, which does the same."""
+
+    @values.dataclass(frozen=True)
+    class Often(Ours):
+        tags: list[int] = values.field(default_factory=list)
+        late: int = values.field()
+
+    made = [Often("a", late=number) for number in range(200)]
+    assert "__init__" in vars(Often)
+    assert Often.__init__ is not Open.__init__
+    assert [each.late for each in made] == list(range(200))
+    assert made[0] == Often("a", 7, [], 0) == Often(name="a", size=7, tags=[], late=0)
+    assert made[0].tags is not made[1].tags
+    test_like_the_standard_library(Ours)
+    for wrong in (lambda: Often("a"), lambda: Often("a", 1, [], 2, 3), lambda: Often("a", name="b", late=1)):
+        with pytest.raises(TypeError):
+            wrong()
+
+
 def test_defaults_are_each_objects_own() -> None:
     first, second = Open(), Open()
     first.items.append(1)
