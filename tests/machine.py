@@ -18,7 +18,7 @@ import pytest
 
 PATIENCE = 60.0
 """seconds in which what others have made may go again"""
-_OURS = re.compile(r"woodfrog|wft-|criu|crtools|link_remap|zdtm")
+_OURS = re.compile(r"woodfrog|wft-|crtools|link_remap")
 _PLACES = ("/", "/tmp", "/run", "/var/tmp", "/dev/shm", "/dev/mqueue")
 
 Look = dict[str, frozenset[str]]
