@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from integration.crun.container import CrunContainer
+from integration.runc.container import SHELL, comes_back_at_a_terminal
 from integration.runc.test_runc import keeper
-from integration.shell.terminal import PROMPT, Terminal
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 TALKER = Path(__file__).parent.parent / "runc" / "talker.py"
@@ -60,19 +60,8 @@ def test_established_connections_in_a_network_namespace_of_its_own(tmp_path: Pat
 
 
 def test_a_terminal(tmp_path: Path) -> None:
-    with CrunContainer(tmp_path / "c", "crun-tty", ["/bin/bash", "--norc", "--noprofile", "-i"]) as container:
-        container.config["process"]["terminal"] = True
-        container.config["process"]["env"] += [f"PS1={PROMPT}", "TERM=dumb"]
-        with Terminal(container.place / "console") as terminal:
-            container.start(console=str(terminal.path))
-            terminal.take()
-            terminal.read_until(PROMPT)
-            terminal.command("answer=42")
-            for number in (1, 2):
-                container.checkpoint()
-                container.restore(fresh=number == 2, console=str(terminal.path))
-                terminal.take()
-                assert terminal.command("echo $answer") == "42"
+    with CrunContainer(tmp_path / "c", "crun-tty", SHELL) as container:
+        comes_back_at_a_terminal(container)
 
 
 def test_a_network_namespace_of_somebody_else(tmp_path: Path) -> None:
