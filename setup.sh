@@ -27,7 +27,7 @@ packages() {
 
 # test_packages: the real programs that the end-to-end tests freeze; none of them is started as a service
 test_packages() {
-    packages redis-server redis-tools nginx curl postgresql nodejs iproute2 iptables nftables util-linux procps
+    packages redis-server redis-tools nginx curl postgresql nodejs iproute2 iptables nftables util-linux procps bubblewrap
 }
 
 # system_python: the interpreter to build the environment from

@@ -202,6 +202,9 @@ _TABLE = (
     ImageKind("woodfrog-network-lock", "woodfrog-network-lock.img", "WOODFROG_NETWORK_LOCK", 0x57464E4C,
               "woodfrog_network_lock"),
     ImageKind("woodfrog-sent", "woodfrog-sent-%u.img", "WOODFROG_SENT", 0x57465354, "pagemap_entry"),
+    ImageKind("woodfrog-namespaces", "woodfrog-namespaces.img", "WOODFROG_NAMESPACES", 0x57464E53,
+              "woodfrog_namespace_entry"),
+    ImageKind("woodfrog-pids", "woodfrog-pids.img", "WOODFROG_PIDS", 0x57465049, "woodfrog_pid_entry"),
     ImageKind("woodfrog-plugin", "woodfrog-plugin.img", "WOODFROG_PLUGIN", 0x57464B03, "woodfrog_plugin_entry"),
     ImageKind("woodfrog-task", "woodfrog-task-%u.img", "WOODFROG_TASK", 0x57464B01, "woodfrog_task_entry"),
 )

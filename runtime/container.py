@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime import cgroup
+from runtime.checkpoints import RESTORED
 from runtime.errors import ContainerError
 from runtime.procfs import alive, pidfd_of, stat_of
 from runtime.store import Store
@@ -92,6 +93,8 @@ class Container:
         """creating, created, running, paused or stopped."""
         if not self.running():
             return "stopped" if self.record["ready"] or not self._being_created() else "creating"
+        if self.record.get("waits"):
+            return "created"  # from a checkpoint: the freezer holds it
         if cgroup.is_frozen(self.record["cgroup"]):
             return "paused"
         if not self.record["ready"]:
@@ -102,13 +105,18 @@ class Container:
         creator: list[int] = self.record["creator"]
         return alive(creator[0], creator[1])
 
+    def annotations(self) -> dict[str, str]:
+        """Those of the configuration, and the checkpoint that the container was made from."""
+        images = self.record.get("thawed_from")
+        return {**(self.config.get("annotations") or {}), **({RESTORED: images} if images else {})}
+
     def state(self, status: str | None = None) -> State:
         """The state of the specification, as hooks get it."""
         from oci.state import state
 
         status = status or self.status()
         pid = 0 if status == "stopped" else self.pid
-        return state(self.id, status, self.record["bundle"], pid, self.config.get("annotations"))
+        return state(self.id, status, self.record["bundle"], pid, self.annotations())
 
     def save(self) -> None:
         """Write the record."""

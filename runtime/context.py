@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from runtime.checkpoints import default_place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -14,19 +16,22 @@ if TYPE_CHECKING:
 class Context:
     """Where state is kept, where messages go, and whether we lack privileges."""
 
-    def __init__(self, root: str, reporter: Reporter, systemd_cgroup: bool, rootless: bool, criu: str = "") -> None:
+    def __init__(
+        self, root: str, reporter: Reporter, systemd_cgroup: bool, rootless: bool, criu: str = "", checkpoints: str = ""
+    ) -> None:
         self.root = root
         self.reporter = reporter
         self.systemd_cgroup = systemd_cgroup
         self.rootless = rootless
         self.criu = criu
+        self.checkpoints = checkpoints or default_place()
 
     @classmethod
     def of(cls, values: dict[str, Any], reporter: Reporter) -> Context:
         """From the values of the global options."""
         rootless = os.geteuid() != 0 if values["rootless"] == "auto" else values["rootless"] == "true"
         root = os.path.abspath(values["root"] or default_root())
-        return cls(root, reporter, values["systemd_cgroup"], rootless, values["criu"])
+        return cls(root, reporter, values["systemd_cgroup"], rootless, values["criu"], values["checkpoints"])
 
 
 def default_root() -> str:

@@ -6,7 +6,7 @@ import os
 
 from cr.kernel import capabilities, prctl
 from oci.config import load_config, without_nulls
-from runtime import cgroup, check, launch, limits
+from runtime import cgroup, check, checkpoints, launch, limits
 from runtime.attributes import Attributes
 from runtime.container import FIFO, Container, new_record
 from runtime.errors import ContainerError
@@ -79,6 +79,10 @@ def read_bundle(request: Request) -> tuple[str, Config]:
 
 def create(context: Context, name: str, request: Request, bundle: str, config: Config) -> Created:
     """Make the container up to the state "created"."""
+    if images := checkpoints.to_thaw(config.get("annotations") or {}, context.checkpoints):
+        from runtime.frozen.annotated import create_thawed
+
+        return create_thawed(context, name, request, bundle, config, images)
     rootfs = check.rootfs_of(config, bundle)
     spaces = Namespaces(config.get("linux") or {})
     check_namespaces(config, spaces)
@@ -184,7 +188,7 @@ def check_cgroup(manager: Manager, reporter: Reporter) -> None:
     if not manager.exists():
         return
     try:
-        if manager.frozen():
+        if cgroup.is_frozen(cgroup.record(manager)):
             raise ContainerError("container's cgroup unexpectedly frozen")
         if count := len(manager.pids()):
             reporter.warn(f"container's cgroup is not empty: {count} process(es) found")

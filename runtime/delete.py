@@ -7,6 +7,7 @@ import os
 import time
 
 from cr.kernel.mounts import MNT_DETACH, umount2
+from runtime import cgroup
 from runtime.errors import ContainerError, reason
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def kill_init(container: Container) -> None:
 
 def thaw(container: Container) -> None:
     """A frozen task of cgroup v1 takes even SIGKILL only when it is thawed."""
-    if container.status() == "paused":
+    if cgroup.is_frozen(container.record["cgroup"]):
         container.manager().thaw()
 
 

@@ -86,6 +86,24 @@ def inside(root_fd: int, fd: int) -> str:
     return os.path.normpath(_path_in_root(root_fd, fd))
 
 
+def resolved(root: str, path: str) -> str:
+    """Where the symlinks of `path` lead in a root, as a path from that root; `path` itself if there is nothing."""
+    try:
+        root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return path
+    try:
+        fd = open_path(root_fd, path)
+    except OSError:
+        return path
+    else:
+        found = inside(root_fd, fd)
+        os.close(fd)
+        return found
+    finally:
+        os.close(root_fd)
+
+
 def is_directory(fd: int) -> bool:
     """Whether a descriptor stands for a directory."""
     return stat.S_ISDIR(os.fstat(fd).st_mode)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oci.types import Seccomp, Syscall
 
 FLAGS: dict[str, int] = {
-    "SECCOMP_FILTER_FLAG_TSYNC": prctl.SECCOMP_FILTER_FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,  # the process has one thread; with a listener the kernel refuses it (EINVAL)
     "SECCOMP_FILTER_FLAG_LOG": prctl.SECCOMP_FILTER_FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": prctl.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": prctl.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
@@ -108,8 +108,7 @@ def _listener_flags(profile: Seccomp) -> int:
         raise ContainerError(f"{NOTIFY} cannot be used for the write syscall")
     if not profile.get("listenerPath"):
         raise ContainerError(f"linux.seccomp uses {NOTIFY}, but listenerPath is not set")
-    esrch = prctl.SECCOMP_FILTER_FLAG_TSYNC_ESRCH if _flags(profile) & prctl.SECCOMP_FILTER_FLAG_TSYNC else 0
-    return prctl.SECCOMP_FILTER_FLAG_NEW_LISTENER | esrch
+    return prctl.SECCOMP_FILTER_FLAG_NEW_LISTENER
 
 
 def _action(library: Any, name: str, code: int | None) -> Any:

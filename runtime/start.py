@@ -12,9 +12,10 @@ from runtime.errors import ContainerError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.container import Container
+    from runtime.context import Context
 
 
-def start(container: Container) -> None:
+def start(container: Container, context: Context) -> None:
     """Write to the FIFO, then remove it: with it the status "created" ends.  The caller holds the lock.
 
     Raises ContainerError if the container is not in the state "created".
@@ -26,11 +27,21 @@ def start(container: Container) -> None:
         raise ContainerError("cannot start an already running container")
     if status != "created":
         raise ContainerError(f"cannot start a container in the {status} state")
-    release(container)
+    release(container, context)
     run_poststart(container)
 
 
-def release(container: Container) -> None:
+def release(container: Container, context: Context) -> None:
+    """Let init go on: by the FIFO, or from its frozen cgroup if it comes from a checkpoint."""
+    if container.record.get("waits"):
+        from runtime.frozen.annotated import let_go
+
+        let_go(container, context)
+    else:
+        _write_fifo(container)
+
+
+def _write_fifo(container: Container) -> None:
     """The write itself.  Nobody reads: init went on (a start was killed half way), or it has ended."""
     path = container.store.path(FIFO)
     try:
@@ -38,6 +49,8 @@ def release(container: Container) -> None:
     except OSError as err:
         if err.errno != errno.ENXIO:
             raise
+        if not container.running():
+            raise ContainerError("the container's first process has ended before its start") from err
         os.unlink(path)
         raise ContainerError("cannot start an already running container") from err
     os.write(fd, b"0")

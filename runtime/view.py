@@ -22,8 +22,7 @@ def summary(container: Container) -> State:
         "rootfs": container.record["rootfs"],
         "created": container.record["created"],
     }
-    annotations = container.config.get("annotations")
-    if annotations:
+    if annotations := container.annotations():
         result["annotations"] = annotations
     result["owner"] = ""
     return result

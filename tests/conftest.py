@@ -17,6 +17,7 @@ EXPECTED_SKIPS = ("needs WOODFROG_TEST_", "this kernel lacks ")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="a skip that is not expected fails the run")
     parser.addoption("--rounds", type=int, default=10, help="how often test_mixed.py freezes and thaws")
+    parser.addoption("--soak", action="store_true", help="test_storm.py with 50 containers, 10 rounds")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,9 +26,13 @@ T = TypeVar("T")
 
 @dataclass
 class DumpThread:
-    """A frozen thread: host tid, tid inside its innermost pid namespace, and our hold on it."""
+    """A frozen thread and our hold on it.
+
+    `tid` is ours, `vtid` as the root task's pid namespace sees it, `ns_tid` as the thread itself does.
+    """
 
     tid: int
+    vtid: int
     ns_tid: int
     tracee: Tracee
     task: DumpTask
@@ -255,6 +259,22 @@ def note(text: str) -> Iterator[None]:
 def identity(thread: DumpThread) -> Identity:
     tgid = proc.ns_ids(thread.task.leader.status, "NStgid")[-1]
     return Identity(tgid, thread.ns_tid, notify_signal(thread.status))
+
+
+def pid_seen_by(viewer: DumpThread, task: DumpTask) -> int:
+    """The pid of a task as a thread of the same pid namespace, or of one further out, knows it."""
+    depth = len(proc.ns_ids(viewer.status, "NSpid")) - 1
+    return proc.ns_ids(task.leader.status, "NStgid")[depth]
+
+
+def pid_in_root(pid: int, viewer: DumpThread, context: DumpContext) -> int:
+    """A process that a thread knows as `pid`, as the root task's pid namespace counts; 0 where it is not known now."""
+    depth, level = (len(proc.ns_ids(thread.status, "NSpid")) - 1 for thread in (viewer, context.root.leader))
+    if depth == level:
+        return pid
+    space = viewer.task.ids["pid_ns_id"]
+    inside = [task for task in context.live_tasks if task.ids["pid_ns_id"] == space]
+    return next((task.vpid for task in inside if pid_seen_by(viewer, task) == pid), 0)
 
 
 def notify_signal(status: dict[str, str]) -> int:

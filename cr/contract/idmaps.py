@@ -48,6 +48,14 @@ class IdMap:
                 return extent.lower + number - extent.first
         return OVERFLOW_ID
 
+    def knows(self, number: int) -> bool:
+        """Whether a task's id is one of the host's."""
+        return any(extent.first <= number < extent.first + extent.count for extent in self.extents)
+
+    def knows_outside(self, number: int) -> bool:
+        """Whether a host's id is one of the tasks'."""
+        return any(extent.lower <= number < extent.lower + extent.count for extent in self.extents)
+
     def text(self) -> str:
         """As uid_map takes it."""
         return "".join(f"{extent.first} {extent.lower} {extent.count}\n" for extent in self.extents)

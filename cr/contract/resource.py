@@ -149,7 +149,12 @@ class NamespaceResource(ABC):
     @classmethod
     @abstractmethod
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
-        """Fill the new namespace of the root puppet."""
+        """Fill the new namespace of the root puppet, or of who is the first in it."""
+
+    @classmethod
+    def prepared(cls, ns_id: int, context: RestoreContext) -> int | None:
+        """Our descriptor of a namespace that was made before any of its tasks is born."""
+        return None
 
 
 def subclasses(base: type[Any]) -> Iterable[type[Any]]:

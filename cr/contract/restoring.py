@@ -36,6 +36,13 @@ class RestoreThread:
     core: m.core_entry
     task: RestoreTask
     tracee: Tracee | None = None
+    inner: tuple[int, ...] = ()
+    """its tids in pid namespaces below the root task's, the innermost last"""
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its tids from the root task's pid namespace down to its own."""
+        return self.vtid, *self.inner
 
     @property
     def is_leader(self) -> bool:
@@ -43,7 +50,7 @@ class RestoreThread:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.task.vpid, self.vtid, self._notify)
+        return Identity(self.task.leader.pids[-1], self.pids[-1], self._notify)
 
     @cached_property
     def _notify(self) -> int:
@@ -147,6 +154,9 @@ class RestoreContext:
     process_once_more: Callable[[int], AbstractContextManager[tuple[Tracee, Identity] | None]] = lambda _: nullcontext()
     """a process with the pid of one that is gone, for the length of a block; None where that pid is taken"""
 
+    passing_child: Callable[[], AbstractContextManager[tuple[Tracee, Identity]]] = nullcontext  # type: ignore[assignment]
+    """a copy of the root puppet as it is now, for the length of a block"""
+
     when_done: list[Callable[[], None]] = field(default_factory=list)
     """what may only be done once nothing can fail any more: the removal of what the images refer to"""
     helpers: list[int] = field(default_factory=list)
@@ -164,7 +174,17 @@ class RestoreContext:
 
     def first_in(self, ids_field: str, ns_id: int) -> RestoreTask:
         """The first task of the tree that is in this namespace; the root for an id of nobody."""
+        if (maker := self.shared.get(("maker", ids_field, ns_id))) is not None:
+            return maker  # type: ignore[no-any-return]
         return next((t for t in self.tasks if t.ids is not None and getattr(t.ids, ids_field) == ns_id), self.root)
+
+    def is_made(self, ids_field: str, ns_id: int) -> bool:
+        """Whether somebody is in that namespace by now."""
+        return ("maker", ids_field, ns_id) in self.shared
+
+    def has_made(self, task: RestoreTask, ids_field: str, ns_id: int) -> None:
+        """Note who was the first in a namespace: others that are in it may come before it in the images."""
+        self.shared["maker", ids_field, ns_id] = task
 
     @property
     def live_tasks(self) -> list[RestoreTask]:

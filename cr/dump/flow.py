@@ -10,7 +10,7 @@ from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.lineage import objection
 from cr.contract.resource import task_resources
-from cr.dump import destination, main_thread, scratch, snapshot, tracking
+from cr.dump import destination, main_thread, nesting, scratch, snapshot, tracking
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.lending import lending
@@ -149,6 +149,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
         with note(f"while dumping {task}"), log.about(task.pid):
             _dump_task(task, context)
     dump_namespaces(context, inventory_ids)
+    nesting.record(context)
     table.write()
     plugins.write(context)
     if snapshot.begin(context):
@@ -209,7 +210,7 @@ def _write_core(thread: DumpThread, resources: list[object], context: DumpContex
     if thread.is_leader and thread.task.exited_main:
         context.images.write("core", thread.task.vpid, entries=[main_thread.image(core, thread.task)])
         core.ClearField("tc")
-    name = thread.task.vpid if core.HasField("tc") else thread.ns_tid
+    name = thread.task.vpid if core.HasField("tc") else thread.vtid
     context.images.write("core", name, entries=[core])
     if thread.is_leader:
         ids = m.task_kobj_ids_entry(**thread.task.ids)

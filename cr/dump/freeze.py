@@ -192,15 +192,10 @@ class FrozenTree:
 
     def _describe(self, pid: int, parent: DumpTask | None) -> DumpTask:
         stat, fields = proc.stat(pid), proc.status(pid)
-        if len(proc.ns_ids(fields, "NSpid")) != self.level + 1:
-            raise CheckpointError(
-                f"task {pid} ({stat.comm}) is in a pid namespace inside that of task {self.root_pid}: "
-                "nested pid namespaces cannot be dumped, dump the inner tree alone"
-            )
         vpid, vpgid, vsid = (proc.ns_ids(fields, name)[self.level] for name in ("NSpid", "NSpgid", "NSsid"))
         task = DumpTask(pid, vpid, parent.vpid if parent else 0, vpgid, vsid, stat, parent)
         if task.is_zombie:
-            task.threads = [DumpThread(pid, vpid, Tracee(0), task, fields)]
+            task.threads = [DumpThread(pid, vpid, vpid, Tracee(0), task, fields)]
         return task
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
@@ -249,7 +244,8 @@ class FrozenTree:
             return
         for thread in task.threads:
             thread.status = proc.status(thread.tid)
-            thread.ns_tid = proc.ns_ids(thread.status, "NSpid")[-1]
+            ids = proc.ns_ids(thread.status, "NSpid")
+            thread.vtid, thread.ns_tid = ids[self.level], ids[-1]
             if ptrace.dispatches_system_calls(thread.tid):
                 raise CheckpointError(
                     f"thread {thread.tid} of {task} has its system calls sent to it as signals "
@@ -305,7 +301,7 @@ def _seize(task: DumpTask, tid: int) -> DumpThread | None:
     except ProcessLookupError:
         os.waitpid(tid, _WALL)  # it ended in between; its real parent waits for us to have seen it
         return None
-    return DumpThread(tid, tid, tracee, task, {})
+    return DumpThread(tid, tid, tid, tracee, task, {})
 
 
 def _leave_vdso(thread: DumpThread, deadline: float) -> None:

@@ -32,5 +32,5 @@ def image(core: m.core_entry, task: DumpTask) -> m.core_entry:
 
 def ids_of_threads(task: DumpTask) -> list[int]:
     """What pstree.img lists: the main thread first."""
-    others = [] if task.is_zombie else [thread.ns_tid for thread in task.threads]
+    others = [] if task.is_zombie else [thread.vtid for thread in task.threads]
     return list(dict.fromkeys([task.vpid, *others]))

@@ -60,8 +60,6 @@ def obstacles(task: DumpTask, tree: list[DumpTask], options: Options) -> Iterato
         yield f"{task} is traced by process {fields['TracerPid']}: detach that debugger first"
     if _is_32_bit(task.pid):
         yield f"{task} is a 32-bit task, which is not supported: run a 64-bit build of it"
-    if len(proc.ns_ids(fields, "NSpid")) != len(proc.ns_ids(proc.status(tree[0].pid), "NSpid")):
-        yield f"{task} is in a pid namespace inside that of {tree[0]}: dump the inner tree alone"
     if not options.shell_job:
         yield from _outside(task, tree)
 

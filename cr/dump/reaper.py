@@ -110,7 +110,7 @@ def _until(condition: Callable[[], T | None], deadline: float) -> T | None:
 
 def _thread(pid: int, tracee: Tracee) -> DumpThread:
     task = DumpTask(pid, pid, 0, 0, 0, proc.stat(pid), None)
-    thread = DumpThread(pid, pid, tracee, task, proc.status(pid))
+    thread = DumpThread(pid, pid, pid, tracee, task, proc.status(pid))
     task.threads = [thread]
     if thread.status["Seccomp"] != "0":
         tracee.options(ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP)

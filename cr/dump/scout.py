@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory, preflight, tracking
-from cr.dump.objects import KernelObjects
+from cr.dump import files, memory, preflight, rights, tracking
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
@@ -28,15 +27,13 @@ def scout(context: DumpContext) -> None:
     """Refuse with every reason that can be seen from outside."""
     preflight.check_root(context.options.tree)
     reasons: list[str] = []
-    own = KernelObjects()
-    host_ids = own.namespace_ids("self")
     tree = list(tasks(context.options.tree))
     track = tracking.begin(context)
     for task in tree:
         try:
             track.recognise(task)
             reasons += preflight.obstacles(task, tree, context.options)
-            reasons += _obstacles(task, context, own.namespace_ids(task.pid), host_ids)
+            reasons += _obstacles(task, context)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
     warm_up(tree, context.options)
@@ -64,7 +61,7 @@ def tasks(root: int) -> Iterator[DumpTask]:
             continue
 
 
-def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: dict[str, int]) -> Iterator[str]:
+def _obstacles(task: DumpTask, context: DumpContext) -> Iterator[str]:
     for fd in _unseen(task, context.once("objects seen", set)):
         yield from _file_obstacles(task, fd, context)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
@@ -72,8 +69,8 @@ def _obstacles(task: DumpTask, context: DumpContext, ids: dict[str, int], host: 
         yield from memory.obstacles(mapping, task, context.options)
     timed_waits.look(task, context)
     for resource in namespace_resources():
-        if ids[resource.ids_field] != host[resource.ids_field]:
-            yield from resource.obstacles(task, context)
+        yield from resource.obstacles(task, context)
+    yield from rights.obstacles(task, context)
 
 
 def _unseen(task: DumpTask, seen: set[str]) -> Iterator[int]:

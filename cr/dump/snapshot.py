@@ -26,6 +26,7 @@ from cr.remote.foothold import PROGRAM_OFFSET, Foothold
 from cr.remote.janitor import Undo
 from cr.remote.puppet import adopt
 from cr.remote.tracee import WALL, TaskGone, Tracee
+from cr.resources.namespaces.pid_namespace import for_children
 from cr.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Copies:
         """Copy the memory of a frozen task that is worth it; where the kernel refuses, it is written now."""
         if not self._wanted or task.pid not in self._mappings or task.ids["vm_id"] in self._copies:
             return
+        if for_children(task.pid) != proc.namespace_inode(task.pid, "pid"):
+            return  # the copy would be born in that pid namespace
         apart = [mapping for mapping in task.mappings if NOT_COPIED & mapping.flags and not mapping.shared]
         held = _hold(task, apart)
         if held is None:

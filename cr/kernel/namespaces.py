@@ -6,7 +6,6 @@ Sources: namespaces(7), unshare(2), setns(2), clone(2), ioctl_ns(2); numbers of 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import struct
@@ -16,9 +15,7 @@ from cr.kernel.libc import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
-    from typing import NoReturn
+    from collections.abc import Iterator
 
 CLONE_PARENT = 0x8000
 CLONE_NEWTIME = 0x80
@@ -78,14 +75,20 @@ def inside(fd: int, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def inside_of(pid: int, name: str) -> Iterator[None]:
-    """In the block, this thread is in the namespace of that kind that task `pid` is in."""
+def open_namespace(pid: int | str, name: str) -> Iterator[int]:
+    """In the block, a descriptor of the namespace that task `pid` is in; `name` as in /proc/PID/ns."""
     fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with inside(fd, name):
-            yield
+        yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def inside_of(pid: int, name: str) -> Iterator[None]:
+    """In the block, this thread is in the namespace of that kind that task `pid` is in."""
+    with open_namespace(pid, name) as fd, inside(fd, name):
+        yield
 
 
 def set_host_name(name: str) -> None:
@@ -134,47 +137,24 @@ def parent_namespace(fd: int) -> int:
     return fcntl.ioctl(fd, NS_GET_PARENT)
 
 
+def within(fd: int, inode: int) -> bool:
+    """Whether a pid or user namespace is the one with this inode, or below it; False where it is not below our own."""
+    here = os.dup(fd)
+    try:
+        while os.fstat(here).st_ino != inode:
+            try:
+                above = parent_namespace(here)
+            except PermissionError:
+                return False
+            os.close(here)
+            here = above
+        return True
+    finally:
+        os.close(here)
+
+
 def owner_uid(fd: int) -> int:
     """The uid, in our user namespace, of the creator of a user namespace (NS_GET_OWNER_UID)."""
     raw = fcntl.ioctl(fd, NS_GET_OWNER_UID, struct.pack("I", 0))
     uid: int = struct.unpack("I", raw)[0]
     return uid
-
-
-def made_in_pid_namespace(fd: int, make: Callable[[], int]) -> int:
-    """Our copy of the descriptor that `make()` gives in a process of that pid namespace, alone in a new session."""
-    import socket
-
-    ours, theirs = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        try:
-            setns(fd, CLONE_NEWPID)
-            inner = os.fork()
-            if inner == 0:
-                _make_and_send(make, theirs)
-            os.waitpid(inner, 0)
-        finally:
-            os._exit(0)
-    theirs.close()
-    with ours:
-        answer, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
-    os.waitpid(child, 0)
-    if descriptors:
-        os.set_inheritable(descriptors[0], False)
-        return descriptors[0]
-    code, _, text = answer.partition(b" ")
-    raise OSError(int(code or errno.ECHILD), text.decode())
-
-
-def _make_and_send(make: Callable[[], int], channel: socket.socket) -> NoReturn:
-    import socket
-
-    try:
-        os.setsid()
-        try:
-            socket.send_fds(channel, [b"x"], [make()])
-        except OSError as error:
-            channel.send(f"{error.errno} {error.strerror}".encode())
-    finally:
-        os._exit(0)

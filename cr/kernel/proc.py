@@ -6,6 +6,10 @@ import os
 
 from cr.values import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 def read_text(pid: int | str, name: str) -> str:
     """/proc/PID/NAME; bytes that are no UTF-8 come back as surrogates (os.fsencode undoes it)."""
@@ -110,6 +114,17 @@ def children(pid: int) -> list[int]:
     for tid in threads(pid):
         found += (int(word) for word in read_text(pid, f"task/{tid}/children").split())
     return found
+
+
+def descendants(root: int) -> Iterator[int]:
+    """A process and all below it as they are now, parents first, zombies too."""
+    waiting = [root]
+    for pid in waiting:
+        try:
+            waiting += children(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        yield pid
 
 
 def ns_ids(fields: dict[str, str], name: str) -> list[int]:

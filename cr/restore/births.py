@@ -6,10 +6,10 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
 
+from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import clone, proc
 from cr.model import CheckpointError
@@ -20,9 +20,12 @@ from cr.remote.puppet import SEED_INSTRUCTION, adopt, spawn_seed
 from cr.remote.tracee import WALL, Tracee
 from cr.resources.tasks.limits import NAMES, parse_limits
 from cr.resources.tasks.own_settings import restored_entry
+from cr.resources.tasks.pending_signals import forget_children_news
 from cr.resources.tasks.signal_actions import SIGNALS
 from cr.restore.handover import Channel
 from cr.restore.memory import SCRATCH_SIZE, scratch_address
+from cr.restore.pids import Numbers, ask_for, numbers, place_of
+from cr.values import dataclass
 
 PID_PATIENCE = 2.0  # seconds that the dead of an earlier dump get to vanish
 
@@ -39,6 +42,19 @@ def forget_actions(program: Program) -> None:
     default = program.data(bytes(32))
     for signo in SIGNALS:
         program.call("rt_sigaction", signo, default, 0, 8)
+
+
+@dataclass(frozen=True)
+class Mother:
+    """A puppet that is to create another; it has the namespaces of the task `home`."""
+
+    puppet: Tracee
+    who: Identity
+    home: RestoreTask
+
+    def user(self, context: RestoreContext) -> int:
+        """Its user namespace."""
+        return nesting(context).user_of(self.home)
 
 
 class PidTaken(CheckpointError):
@@ -86,53 +102,35 @@ def bear_only_root(context: RestoreContext, channel: Channel, namespaces: int) -
 def bear_root(context: RestoreContext, seed: Tracee, namespaces: int) -> None:
     """The root puppet, a child of ours, in new namespaces (CLONE_NEW* flags); the seed ends."""
     root = context.root
-    program = Program()
-    _clone3(program, root.vpid, clone.CLONE_PARENT | namespaces, exit_signal=0)
-    root.leader.tracee = bear(context, seed, Identity(seed.tid, seed.tid), program, root.vpid)
+    program, wanted = Program(), only(root.vpid, context)
+    ask_for(program, wanted, clone.CLONE_PARENT | namespaces, exit_signal=0)
+    root.leader.tracee = bear(context, Mother(seed, Identity(seed.tid, seed.tid), root), program, wanted)
     end(seed.tid)
 
 
-def bear_child(context: RestoreContext, parent: RestoreTask, child: RestoreTask) -> None:
-    """A child puppet: a copy of its parent as that is now, sharing with it what the task shared."""
+def bear_here(context: RestoreContext, mother: Mother, wanted: Numbers, flags: int, signo: int) -> Tracee:
     program = Program()
-    _clone3(program, child.vpid, shared_flags(parent, child), exit_signal=exit_signal(child, context))
-    child.leader.tracee = bear(context, parent.puppet, parent.leader.identity, program, child.vpid)
-    child.born_with = parent.space
+    ask_for(program, wanted, flags, exit_signal=signo)
+    return bear(context, mother, program, wanted)
 
 
-def bear_helper(context: RestoreContext, mother: Tracee, who: Identity, vpid: int, *, signo: int = 0) -> Tracee:
-    """A puppet that is no task of the images, or becomes one later."""
+def bury(context: RestoreContext, parent: Mother, tid: int, own: int) -> None:
+    """End a helper, and let its parent wait for it; `own` is its pid there."""
+    dismiss(context, tid)
     program = Program()
-    _clone3(program, vpid, 0, exit_signal=signo)
-    return bear(context, mother, who, program, vpid)
-
-
-@contextmanager
-def once_more(context: RestoreContext, vpid: int) -> Iterator[tuple[Tracee, Identity] | None]:
-    """Inside the block there is a process with the pid of one that is gone; None where somebody else has that pid."""
-    root = context.root
-    try:
-        helper = bear_helper(context, root.puppet, root.leader.identity, vpid)
-    except PidTaken:
-        yield None
-        return
-    context.helpers.append(helper.tid)
-    try:
-        yield helper, Identity(vpid, vpid)
-    finally:
-        end(helper.tid)
-        context.helpers.remove(helper.tid)
-    program = Program()
-    program.call("wait4", vpid, 0, WALL, 0)
-    context.run(root.leader, program)
+    program.call("wait4", own, 0, WALL, 0)
+    forget_children_news(program)
+    context.foothold.run(parent.puppet, parent.who, program)
 
 
 def bear_threads(context: RestoreContext, task: RestoreTask) -> None:
     """The threads of a finished process besides its leader."""
+    _, space = place_of(task, context)
     for thread in task.threads[1:]:
+        wanted = numbers(thread.pids, space, nesting(context).user_of(task), context)
         program = Program()
-        _clone3(program, thread.vtid, clone.THREAD_FLAGS, exit_signal=0, stack=1)
-        thread.tracee = bear(context, task.puppet, task.leader.identity, program, thread.vtid)
+        ask_for(program, wanted, clone.THREAD_FLAGS, exit_signal=0, stack=1)
+        thread.tracee = bear(context, Mother(task.puppet, task.leader.identity, task), program, wanted, thread=True)
 
 
 _SHARED = {
@@ -165,21 +163,44 @@ def exit_signal(task: RestoreTask, context: RestoreContext) -> int:
     return entry.exit_signal if entry is not None and entry.HasField("exit_signal") else signal.SIGCHLD
 
 
-def _clone3(program: Program, vpid: int, flags: int, *, exit_signal: int, stack: int = 0) -> None:
-    args = program.data(clone.clone_args(flags, exit_signal=exit_signal, stack=stack, set_tid=1, set_tid_size=1))
-    program.link(args.at(64), program.words(vpid))
-    program.call("clone3", args, args.size, note=f"pid {vpid}")
+def only(vpid: int, context: RestoreContext) -> Numbers:
+    """A pid of the root task's namespace, asked for with our own rights."""
+    return Numbers((vpid,), (nesting(context).root_pid,), 1)
 
 
-def bear(context: RestoreContext, mother: Tracee, who: Identity, program: Program, vpid: int) -> Tracee:
-    """Run a program that creates one task, and hold what is born."""
+def bear(
+    context: RestoreContext,
+    mother: Mother,
+    program: Program,
+    wanted: Numbers,
+    *,
+    parent: Mother | None = None,
+    thread: bool = False,
+) -> Tracee:
+    """Run a program that creates one task, and hold what is born.  `parent` waits for it, if not its mother does."""
     deadline = time.monotonic() + PID_PATIENCE
     while True:
         try:
-            context.foothold.run(mother, who, program)
-            return adopt(mother.born.pop())
+            wanted.foretell(context)
+            context.foothold.run(mother.puppet, mother.who, program)
+            born = adopt(mother.puppet.born.pop())
         except ProgramError as error:
-            _be_patient(error, error.errno, vpid, deadline)
+            _be_patient(error, error.errno, wanted.pids[0] if wanted.pids else 0, deadline)
+            continue
+        if wanted.chosen == len(wanted.pids) or wanted.came_true(born.tid):
+            return born
+        got = proc.ns_ids(proc.status(born.tid), "NSpid")
+        _end_thread(context, born, got[-1], mother) if thread else bury(context, parent or mother, born.tid, got[-1])
+        if time.monotonic() > deadline or not _is_passing(wanted.pids[0]):
+            raise PidTaken(f"pid {wanted} cannot be had, the kernel gave {got[0]}: is it taken by another process?")
+
+
+def _end_thread(context: RestoreContext, thread: Tracee, own: int, mother: Mother) -> None:
+    program = Program()
+    program.call("exit", 0)
+    context.foothold.start(thread, Identity(mother.who.tgid, own), program)
+    while os.WIFSTOPPED(os.waitpid(thread.tid, WALL)[1]):
+        thread.resume()
 
 
 def _be_patient(error: Exception, number: int | None, vpid: int, deadline: float) -> None:
@@ -199,6 +220,30 @@ def _is_passing(pid: int) -> bool:
         return proc.stat(pid).state in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def dismiss(context: RestoreContext, tid: int) -> None:
+    """End a helper."""
+    end(tid)
+    if tid in context.helpers:
+        context.helpers.remove(tid)
+
+
+def end_all(tids: list[int]) -> None:
+    """Kill puppets and wait until all are gone: the first of a pid namespace ends after all others in it are reaped."""
+    for tid in tids:
+        with suppress(ProcessLookupError):
+            os.kill(tid, signal.SIGKILL)
+    while tids := [tid for tid in tids if not _is_reaped(tid)]:
+        time.sleep(0.0002)
+
+
+def _is_reaped(tid: int) -> bool:
+    try:
+        found, status = os.waitpid(tid, WALL | os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return bool(found) and not os.WIFSTOPPED(status)
 
 
 def end(tid: int) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from cr.contract.nesting import pid_seen_by
 from cr.contract.restoring import RestoreContext, RestoreTask
 from cr.kernel import proc, ptrace
 from cr.kernel.controls import PR_SET_NAME
@@ -114,5 +115,5 @@ def settle_news(task: RestoreTask, context: RestoreContext) -> None:
     for child in stopped:
         entry = restored_entry(child.leader, context)
         if entry is not None and entry.stop_was_reported:
-            program.call("waitid", _P_PID, child.vpid, 0, _WSTOPPED | _WNOHANG, 0)
+            program.call("waitid", _P_PID, pid_seen_by(task, child.vpid, context), 0, _WSTOPPED | _WNOHANG, 0)
     context.run(task.leader, program)

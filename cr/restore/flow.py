@@ -18,7 +18,8 @@ from cr.options import Options
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.namespaces import network_lock
-from cr.restore import births, deaths, directories, namespaces
+from cr.resources.tasks import namespaces_of_children
+from cr.restore import births, deaths, directories, helpers, namespaces
 from cr.restore.handover import Channel, Placement, place
 from cr.restore.laziness import Laziness, laziness
 from cr.restore.memory import AddressSpace
@@ -64,7 +65,6 @@ class Builder:
         self.context = context
         self.channel = Channel()
         self.seed: Tracee | None = None
-        self.family: Family | None = None
 
     def build(self) -> None:
         """Everything up to the moment when all tasks stand complete and still."""
@@ -90,7 +90,7 @@ class Builder:
     def _grow(self) -> None:
         """All processes with their address spaces, sessions and groups; those that are to be zombies die."""
         context = self.context
-        self.family = family = Family(context)
+        family = Family(context)
         for task in family.grow():
             if not task.is_zombie and births.owns(task, "vm_id"):
                 AddressSpace(task, context, self.channel).build()
@@ -116,7 +116,8 @@ class Builder:
         context = self.context
         context.root_fd = os.open(context.options.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         context.give = self.channel.give
-        context.process_once_more = partial(births.once_more, context)
+        context.process_once_more = partial(helpers.once_more, context)
+        context.passing_child = partial(helpers.passing_child, context)
         flags = namespaces.clone_flags(context)
         if context.options.restore_sibling and namespaces.all_new(context):
             births.bear_only_root(context, self.channel, flags)
@@ -134,6 +135,8 @@ class Builder:
             directories.enter(task, context, self.channel)
         for resource in fd_resources():
             resource.prepare(context)
+        for task in context.live_tasks:
+            namespaces_of_children.of_pids(task, context)
         for task in context.live_tasks:
             if births.owns(task, "files_id"):
                 placements = [Placement(context.passed(slot.id), slot.fd, bool(slot.flags & 1)) for slot in task.fds]
@@ -199,13 +202,8 @@ class Builder:
     def abandon(self) -> None:
         """End every puppet and take back what was made outside of them."""
         held = [thread.tracee for task in self.context.tasks for thread in task.threads]
-        for tracee in [self.seed, *reversed(held)]:  # the init of a pid namespace ends after all others
-            if tracee is not None:
-                births.end(tracee.tid)
-        for tid in self.context.helpers:
-            births.end(tid)
-        if self.family is not None:
-            self.family.abandon()
+        tids = [tracee.tid for tracee in [self.seed, *reversed(held)] if tracee is not None]
+        births.end_all([*tids, *self.context.helpers])
         if isinstance(later := self.context.shared.get("laziness"), Laziness):
             later.close()
         network_lock.give_up(self.context)

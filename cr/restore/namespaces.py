@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from cr.contract.nesting import nesting
 from cr.contract.outside import open_joined, outside
 from cr.contract.resource import NamespaceResource, namespace_resources
 from cr.contract.restoring import RestoreContext, RestoreTask
@@ -16,6 +17,9 @@ from cr.model import CheckpointError
 from cr.remote.foothold import Identity
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
+from cr.resources.tasks.namespaces_of_children import time_for_children
+from cr.restore import user_namespaces
+from cr.restore.pids import FIRST, NOBODYS, place_of
 
 EXTERNAL_KINDS = {"net": "netns", "pid": "pidns"}
 """Kinds of namespaces that an image can declare external, with the kind of that image."""
@@ -131,6 +135,8 @@ def _take_ids(program: Program, context: RestoreContext) -> None:
 def fill(context: RestoreContext) -> None:
     """Restore the content of each new namespace of the root puppet, in the order of the resources."""
     there = handed_over(context)
+    for resource in namespace_resources():
+        context.has_made(context.root, resource.ids_field, getattr(context.root.ids, resource.ids_field, 0))
     new = [(resource, ns_id) for resource, ns_id in own_namespaces(context) if resource.name not in there]
     first = [pair for pair in new if pair[0].order < 0]
     _fill(first, context)
@@ -156,33 +162,79 @@ def _network(context: RestoreContext, new: list[str]) -> int:
     return handed_over(context).get("net", -1)
 
 
-def enter(context: RestoreContext, task: RestoreTask) -> None:
-    """Right after a task's birth: leave the parent's namespaces for those of its own."""
-    parent = task.parent
-    if parent is None or task.ids is None or parent.ids is None:
+def enter(context: RestoreContext, task: RestoreTask, home: RestoreTask) -> None:
+    """Right after a task's birth by a puppet of `home`: leave its namespaces for those of its own.
+
+    Namespaces that are there are joined first, since rights are lost on the way down through user namespaces.  New
+    ones are made on the way, each in the user namespace that it belongs to.
+    """
+    if task.ids is None or home.ids is None:
         return
+    known = nesting(context)
+    missing = []
+    for resource, ns_id in _differing(task, home, context):
+        if context.is_made(resource.ids_field, ns_id) or resource.prepared(ns_id, context) is not None:
+            _join_other(resource, ns_id, task, context)
+        else:
+            missing.append((resource, ns_id))
+    here = _born_in(task, home, context)
+    _make(missing, here, task, context)
+    for user in known.users_down(here, known.user_of(task)):
+        user_namespaces.join(user, here, (task.puppet, task.leader.identity), task, context)
+        here = user
+        _make(missing, here, task, context)
+    for resource, ns_id in missing:
+        if not context.is_made(resource.ids_field, ns_id):
+            raise CheckpointError(
+                f"{task} is in a {resource.name} namespace that nobody with rights there has made yet"
+            )
+
+
+def _born_in(task: RestoreTask, home: RestoreTask, context: RestoreContext) -> int:
+    """The user namespace of a task that was just born: that of who is the first in a pid namespace owns this."""
+    known = nesting(context)
+    (pids, space), user = place_of(task, context), known.user_of(home)
+    if space != place_of(home, context)[1] and pids[-1] == FIRST and space != NOBODYS:
+        return known.owner(space)
+    return user
+
+
+def _differing(
+    task: RestoreTask, home: RestoreTask, context: RestoreContext
+) -> Iterator[tuple[type[NamespaceResource], int]]:
+    """Namespaces of a task's own, other than pid and user namespaces."""
     for resource in namespace_resources():
         ns_id = getattr(task.ids, resource.ids_field)
-        if not ns_id or ns_id == getattr(parent.ids, resource.ids_field):
-            continue
-        holder = context.first_in(resource.ids_field, ns_id)
-        if holder is task:
-            program = Program()
-            if resource.at_birth:
-                program.call("unshare", resource.clone_flag)
-            context.run(task.leader, program)
-            _fill([(resource, ns_id)], context)
-        else:
-            _join_other(resource, holder, task, context)
+        if resource.name == "time" and ns_id == time_for_children(home, context):
+            continue  # born into it
+        if resource.name not in ("pid", "user") and ns_id and ns_id != getattr(home.ids, resource.ids_field):
+            yield resource, ns_id
 
 
-def _join_other(
-    resource: type[NamespaceResource], holder: RestoreTask, task: RestoreTask, context: RestoreContext
+def _make(
+    missing: list[tuple[type[NamespaceResource], int]], owner: int, task: RestoreTask, context: RestoreContext
 ) -> None:
-    fd = os.open(f"/proc/{holder.puppet.tid}/ns/{resource.name}", os.O_RDONLY | os.O_CLOEXEC)
+    """Those that belong to this user namespace, which the task is in."""
+    for resource, ns_id in missing:
+        if nesting(context).owner(ns_id) != owner:
+            continue
+        context.has_made(task, resource.ids_field, ns_id)
+        if resource.at_birth:
+            program = Program()
+            program.call("unshare", resource.clone_flag)
+            context.run(task.leader, program)
+        _fill([(resource, ns_id)], context)
+
+
+def _join_other(resource: type[NamespaceResource], ns_id: int, task: RestoreTask, context: RestoreContext) -> None:
+    fd, ours = resource.prepared(ns_id, context), -1
+    if fd is None:
+        holder = context.first_in(resource.ids_field, ns_id)
+        fd = ours = os.open(f"/proc/{holder.puppet.tid}/ns/{resource.name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         program = Program()
         context.add_joins(program, [(fd, resource.clone_flag)])
         context.run(task.leader, program)
     finally:
-        os.close(fd)
+        if ours >= 0:
+            os.close(ours)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cr import cpuinfo
 from cr.contract.identity import check_hostname, take_over
+from cr.contract.nesting import pids_of
 from cr.contract.restoring import RestoreContext, RestoreTask, RestoreThread
 from cr.model import TASK_DEAD, BadImages, CheckpointError, RestoreReport
 from cr.options import Options
@@ -65,11 +66,11 @@ def _read_tree(context: RestoreContext) -> list[RestoreTask]:
         if parent is None and tasks:
             raise BadImages(f"pstree.img: the parent {entry.ppid} of process {entry.pid} is not in the tree")
         task = RestoreTask(entry, parent, [], None)
-        leader = RestoreThread(entry.pid, _read_core(context, entry.pid), task)
+        leader = _thread(entry.pid, task, context)
         task.threads = [leader]
         if not task.is_zombie:  # criu puts anything into the list of a zombie
             others = [tid for tid in entry.threads if tid != entry.pid]
-            task.threads += [RestoreThread(tid, _read_core(context, tid), task) for tid in others]
+            task.threads += [_thread(tid, task, context) for tid in others]
         task.threads.sort(key=lambda thread: thread.vtid != entry.pid)
         if parent is not None:
             parent.children.append(task)
@@ -77,6 +78,10 @@ def _read_tree(context: RestoreContext) -> list[RestoreTask]:
     if not tasks:
         raise BadImages("pstree.img lists no process")
     return list(tasks.values())
+
+
+def _thread(tid: int, task: RestoreTask, context: RestoreContext) -> RestoreThread:
+    return RestoreThread(tid, _read_core(context, tid), task, inner=pids_of(tid, context)[1:])
 
 
 def _read_core(context: RestoreContext, tid: int) -> m.core_entry:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from integration.containers import PATIENCE, PROJECT, wait_for
 COUNTER = (Path(__file__).parent.parent / "runc" / "counter.sh").read_text()
 PROGRAMS = ("/bin/bash", "/bin/mv", "/bin/cat", "/bin/mkfifo", "/bin/ls", "/bin/stty")
 PLACES = ("bin", "lib", "lib64", "etc", "dev", "proc", "sys", "tmp", "work", "run", "var", "usr")
+CGROUPS = Path("/sys/fs/cgroup")
 IMAGE = "localhost/woodfrog/counter"
 CONFIGURATION = """\
 [containers]
@@ -33,7 +35,7 @@ default_network = "{network}"
 class Podman:
     """One installation below `place`, whose path must be short.  As a context it leaves nothing behind."""
 
-    def __init__(self, place: Path, runtime: str) -> None:
+    def __init__(self, place: Path, runtime: str, *options: str) -> None:
         self.place = place
         self.network = f"frog{os.getpid()}"
         (place / "cni").mkdir()
@@ -43,18 +45,22 @@ class Podman:
             **shims.environment(PROJECT / ".pytest_cache" / "shim"),
             "CONTAINERS_CONF": str(place / "conf"),
         }
-        self.command = [shims.binary("WOODFROG_TEST_PODMAN", "podman 4"), "--runtime", runtime]
+        self.command = [shims.binary("WOODFROG_TEST_PODMAN", "podman 4"), "--runtime", runtime, *options]
         for option, value in (("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp")):
             self.command += [f"--{option}", str(place / value)]
         self.command += ["--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"]
 
     def _network(self) -> Any:
         """A bridge of its own, the numbers of which nobody else uses."""
-        part = os.getpid() % 250
-        ranges = [[{"subnet": f"10.217.{part}.0/24", "gateway": f"10.217.{part}.1"}]]
+        ranges = [[{"subnet": f"{self.address(0)}/24", "gateway": self.address(1)}]]
         ipam = {"type": "host-local", "dataDir": str(self.place / "addresses"), "ranges": ranges}
         bridge = {"type": "bridge", "bridge": self.network, "isGateway": True, "ipMasq": False, "ipam": ipam}
         return {"cniVersion": "0.4.0", "name": self.network, "plugins": [bridge]}
+
+    @staticmethod
+    def address(number: int) -> str:
+        """An address of the bridge's network."""
+        return f"10.217.{os.getpid() % 250}.{number}"
 
     def __enter__(self) -> Podman:
         tar = self.place / "image.tar"
@@ -67,10 +73,20 @@ class Podman:
             self.clean()
             wait_for(lambda: not self._processes(), "conmon and podman to end")
         finally:
+            self._forget_cgroups()
             subprocess.run(["ip", "link", "delete", self.network], capture_output=True, check=False)
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 if (mount := line.split()[4]).startswith(str(self.place)):
                     subprocess.run(["umount", "--lazy", mount], check=True)
+
+    def _forget_cgroups(self) -> None:
+        """podman leaves its cgroups; and directories, with files in them, where the host mounts no hierarchy."""
+        for path in CGROUPS.iterdir():
+            if not path.is_mount():
+                shutil.rmtree(path / "libpod_parent", ignore_errors=True)
+            for place in (path / "libpod_parent/conmon", path / "libpod_parent", path):
+                with contextlib.suppress(OSError):  # there is none, or others are in it
+                    place.rmdir()
 
     def clean(self) -> None:
         """All containers go, and their volumes."""
@@ -83,15 +99,23 @@ class Podman:
                 found += [str(path)] if str(self.place).encode() in path.read_bytes() else []
         return found
 
-    def __call__(self, *words: str, **more: Any) -> str:
-        """The output of a command, which must succeed."""
+    def attempt(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """A command, which may fail."""
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, **more}
         command = [*self.command, *words]
-        done = subprocess.run(
+        return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False, cwd=self.place, **options
         )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}{self.logs()}"
+
+    def __call__(self, *words: str, **more: Any) -> str:
+        """The output of a command, which must succeed."""
+        done = self.attempt(*words, **more)
+        assert done.returncode == 0, f"{' '.join(done.args)}: {done.stderr}{done.stdout}{self.logs()}"
         return str(done.stdout).strip()
+
+    def root_of(self, name: str) -> Path:
+        """A container's root, seen from the host."""
+        return Path(self("inspect", "--format", "{{.GraphDriver.Data.MergedDir}}", name))
 
     def logs(self) -> str:
         """What the engine's logs say of errors."""
@@ -109,7 +133,7 @@ class Counter:
 
     def root(self, name: str = "") -> Path:
         """The container's root, seen from the host."""
-        return Path(self.podman("inspect", "--format", "{{.GraphDriver.Data.MergedDir}}", name or self.name))
+        return self.podman.root_of(name or self.name)
 
     def count(self, name: str = "") -> int:
         return self._number(self.root(name))

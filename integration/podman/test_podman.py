@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from integration import shims
-from integration.containers import PROJECT
-from integration.podman.engine import Counter, Podman
+from integration.containers import wait_for
+from integration.podman.engine import COUNTER, IMAGE, Counter, Podman
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -22,7 +22,7 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     if request.param == "runc":
         path = shims.binary("WOODFROG_TEST_RUNC", "runc 1.1 or newer")
     else:
-        path = ours(tmp_path_factory.mktemp("program"))
+        path = shims.woodfrog(tmp_path_factory.mktemp("program"))
     with tempfile.TemporaryDirectory(prefix="frog") as place, Podman(Path(place), path) as result:
         yield result
 
@@ -31,15 +31,6 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def podman(installation: Podman) -> Iterator[Podman]:
     yield installation
     installation.clean()
-
-
-def ours(place: Path) -> str:
-    """A program that is `woodfrog`: podman wants one path."""
-    program = place / "woodfrog"
-    lines = [f"#!{sys.executable} -I", "import sys", f"sys.path.insert(0, {str(PROJECT)!r})"]
-    program.write_text("\n".join([*lines, "from runtime.main import main", "sys.exit(main())", ""]))
-    program.chmod(0o755)
-    return str(program)
 
 
 def test_checkpoint_and_restore_twice(podman: Podman) -> None:
@@ -146,3 +137,76 @@ def test_a_terminal(podman: Podman) -> None:
         podman("container", "restore", "tty")
         counter.goes_on(before)
         assert podman("exec", "tty", "/bin/stty", "-F", "/dev/console", "size") == size
+
+
+def test_all_and_the_latest(podman: Podman) -> None:
+    counters = [Counter(podman, f"all{number}") for number in range(3)]
+    before = [counter.count() for counter in counters]
+    podman("container", "checkpoint", "--all")
+    assert not any(counter.running() for counter in counters)
+    podman("container", "restore", "--all")
+    for counter, beyond in zip(counters, before, strict=True):
+        counter.goes_on(beyond)
+    podman("container", "checkpoint", "--latest")
+    assert not counters[-1].running()
+    before[-1] = counters[-1].count()
+    podman("container", "restore", "--latest")
+    counters[-1].goes_on(before[-1])
+
+
+def test_a_volume_stays(podman: Podman, tmp_path: Path) -> None:
+    """--ignore-volumes: its content is not in the archive."""
+    counter = Counter(podman, "light", "--volume", "cargo:/cargo")
+    podman("exec", "light", "/bin/bash", "-c", "echo gold >/cargo/hold")
+    archive = str(tmp_path / "archive.tar")
+    before = counter.count()
+    podman("container", "checkpoint", "--ignore-volumes", "--export", archive, "--compress", "none", "light")
+    with tarfile.open(archive) as tar:
+        assert not [name for name in tar.getnames() if name.startswith("volumes")]
+    podman("rm", "light")
+    podman("container", "restore", "--ignore-volumes", "--import", archive)
+    counter.goes_on(before)
+    assert podman("exec", "light", "/bin/cat", "/cargo/hold") == "gold"
+
+
+def test_twins_with_addresses_of_their_own(podman: Podman, tmp_path: Path) -> None:
+    """--ignore-static-ip and --ignore-static-mac: the first goes on with what the archive has."""
+    address = podman.address(77)
+    counter = Counter(podman, "fixed", "--ip", address, "--mac-address", "02:42:00:00:00:07", network=podman.network)
+    archive = str(tmp_path / "archive")
+    before = counter.count()
+    podman("container", "checkpoint", "--export", archive, "--leave-running", "fixed")
+    ignore = ("--ignore-static-ip", "--ignore-static-mac")
+    podman("container", "restore", *ignore, "--import", archive, "--name", "other")
+    counter.goes_on(before, name="other")
+    fib = {name: podman("exec", name, "/bin/cat", "/proc/net/fib_trie") for name in ("fixed", "other")}
+    assert address in fib["fixed"]
+    assert address not in fib["other"]
+
+
+def test_into_a_pod(podman: Podman, tmp_path: Path) -> None:
+    shims.binary("WOODFROG_TEST_CATATONIT", "catatonit, which runs a pod's own container")
+    archive = str(tmp_path / "archive")
+    pod = ("pod", "create", "--network", "none", "--share-parent=false", "--share", "net,ipc,uts")
+    try:
+        podman(*pod, "--name", "first")
+        podman("run", "--detach", "--name", "member", "--pod", "first", IMAGE, "/bin/bash", "-c", COUNTER)
+        wait_for(lambda: number_in(podman, "member") > 2, "the container to count")
+        podman("container", "checkpoint", "--export", archive, "member")
+        before = number_in(podman, "member")
+        podman(*pod, "--name", "second")
+        podman("pod", "start", "second")
+        second = podman("pod", "inspect", "--format", "{{.Id}}", "second")
+        podman("container", "restore", "--import", archive, "--pod", second, "--name", "moved")
+        wait_for(lambda: number_in(podman, "moved") > before, "the container to go on")
+        assert podman("exec", "moved", "/bin/cat", "/work/starts") == "start"
+    finally:
+        podman("pod", "rm", "--force", "--all", "--time", "0")
+
+
+def number_in(podman: Podman, name: str) -> int:
+    """How far a container has counted."""
+    try:
+        return int((podman.root_of(name) / "work" / "count").read_text())
+    except FileNotFoundError:
+        return 0

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from oci.types import Config
     from runtime.namespaces import Namespaces
 
+    Resolve = Callable[[str], str]
+
 NET_NAME = "extRootNetNS"
 PID_NAME = "extRootPidNS"
 _DEVICES = ("null", "random", "full", "tty", "zero", "urandom")
@@ -43,9 +45,9 @@ def cgroup_places(config: Config, cgroups: Sequence[tuple[str, str]]) -> list[tu
 
 
 def bind_places(config: Config) -> list[tuple[str, str]]:
-    """(destination, host source) of each bind mount."""
+    """(destination, host source) of each bind mount; relative sources count from the bundle, where we stand."""
     mounts = config.get("mounts") or []
-    return [(os.path.normpath(m["destination"]), m.get("source", "")) for m in mounts if is_bind(m)]
+    return [(os.path.normpath(m["destination"]), os.path.abspath(m.get("source", ""))) for m in mounts if is_bind(m)]
 
 
 def device_places(config: Config) -> list[tuple[str, str]]:
@@ -55,18 +57,21 @@ def device_places(config: Config) -> list[tuple[str, str]]:
     return [(path, path) for path in [*paths, *(p for p in own if p not in paths)]]
 
 
-def dump_externals(config: Config, cgroups: Sequence[tuple[str, str]], masked_files: Sequence[str]) -> list[str]:
-    """--external for a dump: mnt[place]:name."""
-    places = [place for place, _ in [*cgroup_places(config, cgroups), *bind_places(config)]]
+def dump_externals(
+    config: Config, cgroups: Sequence[tuple[str, str]], masked_files: Sequence[str], resolve: Resolve = str
+) -> list[str]:
+    """--external for a dump: mnt[place]:name.  `resolve` follows the symlinks in a place of the container."""
+    places = [resolve(place) for place, _ in [*cgroup_places(config, cgroups), *bind_places(config)]]
     rows = [f"mnt[{place}]:{place}" for place in places]
     rows += [f"mnt[{path}]:/dev/null" for path in masked_files]
     rows += [f"mnt[{path}]:{path}" for path, _ in device_places(config)]
     return rows
 
 
-def restore_externals(config: Config, cgroups: Sequence[tuple[str, str]]) -> list[str]:
+def restore_externals(config: Config, cgroups: Sequence[tuple[str, str]], resolve: Resolve = str) -> list[str]:
     """--external for a restore: mnt[name]:what takes its place."""
-    pairs = [*cgroup_places(config, cgroups), *bind_places(config), *device_places(config)]
+    mounts = [*cgroup_places(config, cgroups), *bind_places(config)]
+    pairs = [*((resolve(place), source) for place, source in mounts), *mounts, *device_places(config)]
     rows = [f"mnt[{name}]:{source}" for name, source in pairs]
     return list(dict.fromkeys(rows))  # "/dev/null" stands for masked files and for the device
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 
-from runtime import cgroup
+from runtime import cgroup, paths
 from runtime.engine import DumpRequest, Engine
 from runtime.errors import ContainerError, reason
 from runtime.frozen import binds, stdio
+from runtime.frozen.options import configured
 from runtime.namespaces import Namespaces
 
 TYPE_CHECKING = False
@@ -47,6 +49,17 @@ def check_parent(directory: str, parent: str) -> None:
         raise ContainerError(f"there is no directory {os.path.join(directory, parent)} (--parent-path)")
 
 
+def check_rights() -> None:
+    """CAP_CHECKPOINT_RESTORE alone reaches the tasks of a container, but not into its namespaces (setns(2))."""
+    from cr.kernel.capabilities import has
+
+    if not (os.geteuid() == 0 or has("CAP_SYS_ADMIN")):
+        raise ContainerError(
+            "a container is in namespaces of its own, which only CAP_SYS_ADMIN may enter: "
+            "checkpoint and restore it as root"
+        )
+
+
 def check_status(container: Container) -> None:
     """Only what runs can be frozen; a paused container can too."""
     status = container.status()
@@ -61,10 +74,11 @@ def compose(
     cgroups: Sequence[tuple[str, str]],
     masked_files: Sequence[str],
 ) -> DumpRequest:
-    """The request for this container; reads nothing but its record and, for joined ones, namespace inodes."""
+    """The request for this container; looks at its record, where its mounts lie, and inodes of joined namespaces."""
     config = container.config
     spaces = Namespaces(config.get("linux") or {})
-    external = [*binds.dump_externals(config, cgroups, masked_files), *options.get("external", [])]
+    resolve = partial(paths.resolved, f"/proc/{container.pid}/root")
+    external = [*binds.dump_externals(config, cgroups, masked_files, resolve), *options.get("external", [])]
     external += binds.dump_namespaces(spaces, lambda path: os.stat(path).st_ino)
     freezer: str = container.record["cgroup"]["freezer"]
     return DumpRequest(
@@ -98,12 +112,16 @@ def masked_files(container: Container) -> list[str]:
 
 def freeze(container: Container, engine: Engine, directory: str, options: dict[str, Any]) -> None:
     """Dump the container.  One that was paused and runs on stays paused.  The caller holds the lock."""
+    check_rights()
     paused = container.status() == "paused"
     manager = container.manager()
     outside = [*_write_stdio(container, directory), *options.get("external", [])]
     cgroups, masked = cgroup.for_mounts(manager), masked_files(container)
     request = compose(container, directory, {**options, "external": outside}, cgroups, masked)
-    engine.dump(request, lambda event, pid, fd: None)
+    final = configured(request.options, container.annotations())
+    if not os.path.isdir(final["freeze_cgroup"]):
+        del final["freeze_cgroup"]  # made without privileges, it has none
+    engine.dump(DumpRequest(request.pid, directory, final), lambda event, pid, fd: None)
     if paused and container.running() and not manager.frozen():
         manager.freeze()
 

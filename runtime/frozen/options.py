@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runtime.errors import ContainerError
 from runtime.options import Option
 
@@ -9,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+CONFIGURATION = "org.criu.config"
+"""The annotation that names a file of the engine's options for this container; empty: none.  As runc has it."""
+DEFAULT_CONFIGURATION = "/etc/criu/runc.conf"
 MODES = ("soft", "full", "strict", "ignore", "none", "props")
 EMPTY_NS = ("network", "net")
 
@@ -55,6 +60,8 @@ def shared_options(values: dict[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {name: True for name in _SAME if values.get(name)}
     if values["ext_unix_sk"]:
         options["ext_unix_sk"] = ""
+    if os.geteuid() != 0:
+        options["unprivileged"] = True
     options["manage_cgroups"] = cgroup_mode(values["manage_cgroups_mode"])
     options["empty_ns"] = empty_namespaces(values["empty_ns"])
     for name in ("lsm_profile", "lsm_mount_context", "remap_ip", "remap_port", "hostname"):
@@ -77,6 +84,27 @@ def dump_options(values: dict[str, Any]) -> dict[str, Any]:
         address, port = page_server(values["page_server"])
         options.update(page_server=True, address=address, port=port)
     return options
+
+
+def configured(options: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    """The options with those of runc's configuration file, which is read last (see `CONFIGURATION`)."""
+    named = annotations.get(CONFIGURATION)
+    path = DEFAULT_CONFIGURATION if named is None else named
+    if not path or (named is None and not os.path.exists(path)):
+        return options
+    from cr.arguments import apply, read
+    from cr.configuration import words
+    from cr.model import CheckpointError
+    from cr.options import Options
+
+    try:
+        settings = read(words(path)).settings
+        found = apply(settings, Options())
+    except CheckpointError as err:
+        raise ContainerError(str(err)) from err
+    said = {setting.row.name: getattr(found, setting.row.name) for setting in settings}
+    grown = {name: [*options[name], *value] for name, value in said.items() if isinstance(options.get(name), list)}
+    return {**options, **said, **grown}
 
 
 def cgroup_mode(text: str) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from cr.kernel import mounts as m
 from cr.kernel.namespaces import CLONE_NEWNET, setns
 from cr.kernel.netdevice import set_link_up
-from runtime import cgroup, limits, paths
+from runtime import cgroup, check, limits, paths
 from runtime.container import Container, new_record
 from runtime.create import check_cgroup, make_cgroup, undo, write_pid_file
 from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
 from runtime.frozen import binds, stdio
+from runtime.frozen.freeze import check_rights
+from runtime.frozen.options import configured
 from runtime.mount_options import is_bind
 from runtime.namespaces import Namespaces
+from runtime.namespaces import check as check_namespaces
+from runtime.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +28,8 @@ if TYPE_CHECKING:
 
     from cgroups import Manager
     from oci.types import Config
+    from runtime.context import Context
     from runtime.report import Reporter
-    from runtime.store import Store
 
 
 class Thaw:
@@ -40,9 +45,19 @@ class Thaw:
         self.console = -1
         self.reporter = reporter
         self.pid_file = ""
+        self.waits = False  # for `start`, in a frozen cgroup
+
+    @classmethod
+    def of(cls, context: Context, name: str, bundle: str, config: Config) -> Thaw:
+        """The restore of a bundle under a name.  Raises ContainerError for a configuration that we refuse."""
+        rootfs = check.rootfs_of(config, bundle)
+        check_namespaces(config, Namespaces(config.get("linux") or {}))
+        manager = cgroup.new_manager(config, name, context.systemd_cgroup, context.rootless)
+        return cls(Store(context.root, name), manager, bundle, rootfs, config, context.reporter)
 
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
+        check_rights()
         check_cgroup(self.manager, self.reporter)
         if options.get("manage_cgroups") == "strict":
             self._check_strict()
@@ -71,26 +86,29 @@ class Thaw:
 
     def _compose(self, root: str, directory: str, options: dict[str, Any]) -> RestoreRequest:
         inherit, join = binds.restore_namespaces(self.spaces, lambda path: os.open(path, os.O_RDONLY))
-        return compose(
+        request = compose(
             self.config,
             directory,
             {"root": root, "inherit_fd": stdio.inherit(stdio.read(directory)) + inherit, "join_ns": join},
             cgroup.for_mounts(self.manager),
             binds.cgroup_roots(cgroup.membership_paths(self.manager)),
             options,
+            partial(paths.resolved, root),
         )
+        return RestoreRequest(directory, configured(request.options, self.container.annotations()))
 
     def _bind_root(self) -> str:
-        """A private copy of the root's mounts in the state directory, with a place for each mount.
+        """A copy of the root's mounts in the state directory, with a place for each mount.
 
-        Attached only when it is private: lazily unmounting it must not reach the mounts that it was made of.
+        Attached only as a slave of them: lazily unmounting it must not reach the mounts that it was made of, but
+        a root of the container that was a slave of the host (as under Docker) becomes one again.
         """
         place = self.container.store.path(RESTORE_ROOT)
         rootfs: str = self.container.record["rootfs"]
         os.mkdir(place, 0o755)
         flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | m.AT_RECURSIVE
         tree = m.open_tree(m.AT_FDCWD, rootfs, flags)
-        m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=m.MS_PRIVATE)
+        m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=m.MS_SLAVE)
         target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         m.attach(tree, target)
         os.close(target)
@@ -101,11 +119,16 @@ class Thaw:
     # -- what the engine tells --
 
     def notify(self, event: str, pid: int, fd: int | None) -> None:
-        """setup-namespaces: cgroup, lo, hooks; post-restore: the record; orphan-pts-master: the terminal."""
+        """setup-namespaces: cgroup, lo, hooks; post-restore: the record; orphan-pts-master: the terminal.
+
+        pre-resume: all tasks stand still yet, so that not one of them runs in a container that waits for its start.
+        """
         if event == "setup-namespaces":
             self._set_up(pid)
         elif event == "post-restore":
             self.adopt(pid)
+        elif event == "pre-resume" and self.waits:
+            self._hold()
         elif event == "orphan-pts-master" and fd is not None:
             self._send_master(fd)
 
@@ -124,12 +147,20 @@ class Thaw:
         self.container.run_hooks("prestart", "created")
         self.container.run_hooks("createRuntime", "creating")
 
+    def _hold(self) -> None:
+        from cgroups import CgroupError
+
+        try:
+            self.manager.freeze()
+        except CgroupError as err:
+            raise ContainerError(f"the container cannot wait for its start: {err}") from err
+
     def adopt(self, pid: int) -> None:
         """The process is the container's init from now on."""
         if self.container.record["ready"] and self.container.pid == pid:
             return
         self.container.set_init(pid)
-        self.container.record["ready"] = True
+        self.container.record["ready"], self.container.record["waits"] = True, self.waits
         self.container.save()
         if self.pid_file:
             write_pid_file(self.pid_file, pid)
@@ -149,6 +180,7 @@ def compose(
     cgroups: list[tuple[str, str]],
     roots: list[str],
     options: dict[str, Any],
+    resolve: binds.Resolve = str,
 ) -> RestoreRequest:
     """The request; pure.  `places` has root, inherit_fd and join_ns."""
     composed = {
@@ -157,7 +189,7 @@ def compose(
         "restore_detached": True,
         "orphan_pts_master": True,
         "evasive_devices": True,
-        "external": binds.restore_externals(config, cgroups),
+        "external": binds.restore_externals(config, cgroups, resolve),
         **{name: value for name, value in places.items() if value},
         **options,
     }
@@ -167,17 +199,23 @@ def compose(
 
 
 def make_places(root: str, config: Config) -> None:
-    """The files and directories that mounts go onto; a fresh rootfs may lack them."""
+    """The files and directories that mounts go onto; a fresh rootfs, or the source of a bind mount, may lack them."""
+    covered = {"": root}  # place of a directory: what of the host will be there; "" if that is not known yet
+    for mount in config.get("mounts") or []:
+        place = os.path.normpath(mount["destination"])
+        source = os.path.abspath(mount.get("source", "")) if is_bind(mount) else ""
+        directory = not source or os.path.isdir(source)
+        above = max((other for other in covered if place.startswith(other + "/")), key=len)
+        if covered[above]:
+            _make_place(covered[above], place[len(above) :], directory)
+        if directory:
+            covered[place] = source
+
+
+def _make_place(root: str, place: str, directory: bool) -> None:
     root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    covered: list[str] = []
     try:
-        for mount in config.get("mounts") or []:
-            place = os.path.normpath(mount["destination"])
-            if not any(place.startswith(above + "/") for above in covered):
-                directory = not is_bind(mount) or os.path.isdir(mount.get("source", ""))
-                os.close(paths.ensure(root_fd, place, directory))
-            if not is_bind(mount):
-                covered.append(place)
+        os.close(paths.ensure(root_fd, place, directory))
     finally:
         os.close(root_fd)
 

@@ -24,6 +24,13 @@ class Channel:
         self._from_child, self._to_parent = os.pipe2(os.O_CLOEXEC)
         self._from_parent, self._to_child = os.pipe2(os.O_CLOEXEC)
 
+    @classmethod
+    def ended(cls) -> Channel:
+        """The parent's side of a talk that is over: there is nothing to be received."""
+        channel = cls()
+        channel.become_parent()
+        return channel
+
     def become_child(self) -> None:
         """After the fork, in the child."""
         os.close(self._from_child)
@@ -42,11 +49,14 @@ class Channel:
         os.close(self._send)
 
     def send(self, **message: Any) -> None:
-        """Send one message."""
+        """Send one message.  Raises ContainerError if there is nobody any more."""
         raw = json.dumps(message).encode()
         if len(raw) > _LIMIT:
             raw = json.dumps({"error": raw.decode()[: _LIMIT // 4]}).encode()
-        os.write(self._send, raw + b"\n")
+        try:
+            os.write(self._send, raw + b"\n")
+        except BrokenPipeError as err:
+            raise ContainerError(f"the other side ended before {message.get('kind', 'an error')!r} was sent") from err
 
     def receive(self) -> dict[str, Any] | None:
         """The next message; None when the other side has ended or exec'd.

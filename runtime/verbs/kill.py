@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from runtime.checkpoints import CHECKPOINT
 from runtime.container import Container
 from runtime.delete import thaw
 from runtime.errors import ContainerError
@@ -30,6 +31,11 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     """Send it; SIGKILL for a container without a pid namespace goes to all its processes."""
     container = Container.load(context, arguments[0])
     number = number_of(arguments[1] if len(arguments) > 1 else "TERM")
+    if CHECKPOINT in container.annotations():
+        from runtime.frozen.annotated import freeze_instead
+
+        if freeze_instead(context, container, number):
+            return 0
     own_pids = any(n["type"] == "pid" for n in (container.config.get("linux") or {}).get("namespaces") or [])
     if values["all"] or (number == signal.SIGKILL and not own_pids):
         pids = container.manager().pids()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runtime.container import Container
 from runtime.errors import ContainerError
 from runtime.options import Verb
@@ -22,6 +24,8 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     container = Container.load(context, arguments[0], lock=True)
     if container.status() not in ("running", "created"):
         raise ContainerError("container not running")
+    if not os.path.isdir(container.record["cgroup"]["freezer"]):
+        raise ContainerError(f"container {container.id} has no cgroup to be paused by: it was made without privileges")
     try:
         container.manager().freeze()
     except CgroupError as err:

@@ -26,6 +26,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     from runtime.engine import choose
     from runtime.foreground import Foreground
     from runtime.frozen.freeze import image_directory
+    from runtime.frozen.thaw import Thaw
 
     directory = image_directory(values, create=False)
     options = shared_options(values)
@@ -35,7 +36,7 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     if not detach and not values["no_subreaper"]:
         prctl.set_child_subreaper(True)
     with Foreground() as foreground:
-        thaw = _prepare(context, arguments[0], bundle, config)
+        thaw = Thaw.of(context, arguments[0], bundle, config)
         thaw.pid_file = request.pid_file
         ours = _console(thaw, config, request.console_socket, detach)
         pid = thaw.run(choose(context.criu), directory, options)
@@ -49,19 +50,6 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
         kill_init(thaw.container)
         destroy(thaw.container, context.reporter)
     return status
-
-
-def _prepare(context: Context, name: str, bundle: str, config: Config) -> Thaw:
-    from runtime import cgroup, check
-    from runtime.frozen.thaw import Thaw
-    from runtime.namespaces import Namespaces
-    from runtime.namespaces import check as check_namespaces
-    from runtime.store import Store
-
-    rootfs = check.rootfs_of(config, bundle)
-    check_namespaces(config, Namespaces(config.get("linux") or {}))
-    manager = cgroup.new_manager(config, name, context.systemd_cgroup, context.rootless)
-    return Thaw(Store(context.root, name), manager, bundle, rootfs, config, context.reporter)
 
 
 def _console(thaw: Thaw, config: Config, path: str, detach: bool) -> int:

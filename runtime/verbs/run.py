@@ -66,7 +66,7 @@ def _console(request: Request, terminal: bool, detach: bool) -> int:
 def _begin(context: Context, created: Created) -> None:
     """Start it, and learn from the channel whether its exec succeeded."""
     try:
-        release(created.container)
+        release(created.container, context)
         created.channel.receive()
         run_poststart(created.container)
     except BaseException:

@@ -17,5 +17,5 @@ VERB = Verb("start", "execute the user defined process in a created container", 
 
 def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     """Start the container."""
-    start(Container.load(context, arguments[0], lock=True))
+    start(Container.load(context, arguments[0], lock=True), context)
     return 0

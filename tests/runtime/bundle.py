@@ -7,6 +7,7 @@ behind.  `overlay_root` lays a fresh overlay over the host's own root, as the de
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import subprocess
@@ -23,9 +24,9 @@ PATIENCE = 20.0
 _SHARED = ("usr", "bin", "sbin", "lib", "lib64", "lib32", "libx32")
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Poll until it is true; its value."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.005)
@@ -138,8 +139,9 @@ class Bundle:
 
     def cgroups(self) -> list[Path]:
         """What is left of our cgroups."""
-        found = [Path("/sys/fs/cgroup").glob(pattern) for pattern in (self.id, f"*/{self.id}", f"*/*/*/{self.id}")]
-        return [path for paths in found for path in paths]
+        patterns = (self.id, f"*/{self.id}", f"*/*/*/{self.id}")
+        # not Path.glob: it fails when other cgroups go meanwhile
+        return [Path(path) for pattern in patterns for path in glob.glob(f"/sys/fs/cgroup/{pattern}")]  # noqa: PTH207
 
 
 def environment() -> dict[str, str]:

@@ -183,6 +183,7 @@ def test_seccomp_agent(bundle: Bundle, listener: socket.socket, tmp_path: Path, 
         "defaultAction": "SCMP_ACT_ALLOW",
         "listenerPath": str(tmp_path / "s"),
         "listenerMetadata": "told",
+        "flags": ["SECCOMP_FILTER_FLAG_TSYNC"],
         "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
     }
     bundle.config["root"]["readonly"] = False

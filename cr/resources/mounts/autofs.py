@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from cr.contract.filesystem import FilesystemResource
 from cr.contract.owner import virtual_pid
 from cr.kernel import autofs, files, mounts, proc
-from cr.kernel.namespaces import made_in_pid_namespace
+from cr.kernel.namespaces import CLONE_NEWPID
+from cr.kernel.visits import fetch
 from cr.model import BadImages, CheckpointError
 from cr.remote.program import Program
 
@@ -50,7 +51,7 @@ class Autofs(FilesystemResource):
     def premade(cls, entry: m.mnt_entry, mountpoints: list[str], context: RestoreContext) -> int | None:
         namespace = os.open(f"/proc/{context.root.puppet.tid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return made_in_pid_namespace(namespace, lambda: _make(entry, mountpoints, context))
+            return fetch([(namespace, CLONE_NEWPID)], lambda: _make_alone(entry, mountpoints, context))
         except OSError as error:
             raise CheckpointError(f"cannot mount an autofs at {', '.join(mountpoints)}: {error.strerror}") from error
         finally:
@@ -150,6 +151,12 @@ def _read(device: int, context: RestoreContext) -> tuple[m.autofs_entry, m.woodf
     if context.images.exists("woodfrog-autofs", device):
         return entry, context.images.read_one("woodfrog-autofs", device)
     return entry, m.woodfrog_autofs_entry()
+
+
+def _make_alone(entry: m.mnt_entry, mountpoints: list[str], context: RestoreContext) -> int:
+    """In a session of its own."""
+    os.setsid()
+    return _make(entry, mountpoints, context)
 
 
 def _make(mount_entry: m.mnt_entry, mountpoints: list[str], context: RestoreContext) -> int:

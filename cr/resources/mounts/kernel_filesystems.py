@@ -5,14 +5,6 @@ from __future__ import annotations
 from cr.contract.filesystem import FilesystemResource
 
 
-class Proc(FilesystemResource):
-    """Documentation/filesystems/proc.rst."""
-
-    names = ("proc",)
-    code = 1
-    everywhere = True
-
-
 class Sysfs(FilesystemResource):
     """Documentation/filesystems/sysfs.rst."""
 

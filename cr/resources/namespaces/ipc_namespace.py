@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cr.contract import idmaps
+from cr.contract.nesting import nesting
 from cr.contract.resource import NamespaceResource
 from cr.contract.sysctls import read_numbers, write_numbers
 from cr.kernel.ids import acting_as
@@ -66,7 +66,8 @@ class IpcNamespace(NamespaceResource):
         wanted = _wanted(context.images.read_one("ipcns-var", ns_id))
         needs = sysv_messages.needs(ns_id, context)
         task = context.first_in(cls.ids_field, ns_id)
-        root = idmaps.uids(context).outside(0), idmaps.gids(context).outside(0)
+        known, owner = nesting(context), nesting(context).owner(ns_id)
+        root = known.on_host(0, owner, "uid_map"), known.on_host(0, owner, "gid_map")
         weak = context.options.weak_sysctls
         with inside_of(task.puppet.tid, cls.name):
             with acting_as(*root):

@@ -56,17 +56,19 @@ class MountNamespace(NamespaceResource):
 
         restore(ns_id, context)
 
+    @classmethod
+    def prepared(cls, ns_id: int, context: RestoreContext) -> int | None:
+        return context.shared.get(("mount namespace", ns_id))
+
 
 def _visible(root: int) -> dict[int, list[Mount]]:
     """The mounts of every namespace that the tree is in now, by the namespace's inode; the root's first."""
     found: dict[int, list[Mount]] = {}
-    waiting = [root]
-    for pid in waiting:
+    for pid in proc.descendants(root):
         try:
             inode = proc.namespace_inode(pid, "mnt")
             if inode not in found:
                 found[inode] = mountinfo(pid)
-            waiting += proc.children(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         except OSError as error:

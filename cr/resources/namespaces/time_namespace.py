@@ -14,12 +14,12 @@ from cr import log
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
 from cr.kernel.capabilities import has
-from cr.kernel.namespaces import CLONE_NEWTIME
+from cr.kernel.namespaces import CLONE_NEWTIME, inside_of
 from cr.remote.program import Program
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
-    from cr.contract.restoring import RestoreContext
+    from cr.contract.restoring import RestoreContext, RestoreTask
 
 SECOND = 1_000_000_000
 CLOCKS = {"monotonic": time.CLOCK_MONOTONIC, "boottime": time.CLOCK_BOOTTIME}
@@ -49,18 +49,8 @@ class TimeNamespace(NamespaceResource):
     at_birth = False
 
     @classmethod
-    def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        own = proc.namespace_inode(task.pid, "time")
-        found = []
-        if own != proc.namespace_inode(task.pid, "time_for_children"):
-            found.append(f"{task} has another time namespace for its children: let it start them before the dump")
-        if own != proc.namespace_inode(context.root_pid, "time"):
-            found.append(f"{task} is in a time namespace below the root task's: dump that container by itself")
-        return found
-
-    @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
-        _write(ns_id, offsets(task.pid), context)
+        _write(ns_id, _ahead(task.pid), context)
 
     @classmethod
     def dump_shared(cls, context: DumpContext) -> None:
@@ -80,11 +70,7 @@ class TimeNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         """The puppet unshares, we set the offsets, then it joins: after that they are fixed."""
         task = context.first_in(cls.ids_field, ns_id)
-        entry = context.images.read_one("timens", ns_id)
-        program = Program()
-        program.call("unshare", CLONE_NEWTIME)
-        context.run(task.leader, program)
-        _set_offsets(task.puppet.tid, {name: _nanoseconds(getattr(entry, name)) for name in CLOCKS})
+        unshare_for_children(ns_id, task, context)
         fd = os.open(f"/proc/{task.puppet.tid}/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
         try:
             program = Program()
@@ -92,6 +78,29 @@ class TimeNamespace(NamespaceResource):
             context.run(task.leader, program)
         finally:
             os.close(fd)
+
+
+def dump_for_children(task: DumpTask, ns_id: int, context: DumpContext) -> None:
+    """The namespace that a task's children are born in, which nobody may be in."""
+    _write(ns_id, offsets(task.pid), context)
+
+
+def unshare_for_children(ns_id: int, task: RestoreTask, context: RestoreContext) -> None:
+    """From now on the puppet's children are born in a new namespace, with the clocks of the images."""
+    entry = context.images.read_one("timens", ns_id)
+    program = Program()
+    program.call("unshare", CLONE_NEWTIME)
+    context.run(task.leader, program)
+    _set_offsets(task.puppet.tid, {name: _nanoseconds(getattr(entry, name)) for name in CLOCKS})
+
+
+def _ahead(pid: int) -> dict[str, int]:
+    """How much the clocks of a task's own namespace are ahead; what /proc shows is that for its children."""
+    if proc.namespace_inode(pid, "time") == proc.namespace_inode(pid, "time_for_children"):
+        return offsets(pid)
+    machine = machine_clocks()
+    with inside_of(pid, "time"):
+        return {name: time.clock_gettime_ns(clock) - machine[name] for name, clock in CLOCKS.items()}
 
 
 def _supported() -> bool:

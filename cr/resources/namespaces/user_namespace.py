@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
-from cr.kernel.namespaces import CLONE_NEWUSER
+from cr.kernel.namespaces import CLONE_NEWUSER, open_namespace, within
 from cr.model import CheckpointError
 from cr.remote.program import Program
 
@@ -30,14 +29,25 @@ class UserNamespace(NamespaceResource):
 
     @classmethod
     def obstacles(cls, task: DumpTask, context: DumpContext) -> list[str]:
-        if proc.namespace_inode(task.pid, "user") == proc.namespace_inode(context.root_pid, "user"):
-            return _pid_obstacles(task)
-        return [f"{task} is in a user namespace below the root task's: dump that container by itself"]
+        if task.parent is None:
+            return []
+        above = proc.namespace_inode(task.parent.pid, cls.name)
+        if proc.namespace_inode(task.pid, cls.name) == above:
+            return []
+        with open_namespace(task.pid, cls.name) as fd:
+            if within(fd, above):
+                return []
+        return [
+            f"{task} is in a user namespace that is not below its parent's: its parent could not make it again there, "
+            "let it end before the dump"
+        ]
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
         from images import messages as m
 
+        if task.ids[cls.ids_field] != context.root.ids[cls.ids_field]:
+            return  # see cr.dump.nesting: its maps are relative to the namespace above it
         entry = m.userns_entry()
         for name in MAPS:
             for extent in idmaps.read(task.pid, name).extents:
@@ -51,19 +61,6 @@ class UserNamespace(NamespaceResource):
         for name in MAPS:
             _write_map(task.puppet.tid, name, getattr(entry, name))
         become_root(task.leader, context)
-
-
-def _pid_obstacles(task: DumpTask) -> list[str]:
-    """Only who owns a pid namespace chooses pids in it (clone3(2), set_tid); we do that for the root task alone."""
-    if task.parent is not None or proc.namespace_inode(task.pid, "user") == proc.namespace_inode("self", "user"):
-        return []
-    alone = not proc.children(task.pid) and len(os.listdir(f"/proc/{task.pid}/task")) == 1
-    if alone or proc.namespace_inode(task.pid, "pid") != proc.namespace_inode("self", "pid"):
-        return []
-    return [
-        f"{task} is in a user namespace but not in a pid namespace of that: its children and threads could not have "
-        "their pids again, run the tree in a pid namespace of its own"
-    ]
 
 
 def _write_map(pid: int, name: str, rows: list[m.uid_gid_extent]) -> None:
@@ -81,13 +78,9 @@ def _write_map(pid: int, name: str, rows: list[m.uid_gid_extent]) -> None:
 def become_root(thread: RestoreThread, context: RestoreContext, uid: int = 0, gid: int = 0) -> None:
     """The puppet's ids are nobody's in its new user namespace: it takes those of its root, if there is one."""
     program = Program()
-    if _has(idmaps.gids(context), gid):
+    if idmaps.gids(context).knows(gid):
         program.call("setgroups", 0, 0, may_fail=True, note="EPERM where the namespace denies it")
         program.call("setresgid", gid, gid, gid)
-    if _has(idmaps.uids(context), uid):
+    if idmaps.uids(context).knows(uid):
         program.call("setresuid", uid, uid, uid)
     context.run(thread, program)
-
-
-def _has(ids: idmaps.IdMap, number: int) -> bool:
-    return any(extent.first <= number < extent.first + extent.count for extent in ids.extents)

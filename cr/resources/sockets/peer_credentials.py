@@ -6,6 +6,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from cr.contract.dumping import pid_in_root
 from cr.contract.resource import ProcessResource
 from cr.contract.socket_extras import extras_of
 from cr.contract.unix_peers import with_peer
@@ -34,6 +35,7 @@ class PeerCredentials(ProcessResource):
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
         for file_id, buffer in self._found:
             pid, uid, gid = _CREDENTIALS.unpack(buffer.bytes)
+            pid = pid_in_root(pid, thread, context)
             if pid > 0 and uid != _NOBODY:
                 peer = extras_of(file_id, context).peer
                 peer.pid, peer.uid, peer.gid = pid, uid, gid

@@ -5,10 +5,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from cr.contract import idmaps
+from cr.contract.nesting import nesting
 from cr.contract.resource import Stage, ThreadResource
 from cr.kernel import controls, proc
 from cr.kernel.capabilities import as_names, has
 from cr.model import CheckpointError
+from cr.resources.tasks.own_settings import own_entry
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
@@ -48,6 +51,8 @@ class Credentials(ThreadResource):
             getattr(entry, name).extend((mask & 0xFFFFFFFF, mask >> 32))
         if thread.status["NoNewPrivs"] != "0":
             entry.no_new_privs = 1
+        if thread.task.ids["user_ns_id"] != context.root.ids["user_ns_id"]:
+            _record_outer_ids(thread, context)
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
@@ -61,7 +66,10 @@ class Credentials(ThreadResource):
             _drop_capabilities(program, entry, have)
             return
         program.call("prctl", controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
-        _set_ids(program, entry, have)
+        if nesting(context).user_of(thread.task) == nesting(context).root_user:
+            _set_ids(program, entry, have)
+        else:
+            _set_known_ids(program, thread, context)
         _set_capabilities(program, entry, have)
 
 
@@ -124,6 +132,32 @@ def _set_ids(program: Program, entry: m.creds_entry, have: dict[str, str]) -> No
     program.call("setresgid", entry.gid, entry.egid, entry.sgid)
     program.call("setfsgid", entry.fsgid)
     program.call("setresuid", entry.uid, entry.euid, entry.suid)
+    program.call("setfsuid", entry.fsuid)
+
+
+def _record_outer_ids(thread: DumpThread, context: DumpContext) -> None:
+    """As the root task's user namespace counts: not all need have a number in the thread's own."""
+    outer, uids, gids = own_entry(thread, context).outer, idmaps.uids(context), idmaps.gids(context)
+    for line, ids, found in (("Uid", uids, outer.uid), ("Gid", gids, outer.gid), ("Groups", gids, outer.group)):
+        found.extend(ids.inside(int(word)) for word in thread.status[line].split())
+
+
+def _set_known_ids(program: Program, thread: RestoreThread, context: RestoreContext) -> None:
+    """In a user namespace below the root task's: what has no number in it was taken on further out."""
+    known, entry = nesting(context), thread.core.thread_core.creds
+    user = known.user_of(thread.task)
+    uids, gids = known.map(user, "uid_map"), known.map(user, "gid_map")
+    groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
+    may_set = gids.extents and not known.entry(user).setgroups_denied
+    if may_set and all(gids.knows(group) for group in entry.groups):
+        program.call("setgroups", len(entry.groups), groups)
+    real = (
+        ("setresgid", gids, (entry.gid, entry.egid, entry.sgid)),
+        ("setresuid", uids, (entry.uid, entry.euid, entry.suid)),
+    )
+    for name, ids, numbers in real:
+        program.call(name, *(number if ids.knows(number) else -1 for number in numbers))
+    program.call("setfsgid", entry.fsgid)
     program.call("setfsuid", entry.fsuid)
 
 

@@ -31,7 +31,7 @@ def own_entry(thread: DumpThread, context: DumpContext) -> m.woodfrog_task_entry
     """The thread's own message, to be filled in."""
     from images import messages as m
 
-    return context.once(("woodfrog task", thread.tid), lambda: m.woodfrog_task_entry(tid=thread.ns_tid))
+    return context.once(("woodfrog task", thread.tid), lambda: m.woodfrog_task_entry(tid=thread.vtid))
 
 
 def write_own_entries(task: DumpTask, context: DumpContext) -> None:

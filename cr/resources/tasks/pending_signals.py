@@ -51,7 +51,8 @@ class ThreadSignals(ThreadResource):
         for siginfo in _queue(thread.core.thread_core.signals_p):
             context.make_room(thread, program)
             signo = signal_number(siginfo)
-            program.call("rt_tgsigqueueinfo", thread.task.vpid, thread.vtid, signo, program.data(siginfo))
+            who = thread.identity
+            program.call("rt_tgsigqueueinfo", who.tgid, who.tid, signo, program.data(siginfo))
 
 
 class ProcessSignals(ProcessResource):
@@ -71,7 +72,7 @@ class ProcessSignals(ProcessResource):
         forget_children_news(program)
         for siginfo in _queue(thread.core.tc.signals_s):
             context.make_room(thread, program)
-            program.call("rt_sigqueueinfo", thread.task.vpid, signal_number(siginfo), program.data(siginfo))
+            program.call("rt_sigqueueinfo", thread.identity.tgid, signal_number(siginfo), program.data(siginfo))
 
 
 def forget_children_news(program: Program) -> None:

@@ -64,7 +64,7 @@ class PosixTimers(ProcessResource):
             self._found.append((line, buffer, program.call("timer_getoverrun", line.id, may_fail=True)))
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
-        inside = {other.tid: other.ns_tid for other in thread.task.threads}
+        inside = {other.tid: other.vtid for other in thread.task.threads}
         for line, buffer, overrun in reversed(self._found):  # /proc shows the newest first
             isec, insec, vsec, vnsec = _ITIMERSPEC.unpack(buffer.bytes)
             entry = core.tc.timers.posix.add(
@@ -115,7 +115,7 @@ def _make_with_ids(
     program.call("prctl", option, controls.TIMER_RESTORE_IDS_ON, 0, 0, 0)
     for entry in timers:
         context.make_room(thread, program)
-        _create(program, entry)
+        _create(program, entry, thread.task)
     program.call("prctl", option, controls.TIMER_RESTORE_IDS_OFF, 0, 0, 0)
 
 
@@ -129,15 +129,18 @@ def _make_in_turn(program: Program, timers: list[m.posix_timer_entry], thread: R
         )
     for number in range(max(wanted) + 1):
         if number in wanted:
-            _create(program, wanted[number])
+            _create(program, wanted[number], thread.task)
         else:
             place = program.data(struct.pack("<i", number))
             program.call("timer_create", 1, 0, place)
             program.call("timer_delete", number)
 
 
-def _create(program: Program, entry: m.posix_timer_entry) -> None:
-    record = _SIGEVENT.pack(entry.sival_ptr, entry.si_signo, entry.it_sigev_notify, entry.notify_thread_id)
+def _create(program: Program, entry: m.posix_timer_entry, task: RestoreTask) -> None:
+    """The thread to be notified by its number in the task's own pid namespace."""
+    own = {thread.vtid: thread.pids[-1] for thread in task.threads}
+    target = own.get(entry.notify_thread_id, entry.notify_thread_id)
+    record = _SIGEVENT.pack(entry.sival_ptr, entry.si_signo, entry.it_sigev_notify, target)
     clock = entry.clock_id - (entry.clock_id >> 31 << 32)
     place = program.data(struct.pack("<i", entry.it_id))
     program.call("timer_create", clock, program.data(record), place, note=f"timer {entry.it_id}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cr.contract.dumping import pid_seen_by
 from cr.contract.resource import ProcessResource
 from cr.resources.tasks.own_settings import own_entry
 
@@ -27,7 +28,7 @@ class StopNews(ProcessResource):
             if task.parent is thread.task and task.leader.tracee.stopped_by:
                 news = program.buffer(_SIGINFO_SIZE)
                 options = _WSTOPPED | _WNOHANG | _WNOWAIT
-                program.call("waitid", _P_PID, task.leader.ns_tid, news, options, 0, may_fail=True)
+                program.call("waitid", _P_PID, pid_seen_by(thread, task), news, options, 0, may_fail=True)
                 self._asked.append((task, news))
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cr.contract.nesting import pid_seen_by
 from cr.contract.resource import ProcessResource, Stage
 from cr.kernel.terminals import TIOCSCTTY, TIOCSPGRP
 from cr.resources.terminals.terminal_build import terminals_of
@@ -50,10 +51,10 @@ def _take(program: Program, slave_id: int, info: m.tty_info_entry, task: Restore
     fd: Argument | None = _descriptor(slave_id, task, context)
     if fd is not None:
         program.call("ioctl", fd, TIOCSCTTY, 0, note="TIOCSCTTY")
-        _set_group(program, fd, info, context)
+        _set_group(program, fd, info, task, context)
         return
     opened = program.call("openat", AT_FDCWD, program.cstr(f"/dev/pts/{info.pty.index}"), os.O_RDWR)
-    _set_group(program, opened, info, context)
+    _set_group(program, opened, info, task, context)
     program.call("close", opened)
 
 
@@ -65,9 +66,12 @@ def _descriptor(slave_id: int, task: RestoreTask, context: RestoreContext) -> in
     return None
 
 
-def _set_group(program: Program, fd: Argument, info: m.tty_info_entry, context: RestoreContext) -> None:
-    if info.pgrp and any(task.entry.pgid == info.pgrp for task in context.tasks):
-        program.call("ioctl", fd, TIOCSPGRP, program.data(info.pgrp.to_bytes(4, "little")), note="TIOCSPGRP")
+def _set_group(
+    program: Program, fd: Argument, info: m.tty_info_entry, task: RestoreTask, context: RestoreContext
+) -> None:
+    number = pid_seen_by(task, info.pgrp, context)
+    if number and any(other.entry.pgid == info.pgrp for other in context.tasks):
+        program.call("ioctl", fd, TIOCSPGRP, program.data(number.to_bytes(4, "little")), note="TIOCSPGRP")
 
 
 def _come_to_foreground(program: Program, task: RestoreTask, context: RestoreContext) -> None:

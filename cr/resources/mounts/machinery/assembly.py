@@ -10,6 +10,7 @@ from cr.contract.mounts import PlacedMount, placed
 from cr.kernel import mounts as sys
 from cr.model import CheckpointError
 from cr.remote.program import Argument
+from cr.resources.mounts.machinery.hands import Hands
 from cr.resources.mounts.machinery.nodes import Node, Source, walk
 from cr.resources.mounts.machinery.workshop import Workshop
 
@@ -23,7 +24,7 @@ _ATTRIBUTES = {
     sys.MS_NODIRATIME: sys.MOUNT_ATTR_NODIRATIME,
     sys.MS_NOSYMFOLLOW: sys.MOUNT_ATTR_NOSYMFOLLOW,
 }
-_CHANGEABLE = sum(_ATTRIBUTES.values()) | sys.MOUNT_ATTR__ATIME
+CHANGEABLE = sum(_ATTRIBUTES.values()) | sys.MOUNT_ATTR__ATIME
 
 
 def attributes(flags: int) -> int:
@@ -53,27 +54,55 @@ class Assembly:
         for node in sorted(nodes, key=lambda node: node in late):
             hands.breathe()
             self.trees[node] = self._make(node)
+            self._attach(node)
         hands.run()
 
+    def prepare(self) -> None:
+        """Every mount, as yet nowhere attached: to be put together by another puppet with fewer rights."""
+        for node in walk(self.root):
+            self.hands.breathe()
+            self.trees[node] = self._make(node)
+        self.hands.run()
+
+    def hand_over(self, hands: Hands) -> None:
+        """All else is up to this puppet, a copy of the one before; `prepare` was done, it is in another namespace."""
+        own, self.hands = self.hands, hands
+        self._home = hands.look("/")
+        for group in {node.group for node in self.trees if node.group is not None}:
+            if group.shared:  # in the copy of the workshop for another user namespace it is a slave only
+                model = hands.look(group.name)
+                hands.set_attributes(model, f"sharing group {group.shared}", kind=sys.MS_SHARED)
+                hands.close(model)
+        for node in self.trees:
+            hands.breathe()
+            self._attach(node)
+        hands.run()
+        own.close(*self.trees.values(), *self._sources.values())
+
     def _make(self, node: Node) -> Argument:
+        """A detached mount, a descriptor of the puppet."""
         hands, note = self.hands, str(node)
         base = self._source(node.source)
         origin = hands.look_inside(base, node.part, note, triggers=node.source.triggers) if node.part else base
         tree = hands.clone(origin, note)
-        hands.set_attributes(tree, note, to_set=attributes(node.entry.flags), to_clear=_CHANGEABLE)
+        hands.set_attributes(tree, note, to_set=attributes(node.entry.flags), to_clear=CHANGEABLE)
         if origin is not base:
             hands.close(origin)
+        return tree
+
+    def _attach(self, node: Node) -> None:
+        """At its place, in the yard or on another mount."""
+        hands, tree, note = self.hands, self.trees[node], str(node)
         if node.parent is None:
             place = f"n{node.ns_id}"
             hands.call("mkdirat", sys.AT_FDCWD, hands.text(place), 0o700)
             hands.attach(tree, place)
-            return tree
+            return
         parent, triggers = self.trees[node.parent], node.parent.source.triggers
         target = hands.look_inside(parent, node.where, note, triggers=triggers) if node.where else parent
         hands.attach_at(tree, target, note)
         if target is not parent:
             hands.close(target)
-        return tree
 
     def _source(self, source: Source) -> Argument:
         if source not in self._sources:
@@ -121,7 +150,7 @@ class Assembly:
         """Nothing of the host's may be left behind in the container."""
         from cr.kernel.mountinfo import mountinfo
 
-        there = mountinfo(self.workshop.context.root.puppet.tid)
+        there = mountinfo(self.hands.tid)
         if len(there) != len(self.trees):
             raise CheckpointError(
                 f"the mount namespace has {len(there)} mounts where {len(self.trees)} belong: "

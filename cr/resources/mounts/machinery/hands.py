@@ -1,4 +1,7 @@
-"""Mount calls inside the root puppet: a program that grows until it is run, results good for later ones too."""
+"""Mount calls inside the root puppet, or a child of its.
+
+A program that grows until it is run; its results are good for later ones too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from cr.contract.restoring import RestoreContext
 from cr.kernel import mounts as sys
 from cr.kernel.pidfd import pidfd_getfd, pidfd_open
 from cr.model import CheckpointError
+from cr.remote.foothold import Identity
 from cr.remote.program import Argument, Data, Program, ProgramError, Result
+from cr.remote.tracee import Tracee
 from cr.values import dataclass, field
 
 INSIDE = sys.RESOLVE_BENEATH | sys.RESOLVE_NO_SYMLINKS | sys.RESOLVE_NO_XDEV
@@ -23,7 +28,14 @@ class Hands:
     """Calls for one thread.  A descriptor of the puppet's is an `Argument`: a number or a result."""
 
     context: RestoreContext
+    worker: tuple[Tracee, Identity] | None = None
+    """another puppet than the root task's"""
     program: Program = field(default_factory=Program)
+
+    @property
+    def tid(self) -> int:
+        """Our number of the puppet."""
+        return self.worker[0].tid if self.worker is not None else self.context.root.puppet.tid
 
     def call(self, name: str, *arguments: Argument, may_fail: bool = False, note: str = "") -> Result:
         return self.program.call(name, *map(self._now, arguments), may_fail=may_fail, note=note)
@@ -40,7 +52,10 @@ class Hands:
         """Do everything asked for so far."""
         program, self.program = self.program, Program()
         try:
-            self.context.run(self.context.root.leader, program)
+            if self.worker is None:
+                self.context.run(self.context.root.leader, program)
+            elif program.calls:
+                self.context.foothold.run(*self.worker, program)
         except ProgramError as error:
             raise CheckpointError(f"the mounts of the container cannot be restored: {error.strerror}") from error
 
@@ -51,7 +66,7 @@ class Hands:
 
     def fetch(self, fd: Argument) -> int:
         """A descriptor of ours, kept until the restore is over, of one that the puppet has."""
-        pidfd = pidfd_open(self.context.root.puppet.tid)
+        pidfd = pidfd_open(self.tid)
         try:
             number = fd.value if isinstance(fd, Result) else fd
             assert isinstance(number, int)

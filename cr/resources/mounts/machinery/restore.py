@@ -7,13 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cr.contract.mounts import placed
+from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
-from cr.kernel.namespaces import CLONE_NEWNS
-from cr.remote.program import Program
+from cr.kernel.mounts import MNT_DETACH
+from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from cr.resources.mounts.machinery.assembly import Assembly
 from cr.resources.mounts.machinery.deleted import DeletedParts
 from cr.resources.mounts.machinery.external import MountOptions
 from cr.resources.mounts.machinery.hands import Hands
+from cr.resources.mounts.machinery.inner_proc import replace_later
 from cr.resources.mounts.machinery.labels import relabel
 from cr.resources.mounts.machinery.plan import make_plan
 from cr.resources.mounts.machinery.workshop import Workshop
@@ -23,11 +25,7 @@ if TYPE_CHECKING:
 
 
 def restore(ns_id: int, context: RestoreContext) -> None:
-    """Fill the root puppet's namespace, and prepare the others; or move a task into one that is prepared."""
-    ids = context.root.ids
-    if ids is None or ids.mnt_ns_id != ns_id:
-        _enter(ns_id, context)
-        return
+    """Fill the root puppet's namespace, and prepare the others."""
     tables = {number: _read(number, context) for number in _namespaces(context)}
     plan = make_plan(tables, MountOptions.of(context.options), context.options.root)
     workshop = Workshop(plan, context, Hands(context))
@@ -35,6 +33,9 @@ def restore(ns_id: int, context: RestoreContext) -> None:
     with DeletedParts(workshop) as deleted:
         for number, root in reversed(plan.roots.items()):
             assembly = Assembly(workshop, root)
+            if nesting(context).owner(number) != nesting(context).root_user:
+                _assemble_elsewhere(number, assembly, workshop)
+                continue
             if number != ns_id:
                 workshop.hands.call("unshare", CLONE_NEWNS)
             assembly.build()
@@ -48,6 +49,7 @@ def restore(ns_id: int, context: RestoreContext) -> None:
     workshop.hands.call("close_range", 1, 0x7FFFFFFF, 0)
     workshop.hands.run()
     _become_root(context)
+    replace_later(plan, context)
     context.before_release.append(partial(_let_go, workshop))
 
 
@@ -91,12 +93,27 @@ def _put_aside(ns_id: int, workshop: Workshop) -> None:
     hands.call("fchdir", workshop.yard)
 
 
-def _enter(ns_id: int, context: RestoreContext) -> None:
-    """The first task of another namespace goes there."""
-    task = context.first_in("mnt_ns_id", ns_id)
-    program = Program()
-    context.add_joins(program, [(context.shared["mount namespace", ns_id], CLONE_NEWNS)])
-    context.run(task.leader, program)
+def _assemble_elsewhere(ns_id: int, assembly: Assembly, workshop: Workshop) -> None:
+    """A namespace that belongs to a nested user namespace is made by a puppet that is in there.
+
+    What its copy of the workshop shows is locked (mount_namespaces(7)): so this is the bare yard, which as the root
+    can be left behind, and the mounts come to it detached.
+    """
+    context, known = workshop.context, nesting(workshop.context)
+    assembly.prepare()
+    with context.passing_child() as worker:
+        hands = Hands(context, worker)
+        hands.call("unshare", CLONE_NEWNS)
+        hands.call("pivot_root", hands.text("."), hands.text("."), note="the yard is all that is left")
+        hands.call("umount2", hands.text("."), MNT_DETACH)
+        for user in known.users_down(known.root_user, known.owner(ns_id)):
+            hands.call("setns", workshop.users[user], CLONE_NEWUSER)
+        hands.call("unshare", CLONE_NEWNS)
+        assembly.hand_over(hands)
+        assembly.take_place()
+        assembly.keep()
+        path = f"/proc/{hands.tid}/ns/mnt"
+        context.shared["mount namespace", ns_id] = context.keep(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _become_root(context: RestoreContext) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
 from cr.kernel import mounts as sys
 from cr.kernel.namespaces import CLONE_NEWNS
@@ -16,6 +17,7 @@ from cr.model import CheckpointError
 from cr.remote.program import Argument
 from cr.resources.mounts.machinery.hands import Hands
 from cr.resources.mounts.machinery.nodes import Group, MountPlan, Source
+from cr.resources.namespaces.nested_users import descriptor
 from cr.values import dataclass, field
 
 
@@ -31,6 +33,8 @@ class Workshop:
     home: Argument = 0
     """the host's root directory, as the workshop has it"""
     yard: Argument = 0
+    users: dict[int, Argument] = field(default_factory=dict)
+    """nested user namespaces that mount namespaces belong to, and those above them, by their ids in the images"""
     copies: list[int] = field(default_factory=list)
     """ours: detached copies of the host's mounts"""
     source_fds: dict[Source, int] = field(default_factory=dict)
@@ -80,13 +84,20 @@ class Workshop:
     def _give(self, copies: dict[Source | Group, int]) -> dict[Source | Group, Argument]:
         """The copies, and the namespace, as descriptors of the puppet, which has no others yet."""
         namespace = os.open(f"/proc/{self.context.root.puppet.tid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        ours = [self.context.keep(namespace), *copies.values()]
+        users = {user: descriptor(user, self.context) for user in self._users()}
+        ours = [self.context.keep(namespace), *users.values(), *copies.values()]
         numbers: list[int] = []
         for start in range(0, len(ours), 250):
             slots = self.context.give(self.hands.program, ours[start : start + 250])
             numbers += (slot + start for slot in slots)
         self.namespace = numbers[0]
-        return dict(zip(copies, numbers[1:], strict=True))
+        self.users = dict(zip(users, numbers[1:], strict=False))
+        return dict(zip(copies, numbers[1 + len(users) :], strict=True))
+
+    def _users(self) -> list[int]:
+        known = nesting(self.context)
+        down = [known.users_down(known.root_user, known.owner(number)) for number in self.plan.roots]
+        return list(dict.fromkeys(user for users in down for user in users))
 
     def _make_yard(self) -> None:
         hands = self.hands

@@ -1,0 +1,156 @@
+"""Namespaces below those of the root task: pid, user and time namespaces, and what else belongs to nested users."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import cr
+from cr.model import CheckpointError, Refused
+from tests.cr.harness import PYTHON, WORKLOADS, Workload, wait_for
+from tests.cr.test_namespaces import unshare_fork
+
+pytestmark = pytest.mark.root
+INNER = [PYTHON, str(WORKLOADS / "inner.py")]
+SHAPES = {
+    "pid": ["unshare", "--pid", "--fork"],
+    "pid, three levels": ["unshare", "--pid", "--fork"] * 3,
+    "pid, a session between": ["unshare", "--pid", "--fork", "sh", "-c", 'setsid --fork --wait "$@"; exit', "sh"],
+    "user": ["unshare", "--user"],
+    "user, map-root": ["unshare", "--user", "--map-root-user"],
+    "user, two levels": ["unshare", "--user", "--map-root-user", "unshare", "--user", "--map-user=1000"],
+    "the common mix": ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--net", "--ipc", "--uts"],
+    "mix of two levels": [
+        *["unshare", "--user", "--map-root-user", "--pid", "--fork", "--net", "--ipc"],
+        *["unshare", "--user", "--map-user=1000", "--pid", "--fork", "--uts"],
+    ],
+    "a visitor": [PYTHON, str(WORKLOADS / "visitor.py")],
+    "time": ["unshare", "--time", "--monotonic", "86400", "--boottime", "172800", "--fork"],
+    "time and pid": ["unshare", "--time", "--monotonic", "86400", "--pid", "--fork"],
+}
+
+MOUNTED = {
+    "mount-proc": ["unshare", "--pid", "--fork", "--mount-proc"],
+    "mount-proc, two levels": [*["unshare", "--pid", "--fork", "--mount-proc"]] * 2,
+    "the common mix with mounts": [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--net",
+        "--ipc",
+        "--uts",
+    ],
+    "mounts of two levels": [
+        *["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"],
+        *["unshare", "--user", "--map-user=1000", "--pid", "--fork", "--mount-proc"],
+    ],
+}
+
+SOMEBODY = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+MOUNTED["the common mix by somebody"] = [*SOMEBODY, *MOUNTED["the common mix with mounts"]]
+needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="this machine lacks bubblewrap")
+BUBBLEWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
+SANDBOXED = {
+    "bubblewrap": BUBBLEWRAP,
+    "bubblewrap, another user": [*BUBBLEWRAP, "--uid", "1000", "--gid", "1000"],
+    "bubblewrap by somebody": [*SOMEBODY, *BUBBLEWRAP],
+    "bubblewrap, as first process": [*BUBBLEWRAP, "--as-pid-1", "--new-session"],
+    "bubblewrap in bubblewrap": [*BUBBLEWRAP, *["bwrap", "--unshare-all", "--dev-bind", "/", "/"]],
+    "bubblewrap within a mix": [*MOUNTED["the common mix with mounts"], *BUBBLEWRAP],
+}
+ALL = SHAPES | MOUNTED | SANDBOXED
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_below_the_host_s_namespaces(shape: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Workload("nested", tmp_path, ["--", *SHAPES[shape], *INNER]) as workload:
+        workload.cycle()
+
+
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, *MOUNTED, *(pytest.param(name, marks=needs_bubblewrap) for name in SANDBOXED)]
+)
+def test_below_a_container_s_namespaces(shape: str, tmp_path: Path) -> None:
+    prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
+    arguments = ["contained", "--", *ALL[shape], *INNER]
+    with Workload("nested", tmp_path, arguments, prefix=prefix) as workload:
+        workload.dump(external=["mnt[]"])
+        workload.restore(root=str(tmp_path / "root"), external=["mnt[]"])
+        workload.check()
+
+
+@pytest.mark.parametrize("shape", ["pid, three levels", "user", "user, map-root", "the common mix", "time and pid"])
+def test_below_a_user_namespace(shape: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    prefix = unshare_fork("user", "map-root-user", "pid", "net", "ipc", "uts")
+    with Workload("nested", tmp_path, ["owned", "--", *SHAPES[shape], *INNER], prefix=prefix) as workload:
+        workload.cycle()
+
+
+def test_a_task_that_fell_to_one_with_fewer_rights_is_refused(tmp_path: Path) -> None:
+    command = [PYTHON, str(WORKLOADS / "visitor.py"), "user", *INNER]
+    with Workload("nested", tmp_path, ["--", *command]) as workload:
+        with pytest.raises(Refused, match=r"user namespace that is not below its parent's.*let it end before the dump"):
+            workload.dump()
+        workload.check()
+
+
+@pytest.mark.parametrize("shape", ["pid", "the common mix", "a visitor"])
+def test_again_and_while_it_runs_on(shape: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Workload("nested", tmp_path, ["--", *SHAPES[shape], *INNER]) as workload:
+        workload.dump(leave_running=True, snapshot="always")
+        workload.dump()
+        workload.restore()
+        workload.dump()
+        workload.restore()
+        workload.check()
+
+
+def test_a_pid_that_is_taken_at_an_outer_level(tmp_path: Path) -> None:
+    """The restore fails and leaves nothing behind; those who have the pids are not touched."""
+    tmp_path.chmod(0o755)
+    with Workload("nested", tmp_path, ["--", *SHAPES["the common mix"], *INNER]) as workload:
+        workload.dump(leave_running=True)
+        before = set(os.listdir("/proc"))
+        with pytest.raises(CheckpointError, match="is taken by another process"):
+            cr.restore(str(workload.images))
+        assert {name for name in os.listdir("/proc") if name.isdigit()} <= before
+        workload.check()
+
+
+def test_a_pid_namespace_for_children_in_which_nobody_is(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        ["unshare", "--pid", "sleep", "60"], stdin=subprocess.DEVNULL, start_new_session=True
+    ) as task:
+        try:
+            wait_for(lambda: Path(f"/proc/{task.pid}/comm").read_text() == "sleep\n", "sleep")
+            with pytest.raises(Refused, match=r"another pid namespace for its children, in which there is no process"):
+                cr.dump(task.pid, str(tmp_path / "images"))
+            assert task.poll() is None
+        finally:
+            task.kill()
+
+
+def test_an_inner_proc_that_is_shared_is_refused(tmp_path: Path) -> None:
+    arguments = [
+        "contained",
+        "--",
+        *MOUNTED["mount-proc"],
+        "sh",
+        "-c",
+        f"mount --make-shared /proc; exec {' '.join(INNER)}",
+    ]
+    prefix = unshare_fork("pid", "mount", "net", "ipc", "uts", "cgroup")
+    with Workload("nested", tmp_path, arguments, prefix=prefix) as workload:
+        with pytest.raises(Refused, match="shows an inner pid namespace and is shared"):
+            workload.dump(external=["mnt[]"])
+        workload.check()
