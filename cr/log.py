@@ -99,6 +99,11 @@ def trace(error: BaseException) -> None:
         debug(line)
 
 
+def duplicate() -> int:
+    """Another descriptor of the open log, for a program to write to."""
+    return os.dup(_Log.fd)
+
+
 def to_standard_error() -> bool:
     """Whether the log goes where standard error goes."""
     return _Log.fd >= 0 and os.path.sameopenfile(_Log.fd, 2)

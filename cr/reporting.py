@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from cr import log
@@ -41,6 +42,8 @@ def _reasons(error: BaseException) -> list[str]:
 
     if isinstance(error, Refused):
         return error.reasons
+    if errno_of(error) in (errno.EMFILE, errno.ENFILE):
+        return [f"{error}: the tree has more open files than we may hold; raise the hard limit of open files for us"]
     if isinstance(error, (CheckpointError, ImageError, CgroupError, OSError)):
         return [str(error)]
     log.trace(error)  # the last resort: a defect of ours, but nobody shall have to read a traceback

@@ -191,6 +191,7 @@ from images.schema.tty_pb2 import winsize_entry as winsize_entry
 from images.schema.woodfrog_pb2 import woodfrog_autofs_entry as woodfrog_autofs_entry
 from images.schema.woodfrog_pb2 import woodfrog_autofs_symlink as woodfrog_autofs_symlink
 from images.schema.woodfrog_sockets_pb2 import woodfrog_datagram as woodfrog_datagram
+from images.schema.woodfrog_pb2 import woodfrog_device_file as woodfrog_device_file
 from images.schema.woodfrog_pb2 import woodfrog_epoll_target as woodfrog_epoll_target
 from images.schema.woodfrog_pb2 import woodfrog_file_entry as woodfrog_file_entry
 from images.schema.woodfrog_pb2 import woodfrog_filesystem_mark as woodfrog_filesystem_mark

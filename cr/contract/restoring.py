@@ -262,6 +262,12 @@ class RestoreContext:
         if program.calls:
             self.foothold.run(thread.puppet, thread.identity, program)
 
+    def make_room(self, thread: RestoreThread, program: Program) -> None:
+        """Where little room is left in a program, run what it holds, and empty it; what its calls gave is forgotten."""
+        if program.size > self.foothold.size // 2:
+            self.run(thread, program)
+            program.clear()
+
     def add_joins(self, program: Program, namespaces: list[tuple[int, int]]) -> None:
         """Calls that move a puppet into namespaces: (our descriptor of it, its CLONE_NEW* flag) each."""
         slots = self.give(program, [fd for fd, _ in namespaces])

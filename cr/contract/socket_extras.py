@@ -70,6 +70,8 @@ _LITE = _all(_UDPLITE, 10, 11)  # UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
 # NETLINK_PKTINFO, NETLINK_BROADCAST_ERROR, NETLINK_NO_ENOBUFS, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK
 _MESSAGES = _all(_NETLINK, 3, 4, 5, 10, 11, 12)
 _PACKETS = _all(_PACKET, 20, 23)  # PACKET_QDISC_BYPASS, PACKET_IGNORE_OUTGOING
+_NOT_STREAM = [*_all(_IP, 32, 33), *_all(_IPV6, 17, 18)]
+"""Interface and TTL for multicast: a stream socket has values (an accepted one by its first packet), but takes none."""
 _LAST = [Option(_SOL, SO_LOCK_FILTER)]
 
 
@@ -84,7 +86,8 @@ def options_of(sock: socket.socket, connected: bool) -> Iterator[Option]:
     elif family == socket.AF_PACKET:
         yield from _PACKETS
     elif family in (socket.AF_INET, socket.AF_INET6):
-        yield from _IPV4 if family == socket.AF_INET else [*_IP6, *_MIXED]
+        options = _IPV4 if family == socket.AF_INET else [*_IP6, *_MIXED]
+        yield from [option for option in options if kind != socket.SOCK_STREAM or option not in _NOT_STREAM]
         if kind == socket.SOCK_STREAM and protocol == _TCP:
             yield from _STREAM if connected else [*_STREAM, *_UNCONNECTED]
         elif kind == socket.SOCK_DGRAM:

@@ -85,12 +85,20 @@ class VmaResource(ABC):
         """Calls that map all mappings of an `own_way` kind; `room()` is the program that takes the next ones."""
 
 
+def _is_execute_only(mapping: Mapping) -> bool:
+    """Whether the kernel itself has given it its key, as it does for PROT_EXEC alone (v6.18, arch/x86/mm/pkeys.c).
+
+    It takes the first that is free: of a program that has no others, key 1.
+    """
+    return mapping.perms[:3] == "--x" and mapping.protection_key == 1
+
+
 def unsupported_flags(mapping: Mapping) -> Iterable[str]:
     for flag, reason in UNSUPPORTED_FLAGS.items():
         if flag in mapping.flags:
             yield reason
             break
-    if mapping.protection_key:
+    if mapping.protection_key and not _is_execute_only(mapping):
         yield f"has protection key {mapping.protection_key} (pkeys(7)), which cannot be allocated anew"
 
 

@@ -160,20 +160,24 @@ class FrozenTree:
             )
 
     def _freeze_children(self, settle: bool) -> bool:
-        """One look at all tasks, those included that it finds; whether there were any."""
-        waiting = list(self.tasks.values())
-        known = len(waiting)
+        """One look at all tasks, those included that it finds; whether there were any.
+
+        Of one that has vanished meanwhile, the children are somebody else's now, who may have been looked at before.
+        """
+        waiting, changed = list(self.tasks.values()), False
         for task in waiting:
             if task.is_zombie:
                 continue
             for pid in proc.children(task.pid):
-                if pid not in self.tasks and self._freeze_process(pid, task, settle):
-                    waiting.append(self.tasks[pid])
+                if pid not in self.tasks:
+                    changed = True
+                    self._freeze_process(pid, task, settle)
+                    waiting += [self.tasks[pid]] if pid in self.tasks else []
             self._check_deadline()
-        return len(waiting) > known
+        return changed
 
-    def _freeze_process(self, pid: int, parent: DumpTask | None, settle: bool) -> bool:
-        """Seize all threads of one process; False where it has vanished meanwhile."""
+    def _freeze_process(self, pid: int, parent: DumpTask | None, settle: bool) -> None:
+        """Seize all threads of one process; it is none of the tasks where it has vanished meanwhile."""
         try:
             self.tasks[pid] = task = self._describe(pid, parent)
             if task.is_zombie and len(proc.threads(pid)) > 1:
@@ -182,11 +186,9 @@ class FrozenTree:
             elif not task.is_zombie:
                 self._seize_threads(task, settle)
         except (ProcessLookupError, FileNotFoundError):
-            gone = self.tasks.pop(pid, None)
+            self.tasks.pop(pid, None)
             if parent is None:
                 raise CheckpointError(f"no process {pid}: it ended before it could be frozen") from None
-            return gone is not None
-        return True
 
     def _describe(self, pid: int, parent: DumpTask | None) -> DumpTask:
         stat, fields = proc.stat(pid), proc.status(pid)
@@ -198,8 +200,10 @@ class FrozenTree:
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
         """Until no thread is new.  All are told to stop before any is waited for."""
-        leader_ended = bool(task.exited_main)
-        while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads}:
+        leader_ended, workers = bool(task.exited_main), set[int]()
+        while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads} - workers:
+            workers |= {tid for tid in fresh - {task.tgid} if proc.is_worker(task.tgid, tid)}
+            fresh -= workers
             held = [
                 thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := _seize(task, tid))
             ]
@@ -242,6 +246,11 @@ class FrozenTree:
             thread.status = proc.status(thread.tid)
             ids = proc.ns_ids(thread.status, "NSpid")
             thread.vtid, thread.ns_tid = ids[self.level], ids[-1]
+            if ptrace.dispatches_system_calls(thread.tid):
+                raise CheckpointError(
+                    f"thread {thread.tid} of {task} has its system calls sent to it as signals "
+                    "(PR_SET_SYSCALL_USER_DISPATCH), ours too: let the program turn that off"
+                )
             if thread.status["Seccomp"] != "0":
                 thread.tracee.options(ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP)
             lead_out(thread)

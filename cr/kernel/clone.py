@@ -46,7 +46,16 @@ def fork_sibling(namespaces: int = 0, pid: int = 0) -> int:
 
     It has the pid `pid`, in its innermost pid namespace, if that is not 0, and new namespaces (CLONE_NEW*).
     """
+    return _fork(CLONE_PARENT | namespaces, pid)
+
+
+def fork_as(pid: int) -> int:
+    """fork(2) of a child that has this pid, and tells nobody when it ends; 0 in the new process."""
+    return _fork(0, pid)
+
+
+def _fork(flags: int, pid: int) -> int:
     wanted = (ctypes.c_int * 1)(pid)
     place = {"set_tid": ctypes.addressof(wanted), "set_tid_size": 1} if pid else {}
-    args = clone_args(CLONE_PARENT | namespaces, exit_signal=0, **place)
+    args = clone_args(flags, exit_signal=0, **place)
     return syscall("clone3", NUMBERS["clone3"], ctypes.create_string_buffer(args, len(args)), CLONE_ARGS_SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -24,11 +25,13 @@ STATUS_FLAGS = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME | O_ASYN
 AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_FOLLOW = 0x400
 AT_FDCWD = -100
+_AT_HANDLE_FID = 0x200
 
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 
 PROC_SUPER_MAGIC = 0x9FA0
 HUGETLBFS_MAGIC = 0x958458F6
+SECRETMEM_MAGIC = 0x5345434D
 
 
 def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
@@ -83,6 +86,24 @@ def open_by_handle(mount_fd: int, kind: int, handle: bytes, flags: int) -> int:
     return syscall(
         "open_by_handle_at", 304, mount_fd, ctypes.create_string_buffer(record, len(record)), flags | os.O_CLOEXEC
     )
+
+
+def handle_of(name: str, directory_fd: int, size: int) -> tuple[int, bytes] | None:
+    """(type, handle) of a file, `size` bytes long, as fdinfo shows it; None where the kernel does not tell.
+
+    With AT_HANDLE_FID (Linux 6.5) also where nothing can be opened by such a handle, as on overlayfs.
+    """
+    buffer = ctypes.create_string_buffer(struct.pack("<Ii", size, 0), 8 + size)
+    mount = ctypes.c_int()
+    try:
+        arguments = directory_fd, os.fsencode(name), buffer, ctypes.byref(mount), _AT_HANDLE_FID
+        syscall("name_to_handle_at", 303, *arguments)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.EOVERFLOW):
+            return None
+        raise
+    length, kind = struct.unpack_from("<Ii", buffer.raw)
+    return kind, buffer.raw[8 : 8 + length]
 
 
 def set_owner(fd: int, kind: int, pid: int, uid: int, euid: int) -> None:

@@ -27,6 +27,7 @@ def read_bytes(pid: int | str, name: str) -> bytes:
         os.close(fd)
 
 
+_PF_IO_WORKER = 0x10
 _SHORT = 1024  # bytes that surely fit into the kernel's first buffer
 
 
@@ -90,7 +91,19 @@ def stat(pid: int | str) -> Stat:
 
 
 def threads(pid: int) -> list[int]:
+    """All that /proc shows, the kernel's own workers too: see `is_worker`."""
     return sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+
+
+def is_worker(pid: int, tid: int) -> bool:
+    """Whether a thread never runs the program: the kernel has made it to do work of io_uring(7) (PF_IO_WORKER).
+
+    Such a thread can be seized, and even stops, but no system call can be made in it.
+    """
+    try:
+        return bool(stat(f"{pid}/task/{tid}").flags & _PF_IO_WORKER)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def living_thread(pid: int) -> int:

@@ -31,6 +31,7 @@ SECCOMP_GET_FILTER = 0x420C
 SECCOMP_GET_METADATA = 0x420D
 GET_SYSCALL_INFO = 0x420E
 GET_RSEQ_CONFIGURATION = 0x420F
+GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211
 
 O_TRACESYSGOOD = 1
 O_TRACEFORK = 1 << 1
@@ -146,6 +147,21 @@ def rseq_configuration(tid: int) -> RseqConfiguration:
     syscall("ptrace", 101, GET_RSEQ_CONFIGURATION, tid, 24, buffer)
     address, size, signature, _flags, _pad = struct.unpack("<QIIII", buffer.raw)
     return RseqConfiguration(address, size, signature)
+
+
+def dispatches_system_calls(tid: int) -> bool:
+    """Whether a thread gets its system calls as signals (prctl(2) PR_SET_SYSCALL_USER_DISPATCH).
+
+    Kernels before 6.4 do not tell.
+    """
+    buffer = ctypes.create_string_buffer(32)
+    try:
+        syscall("ptrace", 101, GET_SYSCALL_USER_DISPATCH_CONFIG, tid, 32, buffer)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EINVAL):
+            return False
+        raise
+    return bool(struct.unpack_from("<Q", buffer.raw)[0])
 
 
 def seccomp_filter(tid: int, index: int) -> bytes | None:

@@ -6,6 +6,8 @@ import fcntl
 import os
 import select
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cr.values import dataclass, replace
 
@@ -91,16 +93,23 @@ def open_slave(master: int, flags: int) -> int:
     return fd
 
 
-def instance_of(master: int) -> int:
-    """st_dev of the devpts that the slave of a pseudoterminal is in; OSError where no path leads there.
+@contextmanager
+def slave_file(master: int) -> Iterator[int]:
+    """An O_PATH descriptor of the slave of a pseudoterminal; OSError where no path leads there.
 
-    With O_PATH the slave is only looked at: opening and closing it would be news for who reads the master.
+    The slave is only looked at: opening and closing it would be news for who reads the master.
     """
     fd: int = fcntl.ioctl(master, TIOCGPTPEER, os.O_PATH | os.O_CLOEXEC)
     try:
-        return os.fstat(fd).st_dev
+        yield fd
     finally:
         os.close(fd)
+
+
+def instance_of(master: int) -> int:
+    """st_dev of the devpts that the slave of a pseudoterminal is in; OSError where no path leads there."""
+    with slave_file(master) as fd:
+        return os.fstat(fd).st_dev
 
 
 def session_of(master: int) -> int:

@@ -123,6 +123,11 @@ class Program:
         """Store the address of `target` in the word at `place` (pointers inside structures)."""
         self._links.append((place.offset, target))
 
+    def clear(self) -> None:
+        """Begin anew, after a run."""
+        for part in (self.calls, self.content, self._links):
+            part.clear()
+
     @property
     def size(self) -> int:
         return len(self.calls) * RECORD_SIZE + len(self.content)

@@ -18,7 +18,7 @@ from cr.kernel import mman
 from cr.kernel.numbers import NUMBERS
 from cr.model import BadImages, CheckpointError
 from cr.remote.machine import SYSCALL_INSTRUCTION
-from cr.restore.inheritance import Span, kernel_made, mapped
+from cr.restore.inheritance import Span, has_vdso, kernel_made, mapped
 from cr.restore.memory_check import TASK_SIZE, page_reader
 from cr.restore.vdso import ours
 from cr.values import dataclass
@@ -44,7 +44,7 @@ class Patch:
 
 def settle(context: RestoreContext) -> None:
     """Change the images' values so that they describe address spaces with this kernel's vDSO."""
-    tasks = [task for task in context.tasks if task.mm is not None and kernel_made(task.mm)]
+    tasks = [task for task in context.tasks if task.mm is not None and has_vdso(task.mm)]
     if not tasks:
         return
     code = _code(tasks[0], context)

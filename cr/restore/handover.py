@@ -7,7 +7,9 @@ import os
 import socket
 
 from cr.contract.restoring import RestoreContext, RestoreThread
+from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
+from cr.restore.chain import Chain
 from cr.values import dataclass
 
 MAX_PER_MESSAGE = 250  # the kernel's SCM_MAX_FD is 253
@@ -69,20 +71,21 @@ def place(thread: RestoreThread, placements: list[Placement], context: RestoreCo
         program = Program()
         receive(program, len(batch))
         context.run(thread, program)
-    program = Program()
-    program.call("close", Channel.NUMBER)
+    chain = Chain(context.foothold.size - PROGRAM_OFFSET)
+    chain.call("close", Channel.NUMBER)
     slots = lowest_free(len(placements))
     for slot, placement in reversed(list(zip(slots, placements, strict=True))):
         if slot < placement.target:
-            _move(program, slot, placement)
+            _move(chain, slot, placement)
     for slot, placement in zip(slots, placements, strict=True):
         if slot > placement.target:
-            _move(program, slot, placement)
+            _move(chain, slot, placement)
         elif slot == placement.target and placement.cloexec:
-            program.call("fcntl", slot, 2, 1, note="F_SETFD, FD_CLOEXEC")
-    context.run(thread, program)
+            chain.call("fcntl", slot, 2, 1, note="F_SETFD, FD_CLOEXEC")
+    for program in chain.programs:
+        context.run(thread, program)
 
 
-def _move(program: Program, slot: int, placement: Placement) -> None:
-    program.call("dup3", slot, placement.target, O_CLOEXEC if placement.cloexec else 0)
-    program.call("close", slot)
+def _move(chain: Chain, slot: int, placement: Placement) -> None:
+    chain.call("dup3", slot, placement.target, O_CLOEXEC if placement.cloexec else 0)
+    chain.call("close", slot)

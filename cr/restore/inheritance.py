@@ -118,6 +118,11 @@ def kernel_made(mm: m.mm_entry) -> list[Span]:
     return [(vma.start, vma.end) for vma in mapped(mm) if vma.status & _KERNEL_MADE]
 
 
+def has_vdso(mm: m.mm_entry) -> bool:
+    """Whether there is code among what the kernel has made: a program may have unmapped it and left the variables."""
+    return any(vma.status & VmaStatus.VDSO for vma in mapped(mm))
+
+
 def _description(parent: m.mm_entry, child: m.mm_entry) -> bool:
     names = "start_code end_code start_data end_data start_stack start_brk brk arg_start arg_end env_start env_end"
     return all(getattr(parent, f"mm_{name}") == getattr(child, f"mm_{name}") for name in [*names.split(), "saved_auxv"])

@@ -11,7 +11,7 @@ from cr.kernel import mman
 from cr.model import CheckpointError
 from cr.remote.foothold import PROGRAM_OFFSET
 from cr.remote.program import Program
-from cr.restore import aio, foreign_vdso, inheritance, io_uring
+from cr.restore import aio, foreign_vdso, inheritance, io_uring, vdso
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
@@ -22,13 +22,28 @@ from cr.values import dataclass, field
 from images.pages import PageSource
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from images import messages as m
 
 SCRATCH_SIZE = 1 << 20
 LOWEST = 0x10000
 SEED_RANGE = (0x400000, 0x401000)
 _MMAP_FLAGS = 0x2B | mman.MAP_GROWSDOWN | mman.MAP_NORESERVE | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT
+_WHOLE = mman.MAP_NORESERVE | mman.MAP_GROWSDOWN | mman.MAP_HUGETLB
+_STEP = 1 << 29
 _ADVICE_BITS = range(1, 26)
+
+
+def _steps(start: int, end: int) -> Iterator[int]:
+    """Where to stop on the way from `start` to `end`.
+
+    No single request may be for more than the machine has (vm.overcommit_memory(5) 0), even if the whole is; and
+    programs that ask little by little have wholes that are.  Neighbours become one mapping.
+    """
+    yield from range(start + _STEP, end, _STEP)
+    if start < end:
+        yield end
 
 
 def scratch_address(context: RestoreContext) -> int:
@@ -140,6 +155,8 @@ class AddressSpace:
         made = inheritance.kernel_made(self.mm)
         if made and made[0][0] not in self.kept:
             chain.call("arch_prctl", mman.ARCH_MAP_VDSO_64, made[0][0])
+            for start, end in vdso.lacking(made):
+                chain.call("munmap", start, end - start, note="what the task has unmapped of it")
 
     def _attach(self, chain: Chain) -> None:
         kinds = {vma_resource(vma.status) for vma in self.vmas}
@@ -151,8 +168,10 @@ class AddressSpace:
         """Map one thing, or make what is there already writable and large enough."""
         length = vma.end - vma.start
         if vma.start in self.kept:
-            if self.kept[vma.start] < vma.end:
-                chain.call("mremap", vma.start, self.kept[vma.start] - vma.start, length, 0)
+            reached = self.kept[vma.start]
+            for end in _steps(reached, vma.end):
+                chain.call("mremap", vma.start, reached - vma.start, end - vma.start, 0)
+                reached = end
             if filled and not vma.prot & mman.PROT_WRITE:
                 chain.call("mprotect", vma.start, length, vma.prot | mman.PROT_WRITE)
             return
@@ -161,8 +180,11 @@ class AddressSpace:
         if ours is not None:
             flags &= ~(mman.MAP_ANONYMOUS | mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT)
         prot = vma.prot | (mman.PROT_WRITE if filled else 0)
-        slot = -1 if ours is None else self.fds.slot(ours)
-        chain.call("mmap", vma.start, length, prot, flags, slot, vma.pgoff, note=f"status {vma.status:#x}")
+        slot, start = -1 if ours is None else self.fds.slot(ours), vma.start
+        for end in _steps(start, vma.end) if flags & mman.MAP_PRIVATE and not flags & _WHOLE else [vma.end]:
+            place = vma.pgoff + start - vma.start if ours is not None else vma.pgoff
+            chain.call("mmap", start, end - start, prot, flags, slot, place, note=f"status {vma.status:#x}")
+            start = end
 
     def _finish(self, chain: Chain, filled: set[int]) -> None:
         for start, end in guards(self.mm):

@@ -10,7 +10,7 @@ from cr.kernel import mman, proc
 from cr.model import CheckpointError
 from cr.remote.call_site import CallSite
 from cr.remote.foothold import Foothold, find_system_call
-from cr.restore.inheritance import Span, kernel_made, mapped
+from cr.restore.inheritance import Span, has_vdso, kernel_made, mapped, subtract
 
 
 @cache
@@ -24,6 +24,12 @@ def ours() -> tuple[list[Span], int]:
     return [(mapping.start - base, mapping.end - base) for mapping in mappings], found - base
 
 
+def lacking(made: list[Span]) -> list[Span]:
+    """Of what the kernel maps at the address of the first of `made`: what the task has unmapped."""
+    spans = ours()[0]
+    return list(subtract([(made[0][0], made[0][0] + spans[-1][1])], made))
+
+
 def leave(task: RestoreTask, foothold: Foothold) -> None:
     """Take the scratch memory out of a finished task, by a `syscall` instruction of its own."""
     foothold.remove(task.puppet, CallSite(instruction(task)))
@@ -33,7 +39,7 @@ def instruction(task: RestoreTask) -> int:
     """Address of a `syscall` instruction of a finished task's own."""
     assert task.mm is not None
     made = kernel_made(task.mm)
-    if made:
+    if has_vdso(task.mm):
         return made[0][0] + ours()[1]
     for vma in mapped(task.mm):
         if vma.prot & mman.PROT_EXEC and vma.prot & mman.PROT_READ and vma.end < 1 << 47:

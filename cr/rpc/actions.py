@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cr import stdio
+from cr import log, stdio
 from cr.contradictions import check
 from cr.model import CheckpointError
 from cr.options import Notify, Options
@@ -15,6 +15,7 @@ from cr.reporting import open_log
 from cr.rpc import greeting
 from cr.rpc.requests import copy_of, merge, warn_of_unknown
 from cr.rpc.transport import Client
+from cr.successor import Successor
 from cr.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Action:
-    """`function` fills the answer or raises; `goes_on`: another request follows even without keep_open."""
+    """`function` fills the answer or raises, and may name who takes our place once it is sent.
 
-    function: Callable[[Work, m.criu_resp], None]
+    `goes_on`: another request follows even without keep_open.
+    """
+
+    function: Callable[[Work, m.criu_resp], Successor | None]
     doing: str
     goes_on: bool = False
 
@@ -116,18 +120,29 @@ def _host_files(options: Options) -> list[str]:
         return []
 
 
-def _restore(work: Work, answer: m.criu_resp) -> None:
+def _restore(work: Work, answer: m.criu_resp) -> Successor | None:
     from cr.api import restore_tree
     from cr.guard import interruptible
 
     options = work.options()
     options.restore_detached = True
     check("restore", options)
+    successor = _successor(work, options)
     known = {entry.partition(":")[2] for entry in options.inherit_fd}
     if not work.client.apart:
         options.inherit_fd += stdio.inherit("" if name in known else name for name in stdio.read(options.images_dir))
     with interruptible():
         answer.restore.pid = restore_tree(options).pid
+    return successor
+
+
+def _successor(work: Work, options: Options) -> Successor | None:
+    """The command of exec_cmd, which is to run where the log is, and to write into it."""
+    words = list(work.request.opts.exec_cmd)
+    if not words:
+        return None
+    place = options.work_dir or options.images_dir
+    return Successor(words, directory=place, output=log.duplicate(), apart=work.client.apart)
 
 
 def _check(work: Work, _: m.criu_resp) -> None:

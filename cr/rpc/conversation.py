@@ -69,8 +69,9 @@ class Conversation:
         action = ACTIONS[request.type]
         answer = m.criu_resp(type=request.type, success=False)
         notify = self._notify if request.opts.notify_scripts else None
+        successor = None
         try:
-            action.function(Work(request, self.client, self.base, notify), answer)
+            successor = action.function(Work(request, self.client, self.base, notify), answer)
             answer.success = True
         except Exception as error:
             _explain(report(action.doing, error), error, answer)
@@ -78,6 +79,8 @@ class Conversation:
             log.close_log()
             self.client.close()
         self.client.send(answer.SerializeToString())
+        if successor is not None:
+            successor.take_over()
         return bool(request.keep_open) or action.goes_on
 
     def _notify(self, event: str, pid: int = 0, fd: int | None = None) -> None:

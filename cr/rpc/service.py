@@ -22,6 +22,8 @@ DEFAULT_ADDRESS = "criu_service.socket"
 PATIENCE = 60.0  # seconds that a client may take for its first request
 _BACKLOG = 128
 _PACKAGES = ("cr", "cgroups", "netns", "images")
+_FOREIGN = ("google.protobuf.message", "google.protobuf.unknown_fields", "elftools.elf.elffile")
+"""what modules of ours import only when they use it"""
 _NOT_NEEDED = ("_pb2", "__main__", ".regenerate", ".crit")
 
 
@@ -102,6 +104,8 @@ def _load_all() -> None:
         for module in pkgutil.walk_packages(found.__path__, f"{package}."):
             if not module.name.endswith(_NOT_NEEDED):
                 importlib.import_module(module.name)
+    for name in _FOREIGN:
+        importlib.import_module(name)
 
 
 def _fork(listener: socket.socket, sock: socket.socket, options: Options) -> None:

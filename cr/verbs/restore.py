@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from cr.model import CheckpointError
 from cr.options import Options
+
+if TYPE_CHECKING:
+    from cr.successor import Successor
 
 
 def run(options: Options) -> int:
@@ -26,22 +30,19 @@ def run(options: Options) -> int:
     if options.display_stats:
         show_restore(report)
     if command:
-        os.execv(command, options.operands)
+        command.take_over()
     if options.restore_detached:
         return 0
     _, status = os.waitpid(report.pid, 0)
     return os.waitstatus_to_exitcode(status) & 0xFF
 
 
-def _command(options: Options) -> str | None:
-    """The program of --exec-cmd, looked up before there is a tree that would wait for it in vain."""
+def _command(options: Options) -> Successor | None:
+    """What --exec-cmd asks for."""
     if not options.operands:
         return None
     if not options.exec_cmd:
         raise CheckpointError("a command behind -- is run only with --exec-cmd")
-    from shutil import which
+    from cr.successor import Successor
 
-    found = which(options.operands[0])
-    if found is None:
-        raise CheckpointError(f"--exec-cmd: there is no program {options.operands[0]}")
-    return found
+    return Successor(options.operands)

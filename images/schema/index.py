@@ -194,6 +194,7 @@ MODULES = {
     "woodfrog_autofs_entry": "woodfrog_pb2",
     "woodfrog_autofs_symlink": "woodfrog_pb2",
     "woodfrog_datagram": "woodfrog_sockets_pb2",
+    "woodfrog_device_file": "woodfrog_pb2",
     "woodfrog_epoll_target": "woodfrog_pb2",
     "woodfrog_file_entry": "woodfrog_pb2",
     "woodfrog_filesystem_mark": "woodfrog_pb2",

@@ -109,7 +109,7 @@ class woodfrog_sleep_entry(_message.Message):
     def __init__(self, clock: _Optional[int] = ..., remaining: _Optional[int] = ..., remainder_address: _Optional[int] = ..., call: _Optional[int] = ...) -> None: ...
 
 class woodfrog_file_entry(_message.Message):
-    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost", "filesystem")
+    __slots__ = ("id", "name", "semaphore", "target", "packet", "events_lost", "filesystem", "slave")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEMAPHORE_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class woodfrog_file_entry(_message.Message):
     PACKET_FIELD_NUMBER: _ClassVar[int]
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    SLAVE_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: bytes
     semaphore: bool
@@ -124,7 +125,18 @@ class woodfrog_file_entry(_message.Message):
     packet: _containers.RepeatedScalarFieldContainer[int]
     events_lost: bool
     filesystem: _containers.RepeatedCompositeFieldContainer[woodfrog_filesystem_mark]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ..., filesystem: _Optional[_Iterable[_Union[woodfrog_filesystem_mark, _Mapping]]] = ...) -> None: ...
+    slave: woodfrog_device_file
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[bytes] = ..., semaphore: _Optional[bool] = ..., target: _Optional[_Iterable[_Union[woodfrog_epoll_target, _Mapping]]] = ..., packet: _Optional[_Iterable[int]] = ..., events_lost: _Optional[bool] = ..., filesystem: _Optional[_Iterable[_Union[woodfrog_filesystem_mark, _Mapping]]] = ..., slave: _Optional[_Union[woodfrog_device_file, _Mapping]] = ...) -> None: ...
+
+class woodfrog_device_file(_message.Message):
+    __slots__ = ("uid", "gid", "mode")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    uid: int
+    gid: int
+    mode: int
+    def __init__(self, uid: _Optional[int] = ..., gid: _Optional[int] = ..., mode: _Optional[int] = ...) -> None: ...
 
 class woodfrog_filesystem_mark(_message.Message):
     __slots__ = ("path", "flags", "mask", "ignored_mask")

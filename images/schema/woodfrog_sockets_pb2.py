@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$images/schema/woodfrog_sockets.proto\"I\n\x12woodfrog_sk_sender\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x0b\n\x03gid\x18\x03 \x01(\r\x12\x0c\n\x04name\x18\x04 \x01(\x0c\"Y\n\x15woodfrog_network_lock\x12\x0e\n\x06method\x18\x01 \x02(\t\x12\r\n\x05table\x18\x02 \x02(\t\x12\x13\n\x0bnetns_inode\x18\x03 \x02(\x04\x12\x0c\n\x04ipv6\x18\x04 \x01(\x08\"\xc6\x01\n\x15woodfrog_socket_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\'\n\x06option\x18\x02 \x03(\x0b\x32\x17.woodfrog_socket_option\x12(\n\nmembership\x18\x03 \x03(\x0b\x32\x14.woodfrog_membership\x12(\n\x04peer\x18\x04 \x01(\x0b\x32\x1a.woodfrog_peer_credentials\x12$\n\x08\x64\x61tagram\x18\x05 \x03(\x0b\x32\x12.woodfrog_datagram\"[\n\x11woodfrog_datagram\x12\x0e\n\x06source\x18\x01 \x02(\x0c\x12\x13\n\x0bsource_port\x18\x02 \x02(\r\x12\x13\n\x0b\x64\x65stination\x18\x03 \x02(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x04 \x02(\x0c\"D\n\x16woodfrog_socket_option\x12\r\n\x05level\x18\x01 \x02(\r\x12\x0c\n\x04name\x18\x02 \x02(\r\x12\r\n\x05value\x18\x03 \x02(\x0c\"X\n\x13woodfrog_membership\x12\x11\n\tinterface\x18\x01 \x02(\r\x12\r\n\x05group\x18\x02 \x02(\x0c\x12\x0f\n\x07include\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x03(\x0c\"B\n\x19woodfrog_peer_credentials\x12\x0b\n\x03pid\x18\x01 \x02(\r\x12\x0b\n\x03uid\x18\x02 \x02(\r\x12\x0b\n\x03gid\x18\x03 \x02(\r\"\x88\x01\n\x13woodfrog_sk_backlog\x12\x10\n\x08listener\x18\x01 \x02(\r\x12\x0e\n\x06\x63lient\x18\x02 \x01(\r\x12)\n\x05maker\x18\x03 \x01(\x0b\x32\x1a.woodfrog_peer_credentials\x12$\n\x06packet\x18\x04 \x03(\x0b\x32\x14.woodfrog_sk_waiting\"O\n\x13woodfrog_sk_waiting\x12\x0c\n\x04\x64\x61ta\x18\x01 \x02(\x0c\x12*\n\x06sender\x18\x02 \x01(\x0b\x32\x1a.woodfrog_peer_credentials')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$images/schema/woodfrog_sockets.proto\"I\n\x12woodfrog_sk_sender\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x0b\n\x03gid\x18\x03 \x01(\r\x12\x0c\n\x04name\x18\x04 \x01(\x0c\"Y\n\x15woodfrog_network_lock\x12\x0e\n\x06method\x18\x01 \x02(\t\x12\r\n\x05table\x18\x02 \x02(\t\x12\x13\n\x0bnetns_inode\x18\x03 \x02(\x04\x12\x0c\n\x04ipv6\x18\x04 \x01(\x08\"\xd5\x01\n\x15woodfrog_socket_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\'\n\x06option\x18\x02 \x03(\x0b\x32\x17.woodfrog_socket_option\x12(\n\nmembership\x18\x03 \x03(\x0b\x32\x14.woodfrog_membership\x12(\n\x04peer\x18\x04 \x01(\x0b\x32\x1a.woodfrog_peer_credentials\x12$\n\x08\x64\x61tagram\x18\x05 \x03(\x0b\x32\x12.woodfrog_datagram\x12\r\n\x05moved\x18\x06 \x01(\x0c\"[\n\x11woodfrog_datagram\x12\x0e\n\x06source\x18\x01 \x02(\x0c\x12\x13\n\x0bsource_port\x18\x02 \x02(\r\x12\x13\n\x0b\x64\x65stination\x18\x03 \x02(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x04 \x02(\x0c\"D\n\x16woodfrog_socket_option\x12\r\n\x05level\x18\x01 \x02(\r\x12\x0c\n\x04name\x18\x02 \x02(\r\x12\r\n\x05value\x18\x03 \x02(\x0c\"X\n\x13woodfrog_membership\x12\x11\n\tinterface\x18\x01 \x02(\r\x12\r\n\x05group\x18\x02 \x02(\x0c\x12\x0f\n\x07include\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x03(\x0c\"B\n\x19woodfrog_peer_credentials\x12\x0b\n\x03pid\x18\x01 \x02(\r\x12\x0b\n\x03uid\x18\x02 \x02(\r\x12\x0b\n\x03gid\x18\x03 \x02(\r\"\x88\x01\n\x13woodfrog_sk_backlog\x12\x10\n\x08listener\x18\x01 \x02(\r\x12\x0e\n\x06\x63lient\x18\x02 \x01(\r\x12)\n\x05maker\x18\x03 \x01(\x0b\x32\x1a.woodfrog_peer_credentials\x12$\n\x06packet\x18\x04 \x03(\x0b\x32\x14.woodfrog_sk_waiting\"O\n\x13woodfrog_sk_waiting\x12\x0c\n\x04\x64\x61ta\x18\x01 \x02(\x0c\x12*\n\x06sender\x18\x02 \x01(\x0b\x32\x1a.woodfrog_peer_credentials')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WOODFROG_NETWORK_LOCK']._serialized_start=115
   _globals['_WOODFROG_NETWORK_LOCK']._serialized_end=204
   _globals['_WOODFROG_SOCKET_ENTRY']._serialized_start=207
-  _globals['_WOODFROG_SOCKET_ENTRY']._serialized_end=405
-  _globals['_WOODFROG_DATAGRAM']._serialized_start=407
-  _globals['_WOODFROG_DATAGRAM']._serialized_end=498
-  _globals['_WOODFROG_SOCKET_OPTION']._serialized_start=500
-  _globals['_WOODFROG_SOCKET_OPTION']._serialized_end=568
-  _globals['_WOODFROG_MEMBERSHIP']._serialized_start=570
-  _globals['_WOODFROG_MEMBERSHIP']._serialized_end=658
-  _globals['_WOODFROG_PEER_CREDENTIALS']._serialized_start=660
-  _globals['_WOODFROG_PEER_CREDENTIALS']._serialized_end=726
-  _globals['_WOODFROG_SK_BACKLOG']._serialized_start=729
-  _globals['_WOODFROG_SK_BACKLOG']._serialized_end=865
-  _globals['_WOODFROG_SK_WAITING']._serialized_start=867
-  _globals['_WOODFROG_SK_WAITING']._serialized_end=946
+  _globals['_WOODFROG_SOCKET_ENTRY']._serialized_end=420
+  _globals['_WOODFROG_DATAGRAM']._serialized_start=422
+  _globals['_WOODFROG_DATAGRAM']._serialized_end=513
+  _globals['_WOODFROG_SOCKET_OPTION']._serialized_start=515
+  _globals['_WOODFROG_SOCKET_OPTION']._serialized_end=583
+  _globals['_WOODFROG_MEMBERSHIP']._serialized_start=585
+  _globals['_WOODFROG_MEMBERSHIP']._serialized_end=673
+  _globals['_WOODFROG_PEER_CREDENTIALS']._serialized_start=675
+  _globals['_WOODFROG_PEER_CREDENTIALS']._serialized_end=741
+  _globals['_WOODFROG_SK_BACKLOG']._serialized_start=744
+  _globals['_WOODFROG_SK_BACKLOG']._serialized_end=880
+  _globals['_WOODFROG_SK_WAITING']._serialized_start=882
+  _globals['_WOODFROG_SK_WAITING']._serialized_end=961
 # @@protoc_insertion_point(module_scope)

@@ -31,18 +31,20 @@ class woodfrog_network_lock(_message.Message):
     def __init__(self, method: _Optional[str] = ..., table: _Optional[str] = ..., netns_inode: _Optional[int] = ..., ipv6: _Optional[bool] = ...) -> None: ...
 
 class woodfrog_socket_entry(_message.Message):
-    __slots__ = ("id", "option", "membership", "peer", "datagram")
+    __slots__ = ("id", "option", "membership", "peer", "datagram", "moved")
     ID_FIELD_NUMBER: _ClassVar[int]
     OPTION_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     DATAGRAM_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
     id: int
     option: _containers.RepeatedCompositeFieldContainer[woodfrog_socket_option]
     membership: _containers.RepeatedCompositeFieldContainer[woodfrog_membership]
     peer: woodfrog_peer_credentials
     datagram: _containers.RepeatedCompositeFieldContainer[woodfrog_datagram]
-    def __init__(self, id: _Optional[int] = ..., option: _Optional[_Iterable[_Union[woodfrog_socket_option, _Mapping]]] = ..., membership: _Optional[_Iterable[_Union[woodfrog_membership, _Mapping]]] = ..., peer: _Optional[_Union[woodfrog_peer_credentials, _Mapping]] = ..., datagram: _Optional[_Iterable[_Union[woodfrog_datagram, _Mapping]]] = ...) -> None: ...
+    moved: bytes
+    def __init__(self, id: _Optional[int] = ..., option: _Optional[_Iterable[_Union[woodfrog_socket_option, _Mapping]]] = ..., membership: _Optional[_Iterable[_Union[woodfrog_membership, _Mapping]]] = ..., peer: _Optional[_Union[woodfrog_peer_credentials, _Mapping]] = ..., datagram: _Optional[_Iterable[_Union[woodfrog_datagram, _Mapping]]] = ..., moved: _Optional[bytes] = ...) -> None: ...
 
 class woodfrog_datagram(_message.Message):
     __slots__ = ("source", "source_port", "destination", "data")

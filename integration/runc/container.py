@@ -12,7 +12,9 @@ from pathlib import Path
 from integration import shims
 from integration.containers import PATIENCE, PROJECT, Container, wait_for
 from integration.containers import run as run_command
+from integration.shell.terminal import PROMPT, Terminal
 
+SHELL = ["/bin/bash", "--norc", "--noprofile", "-i"]
 COUNTER = Path(__file__).with_name("counter.sh")
 
 
@@ -77,3 +79,19 @@ class RuncContainer(CountingContainer):
         super().__init__(place, name, args)
         self.runtime = [shims.binary("WOODFROG_TEST_RUNC", "runc 1.1 or newer")]
         self.environment = shims.environment(PROJECT / ".pytest_cache" / "shim")
+
+
+def comes_back_at_a_terminal(container: CountingContainer) -> None:
+    """Its process, a shell, is asked over a console socket, before and after; the container is not started yet."""
+    container.config["process"]["terminal"] = True
+    container.config["process"]["env"] += [f"PS1={PROMPT}", "TERM=dumb"]
+    with Terminal(container.place / "console") as terminal:
+        container.start(console=str(terminal.path))
+        terminal.take()
+        terminal.read_until(PROMPT)
+        terminal.command("answer=42")
+        for number in (1, 2):
+            container.checkpoint()
+            container.restore(fresh=number == 2, console=str(terminal.path))
+            terminal.take()
+            assert terminal.command("echo $answer") == "42"

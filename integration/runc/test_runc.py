@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from integration.containers import ENGINE, ENVIRONMENT, PROJECT, free_port, wait_for
-from integration.runc.container import RuncContainer
-from integration.shell.terminal import PROMPT, Terminal
+from integration.runc.container import SHELL, RuncContainer, comes_back_at_a_terminal
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -152,19 +151,8 @@ def test_in_a_user_namespace(tmp_path: Path) -> None:
 
 
 def test_a_terminal(tmp_path: Path) -> None:
-    with RuncContainer(tmp_path / "c", "runc-tty", ["/bin/bash", "--norc", "--noprofile", "-i"]) as container:
-        container.config["process"]["terminal"] = True
-        container.config["process"]["env"] += [f"PS1={PROMPT}", "TERM=dumb"]
-        with Terminal(container.place / "console") as terminal:
-            container.start(console=str(terminal.path))
-            terminal.take()
-            terminal.read_until(PROMPT)
-            terminal.command("answer=42")
-            for number in (1, 2):
-                container.checkpoint()
-                container.restore(fresh=number == 2, console=str(terminal.path))
-                terminal.take()
-                assert terminal.command("echo $answer") == "42"
+    with RuncContainer(tmp_path / "c", "runc-tty", SHELL) as container:
+        comes_back_at_a_terminal(container)
 
 
 def test_pipes_and_what_is_bound(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ def test_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
         workload.cycle(link_remap=True, file_locks=True)
 
 
+def test_more_descriptors_than_one_program_places(tmp_path: Path) -> None:
+    with Workload("many_descriptors", tmp_path) as workload:
+        workload.cycle()
+
+
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=["namespaces", "user namespace"])
 @pytest.mark.parametrize("name", ["pipes", "events", "locks", "terminals", "memory_files"])
 def test_comes_back_in_namespaces_of_its_own(name: str, flavour: tuple[str, ...], tmp_path: Path) -> None:
@@ -27,7 +32,8 @@ def test_comes_back_in_namespaces_of_its_own(name: str, flavour: tuple[str, ...]
         workload.cycle(link_remap=True, file_locks=True)
 
 
-def test_files_come_back_in_namespaces_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", [(), ("user", "map-root-user")], ids=["namespaces", "user namespace"])
+def test_files_come_back_in_namespaces_of_their_own(user: tuple[str, ...], tmp_path: Path) -> None:
     """In the host's pid namespace: names in /proc hold pids."""
-    with Workload("files", tmp_path, prefix=unshare(*KINDS)) as workload:
+    with Workload("files", tmp_path, prefix=unshare(*user, *KINDS)) as workload:
         workload.cycle(link_remap=True, file_locks=True)

@@ -26,7 +26,8 @@ def test_every_reason_is_told_and_nothing_is_left(tmp_path: Path) -> None:
         assert "use --file-locks" in text
         assert "has other names: use --link-remap" in text
         assert "use --ghost-limit 3145728" in text
-        assert "userfaultfd" in text or not (tmp_path / "userfaultfd").exists()
+        for kind in ("userfaultfd", "memfd_secret"):
+            assert kind in text or not (tmp_path / kind).exists()
         assert not [name for name in os.listdir(tmp_path) if name.startswith("link_remap")]
         workload.check()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cr.contract.dumping import DumpTask
 from cr.dump import preflight
 from cr.dump.freeze import FrozenTree
 from cr.model import CheckpointError
@@ -120,6 +121,45 @@ def test_another_thread_answers_for_a_main_thread_that_has_exited(below: bool) -
         tree.release()
         assert not any(traced(each) for each in {pid, leader})
         assert len(threads(leader)) == 2
+
+
+def test_what_a_child_that_vanishes_leaves_behind_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its children belong to somebody else then; here it is the child itself that is found by a second look."""
+    seize, refused = FrozenTree._seize_threads, []
+
+    def vanish_once(tree: FrozenTree, task: DumpTask, settle: bool) -> None:
+        if task.parent is not None and not refused:
+            refused.append(task.pid)
+            raise ProcessLookupError
+        seize(tree, task, settle)
+
+    monkeypatch.setattr(FrozenTree, "_seize_threads", vanish_once)
+    with running("import os, signal\nif os.fork():\n    print('ready', flush=True)\nsignal.pause()") as pid:
+        tree = FrozenTree(pid, time.monotonic() + 10)
+        tree.freeze()
+        assert refused and set(tree.tasks) == {pid, *refused}
+        tree.release()
+
+
+DISPATCHES = """
+import ctypes, mmap
+selector = mmap.mmap(-1, 4096)
+address = ctypes.addressof(ctypes.c_char.from_buffer(selector))
+with open("/proc/self/maps") as maps:
+    span = next(line for line in maps if "libc.so.6" in line and "r-xp" in line).split()[0].split("-")
+start, end = (int(word, 16) for word in span)
+assert ctypes.CDLL(None).prctl(59, 1, ctypes.c_ulong(start), ctypes.c_ulong(end - start), ctypes.c_ulong(address)) == 0
+print("ready", flush=True)
+ctypes.CDLL(None).pause()
+"""
+
+
+def test_system_calls_that_come_as_signals_are_refused() -> None:
+    with running(DISPATCHES) as pid:
+        tree = FrozenTree(pid, time.monotonic() + 5)
+        with pytest.raises(CheckpointError, match="PR_SET_SYSCALL_USER_DISPATCH"):
+            tree.freeze()
+        wait_for(lambda: state(pid) == "S", "it to go on")
 
 
 class Group:

@@ -15,7 +15,8 @@ SIMPLE = (
     "anonymous", "noreserve", "protected", "locked", "locked-on-fault", "dontfork", "wipeonfork", "dontdump",
     "mergeable", "hugepage", "nohugepage", "sequential", "guard", "heap", "grows-down", "private-file",
     "shared-file", "short-file", "part-of-file", "dev-zero", "shared", "shared-with-child", "opened-shared", "memfd",
-    "aio", "aio-waiting", "no-huge-pages", "no-vdso", "sealed",
+    "aio", "aio-waiting", "no-huge-pages", "no-vdso", "no-vdso-code", "sealed",
+    "execute-only", "more-than-there-is",
 )
 # fmt: on
 

@@ -74,6 +74,8 @@ def test_flags_that_stand_against_a_dump(flag: str) -> None:
 
 def test_protection_keys_stand_against_a_dump() -> None:
     assert "protection key 3" in next(iter(unsupported_flags(mapping("rw-p", 0, "", key=3))))
+    assert "protection key 1" in next(iter(unsupported_flags(mapping("rw-p", 0, "", key=1))))
+    assert not list(unsupported_flags(mapping("--xp", 0, "", key=1)))
 
 
 def test_every_kind_is_found_by_what_it_writes() -> None:

@@ -66,6 +66,14 @@ def test_idle_rings_come_back_more_than_once(arguments: list[str], tmp_path: Pat
 
 @pytest.mark.root
 @pytest.mark.usefixtures("_has_rings")
+def test_threads_of_the_kernel_are_no_threads_of_the_program(tmp_path: Path) -> None:
+    """A worker that has nothing to do stays for five seconds."""
+    with Workload("rings", tmp_path, ["worker"]) as workload:
+        workload.cycle()
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("_has_rings")
 def test_rings_of_a_user_namespace(tmp_path: Path) -> None:
     with Workload("rings", tmp_path, prefix=unshare_fork("user", "map-root-user", "pid")) as workload:
         workload.cycle()

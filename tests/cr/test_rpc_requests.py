@@ -127,5 +127,3 @@ def test_what_cannot_be_done_is_refused(client: Client) -> None:
     with pytest.raises(BadRequest, match="0x20000000: only the network namespace"):
         ask(client, empty_ns=0x20000000)
     assert ask(client, lazy_pages=False, auto_dedup=False).tree == 0
-    with pytest.raises(BadRequest, match="exec_cmd: no command takes the place of the engine"):
-        ask(client, exec_cmd=["true"])

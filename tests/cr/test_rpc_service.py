@@ -125,6 +125,20 @@ def test_a_user_dumps_and_restores_what_is_the_users_own(service: Path, place: P
     assert "CapPrm:\t0000000000000000" in status
 
 
+def test_the_command_of_a_user_has_no_more_rights_than_the_user(service: Path, place: Path) -> None:
+    command = ["sh", "-c", "grep ^Cap[IPEA] /proc/self/status; env; echo end"]
+    with sleeper(USER) as pid:
+        assert ask_as(USER, service, place / str(USER), "DUMP", pid=pid).success
+        os.waitpid(pid, 0)
+        answer = ask_as(USER, service, place / str(USER), "RESTORE", log_file="r.log", exec_cmd=command)
+        assert answer.success, answer.cr_errmsg
+        log = place / str(USER) / "r.log"
+        said = wait_for(lambda: "end\n" in (text := log.read_text()) and text, "the command to run")
+        os.kill(answer.restore.pid, signal.SIGKILL)
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("Cap")] == [f"{0:016x}"] * 4
+    assert "HOME=" not in said
+
+
 def test_a_user_gets_nothing_of_others(service: Path, place: Path) -> None:
     for owner in (0, USER + 1):
         with sleeper(owner) as pid:

@@ -180,6 +180,37 @@ def test_dump_and_restore_with_notifications(frozen: tuple[Workload, int]) -> No
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("sibling", [False, True])
+def test_a_command_takes_the_place_of_the_engine(frozen: tuple[Workload, int], sibling: bool) -> None:
+    """After the answer, where the log is, and writing into it; the parent of the root task, unless the client is."""
+    workload, directory = frozen
+    dump(workload, directory)
+    script = "echo $$ in $PWD; grep SigIgn /proc/self/status; read line"
+    with swrk() as (server, sock):
+        opts = m.criu_opts(images_dir_fd=directory, log_file="r.log", rst_sibling=sibling)
+        opts.exec_cmd.extend(["sh", "-c", script])
+        answer = ask(sock, "RESTORE", opts=opts)
+        assert answer.success, answer.cr_errmsg
+        workload.restored = answer.restore.pid
+        assert sock.recv(100) == b""
+        server.wait(20)
+    said = (workload.images / "r.log").read_text()
+    assert f"{server.pid} in {workload.images}\nSigIgn:\t{0:016x}\n" in said
+    workload.check()
+
+
+@pytest.mark.root
+def test_a_command_that_is_not_there_is_noticed_before_there_is_a_tree(frozen: tuple[Workload, int]) -> None:
+    workload, directory = frozen
+    dump(workload, directory)
+    with swrk() as (_, sock):
+        opts = m.criu_opts(images_dir_fd=directory, exec_cmd=["nonsense-program"])
+        answer = ask(sock, "RESTORE", opts=opts)
+        assert (answer.success, answer.cr_errmsg) == (False, "--exec-cmd: there is no program nonsense-program")
+    assert not alive(workload.pid)
+
+
+@pytest.mark.root
 def test_pre_dumps_on_one_socket_then_the_dump(frozen: tuple[Workload, int]) -> None:
     """PRE_DUMP leaves the socket open for the next request, SINGLE_PRE_DUMP does not."""
     workload, directory = frozen

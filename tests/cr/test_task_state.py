@@ -15,7 +15,7 @@ from images.directory import ImageDirectory
 from tests.cr.harness import PYTHON, Workload, alive, wait_for
 
 pytestmark = pytest.mark.root
-STATES = ["signals", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
+STATES = ["signals", "many_signals", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
 
 
 @pytest.mark.parametrize("name", STATES)

@@ -350,29 +350,69 @@ def tight(check: Check) -> Iterator[None]:
     check.equal(resource.getrlimit(resource.RLIMIT_AS)[0], size, "RLIMIT_AS")
 
 
-def vdso_gone(check: Check) -> Iterator[None]:
-    """In a child that does nothing but wait, since libc counts on the vDSO."""
-    pid = os.fork()
-    if pid == 0:
-        raw = ctypes.PyDLL(None)  # keeps the interpreter's lock: to take it again needs a clock
-        raw.munmap.argtypes = libc.munmap.argtypes[:2]
-        spans = [
-            line.split()[0].split("-")
-            for line in Path("/proc/self/maps").read_text().splitlines()
-            if "[v" in line and "vsys" not in line
-        ]
-        for start, end in spans:
-            raw.munmap(int(start, 16), int(end, 16) - int(start, 16))
-        while True:
-            raw.pause()
-    while "[vdso]" in (maps := Path(f"/proc/{pid}/maps").read_text()):
-        os.sched_yield()
+def vdso_gone(word: str) -> Callable[[Check], Iterator[None]]:
+    """Mappings whose names begin with `word` are gone."""
+
+    def names(maps: str) -> list[str]:
+        return [line for line in maps.splitlines() if "[v" in line and "vsys" not in line]
+
+    def kind(check: Check) -> Iterator[None]:
+        """In a child that does nothing but wait, since libc counts on the vDSO."""
+        pid = os.fork()
+        if pid == 0:
+            raw = ctypes.PyDLL(None)  # keeps the interpreter's lock: to take it again needs a clock
+            raw.munmap.argtypes = libc.munmap.argtypes[:2]
+            spans = [line.split()[0].split("-") for line in names(Path("/proc/self/maps").read_text()) if word in line]
+            for start, end in spans:
+                raw.munmap(int(start, 16), int(end, 16) - int(start, 16))
+            while True:
+                raw.pause()
+        while "[vdso]" in (maps := Path(f"/proc/{pid}/maps").read_text()):
+            os.sched_yield()
+        yield
+        after = Path(f"/proc/{pid}/maps").read_text()
+        check.equal(names(after), names(maps), "vDSO and its variables")
+        check.equal(after.count("\n"), maps.count("\n"), "mappings")
+        os.kill(pid, 9)
+        check.equal(os.waitpid(pid, 0)[1], 9, "the child")
+
+    return kind
+
+
+def execute_only(check: Check) -> Iterator[None]:
+    """A function that cannot be read where the processor has protection keys."""
+    address = area(2)
+    put(address, b"\xb8\x2a\x00\x00\x00\xc3")  # mov eax, 42; ret
+    call("mprotect", address, 2 * PAGE, EXEC)
+    function = ctypes.CFUNCTYPE(ctypes.c_int)(address)
+
+    def key() -> list[str]:
+        text = Path("/proc/self/smaps").read_text().split(f"{address:x}-")[1]
+        return [line for line in text.split("VmFlags")[0].splitlines() if "Key" in line]
+
+    before = smaps(address), key(), function()
     yield
-    after = Path(f"/proc/{pid}/maps").read_text()
-    check.equal([line for line in after.splitlines() if "[v" in line and "vsys" not in line], [], "vDSO")
-    check.equal(after.count("\n"), maps.count("\n"), "mappings")
-    os.kill(pid, 9)
-    check.equal(os.waitpid(pid, 0)[1], 9, "the child")
+    check.equal((smaps(address), key(), function()), before, "flags, key and result")
+
+
+def more_than_there_is(check: Check) -> Iterator[None]:
+    """Asked for little by little: the kernel refuses only single requests of that size (vm.overcommit_memory 0)."""
+    piece, total = 256 << 20, os.sysconf("SC_PHYS_PAGES") * PAGE
+    pieces = total // piece + 4
+    start = call("mmap", None, pieces * piece, 0, PRIVATE | ANONYMOUS | 0x4000, -1, 0)
+    for number in range(pieces):
+        call("mmap", start + number * piece, piece, READ | WRITE, PRIVATE | ANONYMOUS | 0x10, -1, 0)
+    end = start + pieces * piece
+    put(start, b"first")
+    put(end - PAGE, b"last!")
+
+    def line() -> str:
+        return next(line for line in Path("/proc/self/maps").read_text().splitlines() if line.startswith(f"{start:x}-"))
+
+    before = line()
+    yield
+    check.equal((get(start), get(end - PAGE)), (b"first", b"last!"), "contents")
+    check.equal(line(), before, "the mapping")
 
 
 KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
@@ -409,7 +449,10 @@ KINDS: dict[str, Callable[[Check], Iterator[None]]] = {
     "no-huge-pages": no_huge_pages,
     "sealed": sealed,
     "tight": tight,
-    "no-vdso": vdso_gone,
+    "execute-only": execute_only,
+    "more-than-there-is": more_than_there_is,
+    "no-vdso": vdso_gone("[v"),
+    "no-vdso-code": vdso_gone("[vdso]"),
 }
 
 with workload() as check:

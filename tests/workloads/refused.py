@@ -21,5 +21,7 @@ with workload() as check:
     os.unlink("large")
     if ctypes.CDLL(None).syscall(323, 0) >= 0:
         (DIRECTORY / "userfaultfd").touch()
+    if ctypes.CDLL(None).syscall(447, 0) >= 0:
+        (DIRECTORY / "memfd_secret").touch()
     check.wait()
     check.equal(os.pread(large, 1, 0), b"x", "large file")

@@ -13,7 +13,7 @@ from lib import DIRECTORY, workload
 
 libc = ctypes.CDLL(None, use_errno=True)
 NOP, READ_FIXED, POLL_ADD = 0, 4, 6
-FIXED_FILE = 1
+FIXED_FILE, ASYNC = 1, 16
 
 
 def call(number: int, *arguments: object) -> int:
@@ -99,6 +99,11 @@ def main() -> None:
             ring.submit(POLL_ADD, 1, fd=os.pipe()[0])
         if "eventfd" in sys.argv:
             call(427, fresh.fd, 4, struct.pack("<i", os.eventfd(0)), 1)
+        if "worker" in sys.argv:
+            fresh.submit(NOP, 3, flags=ASYNC)
+            call(426, fresh.fd, 0, 1, 1, None, 0)
+            check.equal(fresh.complete(), [(3, 0)], "a request that the kernel does in a thread of its own")
+            check.equal(len(os.listdir("/proc/self/task")), 2, "threads, with that of the kernel")
         check.wait()
         check.equal(ring.mapped(), before, "where the rings are")
         check.equal(other.complete(), [(5, 0), (6, 0)], "completions that nobody had taken")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import stat
 import struct
 import termios
 import tty
 
-from lib import workload
+from lib import COMMON, somebody, workload
 
 TIOCGPTN, TIOCGSID, TIOCGPTPEER = 0x80045430, 0x5429, 0x5441
 
@@ -46,12 +47,26 @@ with workload() as check:
     lost_master, lost_slave = pty.openpty()
     os.close(lost_master)
 
+    unopened, once = pty.openpty()
+    unopened_name = os.ttyname(once)
+    if not COMMON:
+        os.chown(once, *somebody(1234, 4321))
+        os.chmod(once, 0o604)
+    os.close(once)
+
+    def unopened_file() -> tuple[int, int, int]:
+        found = os.stat(unopened_name)
+        return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+    of_unopened = unopened_file()
+
     closed = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     kept = os.dup(closed)
     os.set_inheritable(kept, True)
 
     check.wait()
 
+    check.equal(unopened_file(), of_unopened, "mode and owner of a slave that nobody has open")
     check.equal((os.get_inheritable(closed), os.get_inheritable(kept)), (False, True), "what execve leaves open")
     check.equal(number(master, TIOCGPTN), index, "number of the pseudoterminal")
     size = struct.unpack("4H", fcntl.ioctl(slave, termios.TIOCGWINSZ, bytes(8)))

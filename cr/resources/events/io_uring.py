@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.resource import FdResource
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from cr.remote.program import Program
     from images import messages as m
 
-_PF_IO_WORKER = 0x10
+_PATIENCE = 0.2  # seconds that requests which need nothing but a disk have to finish, while the tasks stand still
 
 
 class IoUring(FdResource):
@@ -90,11 +91,11 @@ def _describe(file: OpenFile, context: DumpContext) -> None:
     for task, fd, _ in holders:
         ring_holders(context).setdefault(task.pid, []).append(fd)
     owner, fd = next(((task, fd) for task, fd, _ in holders if _maps(task, file)), (holders[0][0], holders[0][1]))
-    facts = parse(proc.fdinfo(owner.pid, fd))
+    facts = _settled(owner.pid, fd, {task.tgid for task, _, _ in holders})
     if facts is None:
         context.refuse(f"{file} is in use by the kernel: try again")
         return
-    reasons = [*facts.obstacles(), *facts.unfinished(), *_workers(owner)]
+    reasons = [*facts.obstacles(), *facts.unfinished(), *_at_work(task.tgid for task, _, _ in holders)]
     for reason in reasons:
         context.refuse(f"{file} {reason}")
     if not reasons:
@@ -106,9 +107,26 @@ def _maps(task: DumpTask, file: OpenFile) -> bool:
     return any(mapping.path == LINK and mapping.inode == file.stat.st_ino for mapping in task.mappings)
 
 
-def _workers(task: DumpTask) -> Iterable[str]:
-    if any(proc.stat(f"{task.pid}/task/{tid}").flags & _PF_IO_WORKER for tid in os.listdir(f"/proc/{task.pid}/task")):
-        yield "is an io_uring with threads of the kernel that work for it: try again some seconds later"
+def _settled(pid: int, fd: int, users: set[int]) -> Facts | None:
+    """What /proc tells of a ring once the kernel has finished what it can finish now; None where it tells nothing."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        facts = parse(proc.fdinfo(pid, fd))
+        if facts is not None and (facts.polls or not (facts.waiting or any(_at_work(users)))):
+            return facts
+        if time.monotonic() > deadline:
+            return facts
+        time.sleep(0.001)
+
+
+def _at_work(pids: Iterable[int]) -> Iterator[str]:
+    """Workers of the kernel that do not just wait for work, as they do for some seconds before they end."""
+    for pid in pids:
+        for tid in proc.threads(pid)[1:]:
+            place = f"{pid}/task/{tid}"
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if proc.is_worker(pid, tid) and (where := proc.read_text(place, "wchan")) != "io_wq_worker":
+                    yield f"is an io_uring for which a thread of the kernel is at work (in {where}): let it finish"
 
 
 def _entry(file: OpenFile, facts: Facts, owner: DumpTask, context: DumpContext) -> m.woodfrog_io_uring_entry:

@@ -60,9 +60,14 @@ class Facts:
         if self.words.get("NAPI", "disabled") != "disabled":
             yield "is an io_uring that polls network devices (IORING_REGISTER_NAPI): unregister that"
 
+    @property
+    def waiting(self) -> int:
+        """Requests without a completion."""
+        return (self.submitted - self.completed) & _MASK
+
     def unfinished(self) -> Iterator[str]:
         """Requests that the kernel is still busy with."""
-        waiting = (self.submitted - self.completed) & _MASK
+        waiting = self.waiting
         if waiting or self.polls or self.overflow:
             yield (
                 f"is an io_uring with requests in flight ({waiting} of {self.submitted}, {self.polls} of them wait "

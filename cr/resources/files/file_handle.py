@@ -45,8 +45,8 @@ def _find(entry: m.fh_entry, device: int, inode: int, task: DumpTask, context: D
     candidates = [mount for mount in mountinfo(task.pid) if mount.device == device]
     candidates.sort(key=lambda mount: (mount.root != "/", len(mount.mountpoint)))
     root = task_root(task, context)
-    for mount, path in _paths(entry, inode, candidates, root, context):
-        if leads_to_inode(path, inode, root):
+    for mount, path in _paths(entry, inode, candidates, task, context):
+        if _leads_to(path, entry, inode, root):
             entry.path = path
             if mount.id in mounts(context):
                 entry.mnt_id = mount.id
@@ -54,10 +54,20 @@ def _find(entry: m.fh_entry, device: int, inode: int, task: DumpTask, context: D
     return False
 
 
+def _leads_to(path: str, entry: m.fh_entry, inode: int, root: int) -> bool:
+    """By its handle where that can be asked for: numbers are not unique where layers lie upon each other."""
+    try:
+        found = files.handle_of(path.lstrip("/") or ".", root, entry.bytes) if entry.bytes else None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return leads_to_inode(path, inode, root) if found is None else found == (entry.type, raw_handle(entry))
+
+
 def _paths(
-    entry: m.fh_entry, inode: int, candidates: list[Mount], root: int, context: DumpContext
+    entry: m.fh_entry, inode: int, candidates: list[Mount], task: DumpTask, context: DumpContext
 ) -> Iterator[tuple[Mount, str]]:
-    """What may be its path: what the handle leads to, then what has its inode number."""
+    """What may be its path: what the handle leads to, then what has its inode number, near the task or anywhere."""
+    root = task_root(task, context)
     for mount in [] if context.options.force_irmap else candidates:
         fd = _open_by_handle(entry, mount, root)
         if fd is not None:
@@ -68,9 +78,19 @@ def _paths(
             finally:
                 os.close(fd)
     for mount in candidates[:1]:
-        for top in (*context.options.irmap_scan_path, mount.mountpoint):
+        for top in (*context.options.irmap_scan_path, *_work_directory(task, mount, root), mount.mountpoint):
             for path in _scan(top, inode, root):
                 yield mount, path
+
+
+def _work_directory(task: DumpTask, mount: Mount, root: int) -> list[str]:
+    """Where the task is, if that is in the filesystem of `mount`."""
+    path = os.readlink(f"/proc/{task.pid}/cwd")
+    try:
+        devices = {os.stat(name.lstrip("/") or ".", dir_fd=root).st_dev for name in (path, mount.mountpoint)}
+    except OSError:
+        return []  # deleted, or not to be reached
+    return [path] if len(devices) == 1 else []
 
 
 def _open_by_handle(entry: m.fh_entry, mount: Mount, root: int) -> int | None:
@@ -93,7 +113,10 @@ def _open_by_handle(entry: m.fh_entry, mount: Mount, root: int) -> int | None:
 
 
 def _scan(top: str, inode: int, root: int) -> Iterator[str]:
-    """Paths of one filesystem, below a mount point, whose entries have this inode number; near ones first."""
+    """Paths of one filesystem, below a directory, that have this inode number; near ones first.
+
+    Entries of an overlay's directories do not tell the number that the directories themselves have.
+    """
     waiting, seen, device = [top], 0, -1
     for directory in waiting:
         try:
@@ -101,9 +124,12 @@ def _scan(top: str, inode: int, root: int) -> Iterator[str]:
         except OSError:
             continue  # not ours to read, or gone meanwhile
         try:
-            device = os.fstat(fd).st_dev if device < 0 else device
-            if os.fstat(fd).st_dev != device:
+            found = os.fstat(fd)
+            device = found.st_dev if device < 0 else device
+            if found.st_dev != device:
                 continue
+            if found.st_ino == inode:
+                yield directory
             with os.scandir(fd) as entries:
                 for entry in entries:
                     seen += 1

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 _NOT_REOPENED = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_CLOEXEC
 
 
+def _is_secret(file: OpenFile) -> bool:
+    """memfd_secret(2): it looks like a deleted file."""
+    return file.link.startswith("/secretmem") and files.filesystem(file.local)[0] == files.SECRETMEM_MAGIC
+
+
 class RegularFile(FdResource):
     """open(2) of a path."""
 
@@ -40,7 +45,7 @@ class RegularFile(FdResource):
 
     @classmethod
     def recognises(cls, file: OpenFile) -> bool:
-        if not file.link.startswith("/") or is_memfd(file):
+        if not file.link.startswith("/") or is_memfd(file) or _is_secret(file):
             return False
         if file.flags & os.O_PATH:
             return True

@@ -26,6 +26,36 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
+class Room:
+    """Descriptors of directories: to make a directory in, the same in a view to move from, and where to, as `leaf`."""
+
+    outer: int
+    bare: int
+    target: int
+    leaf: str
+
+
+def bind_elsewhere(bind: Callable[[bytes], None], name: bytes, directory: str, room: Room) -> tuple[int, bool]:
+    """Call `bind(name)` as if in `directory`, below a directory made for a moment, and move the file from there.
+
+    An O_PATH descriptor of the file, and whether it replaced one.
+    """
+    import shutil
+
+    scratch = f".woodfrog-{os.getpid()}"
+    made = os.path.normpath(os.path.join("/", directory, os.fsdecode(name)))
+    os.mkdir(scratch, 0o700, dir_fd=room.outer)
+    try:
+        with _open(os.open(scratch, _DIRECTORY, dir_fd=room.outer)) as root:
+            rooted(root, root, lambda: _bind_below(bind, name, directory))
+        replaces = _replaces(room.leaf, room.target)
+        os.rename(scratch + made, room.leaf, src_dir_fd=room.bare, dst_dir_fd=room.target)
+        return os.open(room.leaf, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room.target), replaces
+    finally:
+        shutil.rmtree(scratch, dir_fd=room.bare)
+
+
+@dataclass(frozen=True)
 class HiddenPlace:
     """A path in a mount, seen through that mount; other mounts may be in the way."""
 
@@ -35,21 +65,9 @@ class HiddenPlace:
 
     def bind(self, bind: Callable[[bytes], None], name: bytes, directory: str) -> tuple[int, bool]:
         """Call `bind(name)` as if in `directory`; an O_PATH descriptor of the file, and whether it replaced one."""
-        import shutil
-
-        scratch, leaf = f".woodfrog-{os.getpid()}", os.path.basename(self.path)
-        base = self._nearest()
-        with _open(self._through(base)) as outer, _open(self._bare(base)) as bare:
-            os.mkdir(scratch, 0o700, dir_fd=outer)
-            try:
-                with _open(os.open(scratch, _DIRECTORY, dir_fd=outer)) as root:
-                    rooted(root, root, lambda: _bind_below(bind, name, directory))
-                with _open(self._bare(os.path.dirname(self.path))) as target:
-                    replaces = _replaces(leaf, target)
-                    os.rename(scratch + self.path, leaf, src_dir_fd=bare, dst_dir_fd=target)
-                    return os.open(leaf, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target), replaces
-            finally:
-                shutil.rmtree(scratch, dir_fd=bare)
+        base, (above, leaf) = self._nearest(), os.path.split(self.path)
+        with _open(self._through(base)) as outer, _open(self._bare(base)) as bare, _open(self._bare(above)) as target:
+            return bind_elsewhere(bind, name, directory, Room(outer, bare, target, leaf))
 
     def _through(self, path: str) -> int:
         return open_in_root(self.mount.fd, inside(self.mount, path) or ".", _DIRECTORY)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
 from cr.contract.mounts import mounts
+from cr.contract.socket_extras import extras_of, known_extras
 from cr.kernel.files import mount_id
 from cr.kernel.ids import making_files_as
 from cr.kernel.rooted import private_tmpfs, rooted
 from cr.kernel.sockets import bound_file, lent
 from cr.model import CheckpointError
-from cr.resources.sockets.unix_hidden import hidden_place
+from cr.resources.files.file_name import DELETED
+from cr.resources.sockets.unix_hidden import Room, bind_elsewhere, hidden_place
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, OpenFile
@@ -68,7 +70,7 @@ def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile
         there = any(_is(f"/proc/{task.pid}/root{name}", status) for task in _tasks(file, context))
         hidden = entry.HasField("mnt_id") and _in_root(path, next(_tasks(file, context))) == name
         if not (there or hidden):
-            entry.deleted = True
+            _note_gone(entry, path, status, file, context)
         return
     for task in _tasks(file, context):
         if _is(f"/proc/{task.pid}/cwd/{name}", status):
@@ -77,7 +79,26 @@ def _describe_file(entry: m.unix_sk_entry, name: str, bound: int, file: OpenFile
     if status.st_nlink and path.endswith("/" + name):
         entry.name_dir = _in_root(path[: -len(name) - 1] or "/", next(_tasks(file, context)))
     else:
-        entry.deleted = True
+        _note_gone(entry, path, status, file, context)
+
+
+def _note_gone(entry: m.unix_sk_entry, path: str, status: os.stat_result, file: OpenFile, context: DumpContext) -> None:
+    """Its name leads to it no more: it is deleted, or was renamed since, as some servers do to replace another."""
+    entry.deleted = True
+    for task in _tasks(file, context) if status.st_nlink else ():
+        for there in _neighbours(path.removesuffix(DELETED), status, f"/proc/{task.pid}/root"):
+            extras_of(file.id, context).moved = os.fsencode(there)
+            return
+
+
+def _neighbours(path: str, status: os.stat_result, root: str) -> Iterator[str]:
+    """Names of the file: `path`, or in the same directory one that it was given by link(2)."""
+    if _is(root + path, status):
+        yield path
+    with contextlib.suppress(OSError):
+        for name in os.listdir(root + os.path.dirname(path)):
+            if _is(root + (there := os.path.join(os.path.dirname(path), name)), status):
+                yield there
 
 
 def _tasks(file: OpenFile, context: DumpContext) -> Iterator[DumpTask]:
@@ -109,6 +130,9 @@ def bind(fd: int, entry: m.unix_sk_entry, context: RestoreContext) -> int:
         _bind(fd, entry.name)
         return -1
     name = entry.name.rstrip(b"\0")
+    known = known_extras(entry.id, context)
+    if known is not None and known.moved:
+        return _bind_to_file(fd, name, entry, context, os.fsdecode(known.moved))
     if entry.deleted:
         return _bind_to_deleted(fd, name)
     return _bind_to_file(fd, name, entry, context)
@@ -150,21 +174,24 @@ def _bind_to_deleted(fd: int, name: bytes) -> int:
         os.close(scratch)
 
 
-def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext) -> int:
+def _bind_to_file(fd: int, name: bytes, entry: m.unix_sk_entry, context: RestoreContext, moved: str = "") -> int:
+    """`moved`: the path of the file, where it has been renamed since."""
     perms = entry.file_perms  # what lacks them belongs to root
     owner = idmaps.uids(context).outside(perms.uid), idmaps.gids(context).outside(perms.gid)
-    path = os.path.normpath(os.path.join(entry.name_dir or "/", os.fsdecode(name)))
+    path = moved or os.path.normpath(os.path.join(entry.name_dir or "/", os.fsdecode(name)))
     try:
         with making_files_as(*owner):
             place = hidden_place(path, entry.mnt_id, context)
             if place is not None:
                 file, replaced = place.bind(partial(_bind, fd), name, entry.name_dir or "/")
+            elif moved:
+                file, replaced = _bind_and_move(fd, name, moved, context)
             else:
                 file, replaced = _bind_in_sight(fd, name, entry, context)
     except FileNotFoundError as error:
         raise CheckpointError(f"the directory of the unix socket {path} is missing: restore it first") from error
     if not replaced:
-        _undo_with(name, file, entry, context)
+        _undo_with(path, file, context)
     if entry.HasField("file_perms"):
         os.chown(f"/proc/self/fd/{file}", *owner)
         os.chmod(f"/proc/self/fd/{file}", stat.S_IMODE(perms.mode))
@@ -184,6 +211,15 @@ def _bind_in_sight(fd: int, name: bytes, entry: m.unix_sk_entry, context: Restor
         os.close(directory)
 
 
+def _bind_and_move(fd: int, name: bytes, path: str, context: RestoreContext) -> tuple[int, bool]:
+    above, leaf = os.path.split(path)
+    directory = context.open(above, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return bind_elsewhere(partial(_bind, fd), name, "/", Room(directory, directory, directory, leaf))
+    finally:
+        os.close(directory)
+
+
 def _clear(name: bytes) -> bool:
     """Remove what a socket of an earlier life left behind; whether there was something."""
     try:
@@ -195,11 +231,10 @@ def _clear(name: bytes) -> bool:
     return True
 
 
-def _undo_with(name: bytes, file: int, entry: m.unix_sk_entry, context: RestoreContext) -> None:
+def _undo_with(path: str, file: int, context: RestoreContext) -> None:
     """A restore that fails removes the file, unless somebody has put another one there."""
     made = os.fstat(file)
-    inside = os.path.join(entry.name_dir or "/", os.fsdecode(name))
-    path = os.path.join(context.options.root or "/", inside.lstrip("/"))
+    path = os.path.join(context.options.root or "/", path.lstrip("/"))
     context.undo.append(partial(_unlink_if, path, made.st_dev, made.st_ino))
 
 

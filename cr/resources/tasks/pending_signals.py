@@ -49,6 +49,7 @@ class ThreadSignals(ThreadResource):
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         for siginfo in _queue(thread.core.thread_core.signals_p):
+            context.make_room(thread, program)
             signo = signal_number(siginfo)
             who = thread.identity
             program.call("rt_tgsigqueueinfo", who.tgid, who.tid, signo, program.data(siginfo))
@@ -70,6 +71,7 @@ class ProcessSignals(ProcessResource):
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
         forget_children_news(program)
         for siginfo in _queue(thread.core.tc.signals_s):
+            context.make_room(thread, program)
             program.call("rt_sigqueueinfo", thread.identity.tgid, signal_number(siginfo), program.data(siginfo))
 
 

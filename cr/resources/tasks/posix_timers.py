@@ -93,10 +93,11 @@ class TimersOfThread(ThreadResource):
         if not timers:
             return
         if controls.timer_ids_can_be_chosen():
-            _make_with_ids(program, timers, thread.task)
+            _make_with_ids(program, timers, thread, context)
         else:
             _make_in_turn(program, timers, thread)
         for entry in timers:
+            context.make_room(thread, program)
             _arm(program, entry)
 
 
@@ -107,11 +108,14 @@ def _maker(entry: m.posix_timer_entry, task: RestoreTask) -> int:
     return task.vpid
 
 
-def _make_with_ids(program: Program, timers: list[m.posix_timer_entry], task: RestoreTask) -> None:
+def _make_with_ids(
+    program: Program, timers: list[m.posix_timer_entry], thread: RestoreThread, context: RestoreContext
+) -> None:
     option = controls.PR_TIMER_CREATE_RESTORE_IDS
     program.call("prctl", option, controls.TIMER_RESTORE_IDS_ON, 0, 0, 0)
     for entry in timers:
-        _create(program, entry, task)
+        context.make_room(thread, program)
+        _create(program, entry, thread.task)
     program.call("prctl", option, controls.TIMER_RESTORE_IDS_OFF, 0, 0, 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cr.contract.outside import outside
@@ -166,6 +167,9 @@ def _describe_master(info: m.tty_info_entry, file: OpenFile, context: DumpContex
     info.packet_mode = bool(terminals.get_int(file.local, terminals.TIOCGPKT))
     _describe_session(info, index, context, terminals.session_of(file.local))
     _describe_settings(info, file)
+    with suppress(OSError), terminals.slave_file(file.local) as slave:
+        found, entry = os.fstat(slave), context.files.extra(file.id).slave
+        entry.uid, entry.gid, entry.mode = found.st_uid, found.st_gid, found.st_mode & 0o7777
 
 
 def _instance(master: OpenFile, context: DumpContext) -> int:

@@ -285,6 +285,8 @@ def _settle(slave_id: int, known: Terminals) -> None:
         terminals.set_int(master, terminals.TIOCSPTLCK, int(master_info.locked))
     if slave is not None and slave_info is not None:
         _restore_device(slave, slave_info, known.context)
+    elif master_info is not None:
+        _restore_unopened(master, master_info, known.context)
 
 
 def _some_slave(info: m.tty_info_entry | None, known: Terminals) -> int | None:
@@ -306,6 +308,21 @@ def _put_data(slave_id: int, master: int, slave: int | None, context: RestoreCon
         terminals.set_termios(slave, termios(info.termios))
         put_input(slave, master, data[slave_id])
     put_output(master, slave, data.get(slave_id + 1, b""))
+
+
+def _restore_unopened(master: int, info: m.tty_info_entry, context: RestoreContext) -> None:
+    """Owner and permissions of the file of a slave that nobody has open; only our own images have them."""
+    for file_id, record in context.file_entries.items():
+        extra = context.extra(file_id)
+        if (
+            record.HasField("tty")
+            and record.tty.tty_info_id == info.id
+            and extra is not None
+            and extra.HasField("slave")
+        ):
+            with terminals.slave_file(master) as fd:
+                os.chown(f"/proc/self/fd/{fd}", extra.slave.uid, extra.slave.gid)
+                os.chmod(f"/proc/self/fd/{fd}", extra.slave.mode)
 
 
 def _restore_device(slave: int, info: m.tty_info_entry, context: RestoreContext) -> None:

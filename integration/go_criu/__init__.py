@@ -1,0 +1,1 @@
+"""go-criu, the client library of runc, podman and others: its own test programs against this engine."""
