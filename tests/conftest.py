@@ -6,10 +6,6 @@ import os
 
 import pytest
 
-from tests.machine import leaves_nothing
-
-__all__ = ["leaves_nothing"]
-
 EXPECTED_SKIPS = ("needs WOODFROG_TEST_", "this kernel lacks ")
 """How the reason of a skip begins that is no defect: an oracle that was not given, a kernel without a feature."""
 

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import pytest
-
 PATIENCE = 60.0
 """seconds in which what others have made may go again"""
 _OURS = re.compile(r"woodfrog|wft-|crtools|link_remap")
@@ -38,23 +36,6 @@ def left_behind(before: Look, patience: float = PATIENCE) -> dict[str, list[str]
         now = _new(before)
         left = {kind: found for kind in left if (found := left[kind] & now.get(kind, frozenset()))}
     return {kind: sorted(found) for kind, found in left.items()}
-
-
-def in_own_pid_namespace() -> bool:
-    """Whether all processes that there are belong to the tests: see tests/init.py."""
-    return "init.py" in Path("/proc/1/cmdline").read_text()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def leaves_nothing() -> Iterator[None]:
-    """A whole run leaves nothing behind."""
-    if os.geteuid() != 0 or not in_own_pid_namespace():
-        yield
-        return
-    before = look()
-    yield
-    left = left_behind(before)
-    assert not left, f"the tests have left behind: {left}"
 
 
 def _new(before: Look) -> Look:
