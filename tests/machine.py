@@ -38,6 +38,11 @@ def left_behind(before: Look, patience: float = PATIENCE) -> dict[str, list[str]
     return {kind: sorted(found) for kind, found in left.items()}
 
 
+def in_own_pid_namespace() -> bool:
+    """Whether all processes that there are belong to the tests: see tests/init.py."""
+    return "init.py" in Path("/proc/1/cmdline").read_text()
+
+
 def _new(before: Look) -> Look:
     return {kind: new for kind, found in look().items() if (new := found - before[kind])}
 
