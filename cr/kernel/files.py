@@ -8,6 +8,7 @@ import fcntl
 import os
 import struct
 
+from cr.kernel.ids import capabilities_kept
 from cr.kernel.libc import syscall
 
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -108,11 +109,13 @@ def handle_of(name: str, directory_fd: int, size: int) -> tuple[int, bytes] | No
 
 def set_owner(fd: int, kind: int, pid: int, uid: int, euid: int) -> None:
     """F_SETOWN_EX, on behalf of a task with these user ids: they decide whom the signals may reach."""
-    syscall("setresuid", 117, uid, euid, 0)  # of this thread alone: the C library would change all of them
-    try:
-        fcntl.fcntl(fd, F_SETOWN_EX, struct.pack("<ii", kind, pid))
-    finally:
-        syscall("setresuid", 117, 0, 0, 0)
+    own = os.getresuid()
+    with capabilities_kept():
+        syscall("setresuid", 117, uid, euid, own[1])  # of this thread alone: the C library would change all of them
+        try:
+            fcntl.fcntl(fd, F_SETOWN_EX, struct.pack("<ii", kind, pid))
+        finally:
+            syscall("setresuid", 117, *own)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:

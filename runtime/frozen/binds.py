@@ -16,7 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cr.kernel.mountinfo import Mount
     from oci.types import Config
+    from oci.types import Mount as ConfiguredMount
     from runtime.namespaces import Namespaces
 
     Resolve = Callable[[str], str]
@@ -48,6 +50,40 @@ def bind_places(config: Config) -> list[tuple[str, str]]:
     """(destination, host source) of each bind mount; relative sources count from the bundle, where we stand."""
     mounts = config.get("mounts") or []
     return [(os.path.normpath(m["destination"]), os.path.abspath(m.get("source", ""))) for m in mounts if is_bind(m)]
+
+
+def brings_along(config: Config) -> bool:
+    """Whether mounts below bind mounts are the host's as well.
+
+    Only with a user namespace, in which most of them (as cgroup v1 below a bound /sys) could not be mounted anew.
+    """
+    kinds = [n["type"] for n in (config.get("linux") or {}).get("namespaces") or []]
+    return "user" in kinds and any(_recursive(mount) for mount in config.get("mounts") or [])
+
+
+def _recursive(mount: ConfiguredMount) -> bool:
+    return is_bind(mount) and "rbind" in (mount.get("options") or [])
+
+
+def below_binds(config: Config, host: Sequence[Mount]) -> list[tuple[str, Mount]]:
+    """(place in the container, mount of the host) of what recursive bind mounts bring along."""
+    found: list[tuple[str, Mount]] = []
+    for mount in filter(_recursive, config.get("mounts") or []):
+        source, place = os.path.realpath(mount.get("source", "")), os.path.normpath(mount["destination"])
+        above = source.rstrip("/") + "/"
+        found += [
+            (os.path.join(place, below.mountpoint[len(above) :]), below)
+            for below in host
+            if below.mountpoint.startswith(above)
+        ]
+    return found
+
+
+def carried_along(config: Config, host: Sequence[Mount], inside: Sequence[Mount]) -> list[tuple[str, str]]:
+    """(place, host path) of those mounts below bind mounts that the container still has, and has not covered."""
+    there = {mount.mountpoint: (mount.device, mount.root) for mount in inside}  # the last one at a place is on top
+    pairs = below_binds(config, host)
+    return [(place, m.mountpoint) for place, m in pairs if there.get(place) == (m.device, m.root)]
 
 
 def device_places(config: Config) -> list[tuple[str, str]]:

@@ -79,6 +79,7 @@ def compose(
     spaces = Namespaces(config.get("linux") or {})
     resolve = partial(paths.resolved, f"/proc/{container.pid}/root")
     external = [*binds.dump_externals(config, cgroups, masked_files, resolve), *options.get("external", [])]
+    external += _carried_along(container)
     external += binds.dump_namespaces(spaces, lambda path: os.stat(path).st_ino)
     freezer: str = container.record["cgroup"]["freezer"]
     return DumpRequest(
@@ -95,6 +96,16 @@ def compose(
             "external": external,
         },
     )
+
+
+def _carried_along(container: Container) -> list[str]:
+    """--external for the host's mounts that recursive bind mounts have brought in."""
+    if not binds.brings_along(container.config):
+        return []
+    from cr.kernel.mountinfo import mountinfo
+
+    rows = binds.carried_along(container.config, mountinfo("self"), mountinfo(container.pid))
+    return [f"mnt[{place}]:{place}" for place, _ in rows]
 
 
 def masked_files(container: Container) -> list[str]:

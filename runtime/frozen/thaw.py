@@ -89,7 +89,12 @@ class Thaw:
         request = compose(
             self.config,
             directory,
-            {"root": root, "inherit_fd": stdio.inherit(stdio.read(directory)) + inherit, "join_ns": join},
+            {
+                "root": root,
+                "inherit_fd": stdio.inherit(stdio.read(directory)) + inherit,
+                "join_ns": join,
+                "external": _brought_along(self.config),
+            },
             cgroup.for_mounts(self.manager),
             binds.cgroup_roots(cgroup.membership_paths(self.manager)),
             options,
@@ -182,20 +187,29 @@ def compose(
     options: dict[str, Any],
     resolve: binds.Resolve = str,
 ) -> RestoreRequest:
-    """The request; pure.  `places` has root, inherit_fd and join_ns."""
+    """The request; pure.  `places` has root, inherit_fd, join_ns, and what else is external."""
     composed = {
         "log_file": "restore.log",
         "verbosity": 4,
         "restore_detached": True,
         "orphan_pts_master": True,
         "evasive_devices": True,
-        "external": binds.restore_externals(config, cgroups, resolve),
         **{name: value for name, value in places.items() if value},
+        "external": [*binds.restore_externals(config, cgroups, resolve), *places.get("external", [])],
         **options,
     }
     if options.get("manage_cgroups") not in ("ignore", "none"):
         composed["cgroup_root"] = roots
     return RestoreRequest(directory, composed)
+
+
+def _brought_along(config: Config) -> list[str]:
+    """--external for what lies below recursive bind mounts on this host; the images say what of it is needed."""
+    if not binds.brings_along(config):
+        return []
+    from cr.kernel.mountinfo import mountinfo
+
+    return [f"mnt[{place}]:{below.mountpoint}" for place, below in binds.below_binds(config, mountinfo("self"))]
 
 
 def make_places(root: str, config: Config) -> None:

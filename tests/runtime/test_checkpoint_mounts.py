@@ -49,6 +49,32 @@ def test_a_root_that_is_a_slave_of_the_host(bundle: Bundle) -> None:
         subprocess.run(["umount", "--recursive", root], check=True)
 
 
+def test_a_slave_of_the_host_becomes_private_where_the_host_shares_nothing(bundle: Bundle) -> None:
+    """What was mounted there with events to follow may lie on a machine without: said in the log, not an error."""
+    counting(bundle)
+    root = str(bundle.rootfs)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", root], check=True)
+        start(bundle)
+        assert "master:" in first_mount(bundle)
+        checkpoint(bundle)
+        subprocess.run(["mount", "--make-private", root], check=True)
+        restore(bundle)
+        goes_on(bundle)
+        assert "master:" not in first_mount(bundle)
+        assert "shared:" not in first_mount(bundle)
+        log = Path(images(bundle), "restore.log").read_text()
+        assert "mount / was a slave of the host's, which is not shared here: it becomes private" in log
+        bundle.ok("delete", "--force", bundle.id)
+    finally:
+        subprocess.run(["umount", "--recursive", root], check=True)
+
+
+def first_mount(bundle: Bundle) -> str:
+    return bundle.ok("exec", bundle.id, "cat", "/proc/self/mountinfo").splitlines()[0]
+
+
 def test_places_in_other_bind_mounts_are_made_again(bundle: Bundle) -> None:
     """Sources are relative to the bundle, and the one holds the place of the other."""
     counting(bundle)

@@ -59,13 +59,14 @@ class Ordinary:
         (self.bundle / "config.json").write_text(json.dumps(config))
 
     def start(self) -> None:
-        """Detached, its output in a file."""
-        with (self.place / "out").open("w") as out:
-            done = self.verb(
-                "run", "-d", "--bundle", str(self.bundle), "own", capture_output=False, stdout=out, stderr=out
-            )
-        assert done.returncode == 0, (self.place / "out").read_text()
+        self.detached("run", "-d", "--bundle", str(self.bundle), "own")
         wait_for(lambda: "ready" in (self.place / "out").read_text(), "the program")
+
+    def detached(self, *words: str) -> None:
+        """A command whose container keeps its output, which is a file."""
+        with (self.place / "out").open("w") as out:
+            done = self.verb(*words, capture_output=False, stdout=out, stderr=out)
+        assert done.returncode == 0, (self.place / "out").read_text()
 
     def status(self) -> str:
         return str(json.loads(self.ok("state", "own"))["status"])
@@ -128,3 +129,51 @@ def test_what_lacks_rights_is_refused_and_runs_on(place: Path, capabilities: tup
     assert "which only CAP_SYS_ADMIN may enter" in done.stderr
     assert [entry.name for entry in (place / "woodfrog").iterdir()] == ["own"]
     user.ok("delete", "--force", "own")
+
+
+_NAMES = (
+    "sys_admin sys_ptrace checkpoint_restore net_admin dac_override dac_read_search kill setuid setgid sys_chroot "
+    "chown fowner setpcap mknod sys_nice setfcap"
+)
+PRIVILEGED = tuple(_NAMES.split())
+
+
+def test_an_ordinary_user_with_capabilities_checkpoints_and_restores_its_container(place: Path) -> None:
+    """Mounts of the host below its bound /sys are locked in the container's user namespace (mount_namespaces(7))."""
+    user = Ordinary(place, *PRIVILEGED)
+    user.prepare(LOOP)
+    user.start()
+    words = ("--image-path", str(place / "images"))
+    user.ok("checkpoint", *words, "--leave-running", "own")
+    user.ok("checkpoint", *words, "own")
+    assert not list((place / "woodfrog").iterdir())
+    try:
+        user.detached("restore", "-d", *words, "--bundle", str(user.bundle), "own")
+        assert os.stat(place / "woodfrog/own/state.json").st_uid == USER, "what it makes is its own"
+        assert user.status() == "running"
+        assert user.ok("exec", "own", "/usr/bin/id", "-u") == "0\n"
+        below = user.ok("exec", "own", "/bin/grep", "-c", " /sys/fs/cgroup/", "/proc/self/mountinfo")
+        assert int(below) == Path("/proc/self/mountinfo").read_text().count(" /sys/fs/cgroup/")
+    finally:
+        user.ok("delete", "--force", "own")
+    assert not cgroups()
+
+
+def test_clocks_that_it_may_not_set_are_named(place: Path) -> None:
+    """A time namespace of the host's root wants CAP_SYS_TIME, which the sentence says."""
+    user = Ordinary(place, *PRIVILEGED)
+    user.prepare(LOOP)
+    file = user.bundle / "config.json"
+    config = json.loads(file.read_text())
+    linux = config["linux"]
+    linux["namespaces"] = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]
+    linux.pop("uidMappings"), linux.pop("gidMappings")
+    file.write_text(json.dumps(config))
+    user.start()
+    words = ("--image-path", str(place / "images"))
+    user.ok("checkpoint", *words, "own")
+    done = user.verb("restore", "-d", *words, "--bundle", str(user.bundle), "own")
+    assert done.returncode == 1
+    assert "the clocks of a time namespace are set with CAP_SYS_TIME: restore as root" in done.stderr
+    assert not cgroups()
+    assert not list((place / "woodfrog").iterdir())

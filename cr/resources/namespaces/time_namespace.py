@@ -15,6 +15,7 @@ from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
 from cr.kernel.capabilities import has
 from cr.kernel.namespaces import CLONE_NEWTIME, inside_of
+from cr.model import CheckpointError
 from cr.remote.program import Program
 
 if TYPE_CHECKING:
@@ -126,4 +127,7 @@ def _set_offsets(pid: int, wanted: dict[str, int]) -> None:
     for name, now in machine_clocks().items():
         seconds, nanoseconds = divmod(wanted[name] - now, SECOND)
         text += f"{name} {seconds} {nanoseconds}\n"
-    proc.write_file(f"/proc/{pid}/timens_offsets", text)
+    try:
+        proc.write_file(f"/proc/{pid}/timens_offsets", text)
+    except PermissionError as error:
+        raise CheckpointError("the clocks of a time namespace are set with CAP_SYS_TIME: restore as root") from error

@@ -48,7 +48,7 @@ class Packer:
         """inode -> the name under which a file with several names was written"""
 
     def pack(self, root_fd: int, out_fd: int) -> None:
-        base = f"/proc/self/fd/{root_fd}"
+        base, device = f"/proc/self/fd/{root_fd}", os.fstat(root_fd).st_dev
         with (
             os.fdopen(out_fd, "wb", closefd=False) as raw,
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
@@ -57,7 +57,8 @@ class Packer:
             ) as archive,
         ):
             for directory, directories, files in os.walk(base, onerror=_raise):
-                directories.sort()
+                # What is mounted here and cannot be taken away (see view.py) is no part of this filesystem.
+                directories[:] = sorted(name for name in directories if _device(f"{directory}/{name}") == device)
                 inside = "." + directory[len(base) :]
                 self._add(archive, f"{directory}/.", inside)
                 links = [name for name in directories if os.path.islink(f"{directory}/{name}")]
@@ -91,6 +92,10 @@ class Packer:
             if member.linkname != name:
                 member.type = tarfile.LNKTYPE
         return member
+
+
+def _device(path: str) -> int:
+    return os.lstat(path).st_dev
 
 
 def _raise(error: OSError) -> None:

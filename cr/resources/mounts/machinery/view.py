@@ -7,6 +7,7 @@ A child of ours enters the container's mount namespace and makes detached copies
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import signal
@@ -112,7 +113,14 @@ class _Looker:
         self._enter()
         if mount.flags & sys.MS_UNBINDABLE or not self._shows(mount):
             self._dig(mount)
-        return sys.open_tree(sys.AT_FDCWD, mount.mountpoint, _CLONE)
+        try:
+            return sys.open_tree(sys.AT_FDCWD, mount.mountpoint, _CLONE)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        # Mounts that came from a more privileged mount namespace (as below a bound /sys of a rootless container) are
+        # locked onto what they cover: nobody may look beneath them (mount_namespaces(7)), so nothing there is in use.
+        return sys.open_tree(sys.AT_FDCWD, mount.mountpoint, _CLONE | sys.AT_RECURSIVE)
 
     def _shows(self, mount: Mount) -> bool:
         """Whether the path leads to a mount of this filesystem's root."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import stat
 
+from cr import log
 from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
+from cr.kernel import files
 from cr.kernel import mounts as sys
+from cr.kernel.mountinfo import mountinfo
 from cr.kernel.namespaces import CLONE_NEWNS
 from cr.model import CheckpointError
 from cr.remote.program import Argument
@@ -45,6 +48,7 @@ class Workshop:
         self.hands.call("unshare", CLONE_NEWNS)
         self.hands.call("mount", 0, self.hands.text("/"), 0, sys.MS_REC | sys.MS_PRIVATE, 0)
         self.hands.run()
+        self._drop_lost_masters()
         given = self._give(self._host_copies() | self._premade())
         self._make_yard()
         for source in self.plan.sources:
@@ -56,6 +60,21 @@ class Workshop:
             self._make_group(group, given.get(group))
         self.hands.close(*given.values())
         self.hands.run()
+
+    def _drop_lost_masters(self) -> None:
+        """Where the host's mount is neither shared nor a slave, its slave has nothing to follow: it becomes private."""
+        there = {mount.id: mount for mount in mountinfo("self")}
+        for group in list(self.plan.groups):
+            if group.shared or not group.outside or group.source.path is None:
+                continue
+            mount = there.get(_mount_id(group.source.path))
+            if mount is None or mount.shared or mount.master:
+                continue
+            self.plan.groups.remove(group)
+            for node in self.plan.nodes:
+                if node.group is group:
+                    node.group = None
+                    log.warning(f"{node} was a slave of the host's, which is not shared here: it becomes private")
 
     def _host_copies(self) -> dict[Source | Group, int]:
         """Detached copies, made by us in the host's namespace; ours."""
@@ -166,6 +185,18 @@ class Workshop:
             if source.writable_first and source.sb_flags & sys.MS_RDONLY:
                 flags = source.sb_flags | sys.MS_REMOUNT
                 self.hands.mount(source.device_file, source.name, source.fsname, flags, source.options)
+
+
+def _mount_id(path: str) -> int:
+    """Of the mount that a path of the host's lies on; 0 if there is no such path, which is told where it is opened."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return files.mount_id(fd)
+    finally:
+        os.close(fd)
 
 
 def _copy(source: Source) -> int:
