@@ -91,7 +91,8 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
     plan = InitPlan(name, config, rootfs, spaces)
     plan.process = process_plan(context, config, config["process"], request.preserve_fds)
     plan.process.relayed = request.relayed
-    check_cgroup(manager, context.reporter)
+    store.check_free()
+    check_cgroup(manager)
     store.make()
     container = Container(store, new_record(bundle, rootfs, config, cgroup.record(manager)))
     container.record["keyring"] = request.keyring
@@ -181,8 +182,10 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     return Created(container, pid, channel)
 
 
-def check_cgroup(manager: Manager, reporter: Reporter) -> None:
-    """One that is there already is used, but not if it is frozen: our process would be frozen too."""
+def check_cgroup(manager: Manager) -> None:
+    """One that is there already is used, but not if it is frozen, as our process would be too, nor if others are in it:
+    they would share its limits, be paused with the container, and be killed with it.
+    """
     from cgroups import CgroupError
 
     if not manager.exists():
@@ -191,7 +194,9 @@ def check_cgroup(manager: Manager, reporter: Reporter) -> None:
         if cgroup.is_frozen(cgroup.record(manager)):
             raise ContainerError("container's cgroup unexpectedly frozen")
         if count := len(manager.pids()):
-            reporter.warn(f"container's cgroup is not empty: {count} process(es) found")
+            raise ContainerError(
+                f"container's cgroup is not empty: {count} process(es) found; name another cgroupsPath"
+            )
     except CgroupError as err:
         raise ContainerError(str(err)) from err
 

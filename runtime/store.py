@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[\w+.-]+\Z", re.ASCII)
 LOCK_DEADLINE = 10.0
 
+TAKEN = "container with given ID already exists"
+
 
 class Store:
     """The directory of one container."""
@@ -35,13 +37,18 @@ class Store:
         """The path of a file in the directory."""
         return os.path.join(self.directory, name)
 
+    def check_free(self) -> None:
+        """Raises ContainerError if the id is taken; `make` does so too, this is to be said before all other reasons."""
+        if os.path.lexists(self.directory):
+            raise ContainerError(TAKEN)
+
     def make(self) -> None:
         """Make the directory and take the lock.  Raises ContainerError if the id is taken."""
         try:
             os.makedirs(os.path.dirname(self.directory), 0o711, exist_ok=True)
             os.mkdir(self.directory, 0o711)
         except FileExistsError as err:
-            raise ContainerError("container with given ID already exists") from err
+            raise ContainerError(TAKEN) from err
         os.chmod(self.directory, 0o711)
         self.lock()
 

@@ -58,7 +58,8 @@ class Thaw:
     def run(self, engine: Engine, directory: str, options: dict[str, Any]) -> int:
         """Restore; the pid of init.  A failure leaves nothing behind."""
         check_rights()
-        check_cgroup(self.manager, self.reporter)
+        self.container.store.check_free()
+        check_cgroup(self.manager)
         if options.get("manage_cgroups") == "strict":
             self._check_strict()
             options = {**options, "manage_cgroups": "full"}  # what the engine will find there is of our own making

@@ -494,6 +494,17 @@ def test_a_frozen_cgroup_is_refused_and_left_alone(bundle: Bundle) -> None:
     assert bundle.state()["status"] == "running"
 
 
+def test_a_cgroup_that_others_are_in_is_refused(bundle: Bundle) -> None:
+    """They would share the limits, and end with the container."""
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    for verb in ("run", "create"):
+        message = bundle.fails(verb, f"{bundle.id}-2")
+        assert "container's cgroup is not empty: 1 process(es) found; name another" in message
+        assert "container with given ID already exists" in bundle.fails(verb, bundle.id)
+    assert bundle.state()["status"] == "running"
+
+
 def test_calls_that_a_profile_is_too_old_for(bundle: Bundle) -> None:
     """ENOSYS, so that libc falls back; what the profile knows and does not allow stays EPERM."""
     names = [name for name in SYSCALLS if name != "sethostname"]
