@@ -11,13 +11,13 @@ from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, not
 from cr.contract.lineage import objection
 from cr.contract.resource import task_resources
 from cr.dump import destination, main_thread, nesting, scratch, snapshot, tracking
+from cr.dump.copier import Copier
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
-from cr.dump.pages import Copier
 from cr.dump.scout import scout, tasks
 from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
@@ -179,7 +179,8 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
             resource.ask(program, thread, context)
         asked.append((thread, list(resources), program))
     _run(task, asked, context)
-    space.record()  # first, so that the memory is copied while the rest is described
+    space.copy()  # goes on while the rest is described
+    space.record()
     for thread, found, _ in asked:
         _write_core(thread, found, context)
     write_own_entries(task, context)

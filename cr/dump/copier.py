@@ -1,0 +1,228 @@
+"""Copy memory of tasks into pages images."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from queue import SimpleQueue
+from typing import Protocol
+
+from cr.dump.pages import Span
+from cr.kernel import batch, vm
+from images.pages import PIECE
+
+CHUNK = 1 << 20  # what is read stays in the core's cache until it is written
+WORKERS = 2  # of one file, one reads while the other writes: writes to it wait for each other
+MOST_WAITING = 32  # jobs, each with two open files
+_AT_ONCE = 8  # chunks that are copied in one go
+
+Chunk = tuple[int, list[Span]]
+"""offset in the pages image, (start, length) pieces of together at most CHUNK bytes"""
+
+_PWRITE64, _CLOCK_GETTIME, _PROCESS_VM_READV = 18, 228, 310
+
+
+class Output(Protocol):
+    """What takes the bytes; see cr.contract.page_store.PageWriter."""
+
+    @property
+    def file(self) -> int | None:
+        """The descriptor of the file that holds just the bytes, where there is one."""
+
+    def store_at(self, data: memoryview, offset: int) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class _Job:
+    """Memory of one task that goes to one place; `done` is called when the last part of it is there."""
+
+    def __init__(self, pid: int, runs: list[Span], output: Output, done: Callable[[], None]) -> None:
+        self.pid, self.output, self.done = pid, output, done
+        chunks = list(chunks_of(runs))
+        self.portions = [chunks[start : start + _AT_ONCE] for start in range(0, len(chunks), _AT_ONCE)] or [[]]
+        self._left = len(self.portions)
+        self._lock = threading.Lock()
+
+    def is_last(self) -> bool:
+        """One portion is there: was it the last?"""
+        with self._lock:
+            self._left -= 1
+            return not self._left
+
+
+class Copier:
+    """Copies memory of tasks into files in the background, while the tasks are described.
+
+    Its buffers are populated, and its threads run, before anything is frozen. Memory of tasks that are `living` may be
+    gone by then: it is zeros.
+    """
+
+    def __init__(self, *, living: bool = False) -> None:
+        self._living = living
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        self._buffers = [mmap.mmap(-1, CHUNK, flags=flags) for _ in range(WORKERS)]
+        self._errors: list[BaseException] = []
+        self._stop = False
+        self._queue: SimpleQueue[tuple[_Job, list[Chunk]] | None] = SimpleQueue()
+        self._room = threading.Semaphore(MOST_WAITING)
+        self._in_one_go = batch.possible()
+        self._workers: list[threading.Thread] = []
+        self._begin()
+        self.reading = self.writing = 0
+        """nanoseconds spent, over all workers"""
+
+    def _begin(self) -> None:
+        for buffer in self._buffers:
+            worker = threading.Thread(target=self._serve, args=(buffer,), daemon=True)
+            worker.start()
+            self._workers.append(worker)
+
+    def submit(self, pid: int, runs: list[Span], output: Output, done: Callable[[], None]) -> None:
+        """Copy soon, to the beginning of `output`; `finish` waits until all is done and raises what went wrong."""
+        if not self._workers:
+            self._begin()
+        self._room.acquire()
+        job = _Job(pid, runs, output, done)
+        for portion in job.portions:
+            self._queue.put((job, portion))
+
+    def finish(self) -> None:
+        """Wait for everything that was submitted."""
+        self._join()
+        if self._errors:
+            raise self._errors[0]
+
+    def abort(self) -> None:
+        """Give up what has been submitted."""
+        self._stop = True
+        self._join()
+
+    def _join(self) -> None:
+        for _ in self._workers:
+            self._queue.put(None)
+        for worker in self._workers:
+            worker.join()
+        self._workers.clear()
+
+    def _serve(self, buffer: mmap.mmap) -> None:
+        while (found := self._queue.get()) is not None:
+            job, portion = found
+            try:
+                self._work(job, portion, buffer)
+                if job.is_last():
+                    self._room.release()
+                    if not self._stop:
+                        job.done()
+            except BaseException as error:
+                self._stop = True
+                self._errors.append(error)
+                job.output.abandon()
+                self._room.release()  # whoever submits must not wait: `finish` tells
+
+    def _work(self, job: _Job, portion: list[Chunk], buffer: mmap.mmap) -> None:
+        if self._stop:
+            job.output.abandon()
+            return
+        with memoryview(buffer) as view:
+            address = vm.address_of(buffer)
+            done = self._move_all(job.pid, portion, address, job.output)
+            for offset, pieces in portion[done:]:
+                self._move(job.pid, pieces, address, view, job.output, offset)
+
+    def _move_all(self, pid: int, chunks: list[Chunk], address: int, output: Output) -> int:
+        """Copy in one go; how many came through before one that takes more than that."""
+        if not self._in_one_go or output.file is None:
+            return 0
+        calls, clock = batch.Batch(), (ctypes.c_uint64 * (2 * (2 * len(chunks) + 1)))()
+        ends = []
+        calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, ctypes.addressof(clock), expect=0)
+        for index, (offset, pieces) in enumerate(chunks):
+            size = sum(length for _, length in pieces)
+            local, remote = vm.iovecs([(address, size)]), vm.iovecs(pieces)
+            calls.call(_PROCESS_VM_READV, pid, local, 1, remote, len(pieces), 0, expect=size)
+            calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, ctypes.addressof(clock) + 32 * index + 16, expect=0)
+            for start in range(0, size, PIECE):
+                length = min(PIECE, size - start)
+                calls.call(_PWRITE64, output.file, address + start, length, offset + start, expect=length)
+            calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, ctypes.addressof(clock) + 32 * index + 32, expect=0)
+            ends.append(len(calls))
+        made = calls.run()
+        done = sum(end <= made for end in ends)
+        times = [clock[i] * 1_000_000_000 + clock[i + 1] for i in range(0, 4 * done + 2, 2)]
+        spans = [after - before for before, after in pairwise(times)]
+        self.reading += sum(spans[::2])
+        self.writing += sum(spans[1::2])
+        return done
+
+    def _move(self, pid: int, pieces: list[Span], address: int, view: memoryview, output: Output, offset: int) -> None:
+        began = time.monotonic_ns()
+        size = sum(length for _, length in pieces)
+        try:
+            done = vm.readv(pid, pieces, address, size)
+        except OSError:
+            done = 0
+        if done < size:
+            _read_protected(pid, pieces, done, view, self._living)
+        read = time.monotonic_ns()
+        output.store_at(view[:size], offset)
+        self.reading += read - began
+        self.writing += time.monotonic_ns() - read
+
+
+def chunks_of(runs: list[Span]) -> Iterator[Chunk]:
+    """Pieces in groups of at most CHUNK bytes and IOV_MAX pieces."""
+    pieces: list[Span] = []
+    offset, size = 0, 0
+    for start, end in runs:
+        while start < end:
+            length = min(end - start, CHUNK - size)
+            pieces.append((start, length))
+            start += length
+            size += length
+            if size == CHUNK or len(pieces) == vm.IOV_MAX:
+                yield offset, pieces
+                offset, pieces, size = offset + size, [], 0
+    if pieces:
+        yield offset, pieces
+
+
+def _read_protected(pid: int, pieces: list[Span], done: int, view: memoryview, living: bool) -> None:
+    """The rest of a batch through /proc/PID/mem, which reads what the task itself may not (PROT_NONE)."""
+    try:
+        fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if not living:
+            raise
+        view[done:] = bytes(len(view) - done)
+        return
+    try:
+        position = 0
+        for start, length in pieces:
+            skip = min(length, max(0, done - position))
+            while skip < length:
+                skip += _read_some(fd, start + skip, view[position + skip : position + length], living)
+            position += length
+    finally:
+        os.close(fd)
+
+
+def _read_some(fd: int, address: int, view: memoryview, living: bool) -> int:
+    """How many bytes came; of a page that a living task has unmapped meanwhile, zeros."""
+    try:
+        if done := os.preadv(fd, [view], address):
+            return done
+        if not living:
+            raise OSError(errno.EIO, f"no memory at {address:#x}")
+    except OSError as error:
+        if not living or error.errno != errno.EIO:
+            raise
+    page = min(len(view), vm.PAGE_SIZE - address % vm.PAGE_SIZE)
+    view[:page] = bytes(page)
+    return page
