@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cr import cpuinfo, log
 from cr.contract import plugins
@@ -126,8 +127,9 @@ def _run_on(tree: FrozenTree, context: DumpContext) -> None:
     _do(context.at_release)
     tree.release()
     _note_frozen(context)
-    snapshot.begin(context).write()
-    finish_pages(context)
+    copies = snapshot.begin(context)
+    copies.later(partial(finish_pages, context))
+    copies.write()
 
 
 def _collect(context: DumpContext) -> dict[str, int]:

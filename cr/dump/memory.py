@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.contract.vma import UPROBES, VmaResource, vma_resources, why_unclaimed
-from cr.dump import snapshot, tracking
+from cr.dump import drafts, snapshot, tracking
 from cr.dump.copier import Copier
 from cr.dump.lending import lending
 from cr.dump.pages import PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
-from cr.resources.memory import aio_ring
+from cr.resources.memory import aio_ring, mapped_file
 from cr.resources.memory.anonymous_memory import HUGE
 from cr.values import dataclass, field
 from images.kinds import VmaStatus
@@ -74,6 +74,18 @@ def as_shown(mapping: proc.Mapping) -> m.vma_entry:
 def left_out(mapping: proc.Mapping, options: Options) -> bool:
     """--allow-uprobes: the page where probed instructions are carried out; the kernel makes it when it is needed."""
     return mapping.path == UPROBES and options.allow_uprobes
+
+
+def look(mapping: proc.Mapping, task: DumpTask, context: DumpContext) -> list[str]:
+    """Before the freeze: the same as `obstacles`, and what can be prepared is."""
+    if (found := obstacles(mapping, task, context.options)) or left_out(mapping, context.options):
+        return found
+    as_shown(mapping)
+    if mapped_file.is_file(mapping):
+        flags = mapped_file.access(mapping)
+        key = ("looked at", mapping.device, mapping.inode, mapping.path, flags)
+        context.once(key, lambda: drafts.begin(context).note_path(task, mapped_file.link(mapping), flags))
+    return []
 
 
 def obstacles(mapping: proc.Mapping, task: DumpTask, options: Options) -> list[str]:
