@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from functools import partial
@@ -103,6 +104,8 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     snapshot.begin(context).prepare(context.scouted)
     own_nice = hurry()
     context.at_release.append(lambda: relax(own_nice))
+    gc.disable()
+    context.at_release.append(gc.enable)
     began = time.monotonic_ns()
     tree.freeze()
     frozen = time.monotonic_ns()
