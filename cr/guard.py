@@ -83,9 +83,7 @@ def held(
             progress.close()
 
 
-def _serve(
-    work: Callable[[Callable[..., None]], Any], channel: socket.socket, parent: int, *, told: bool
-) -> NoReturn:
+def _serve(work: Callable[[Callable[..., None]], Any], channel: socket.socket, parent: int, *, told: bool) -> NoReturn:
     code = 1
     try:
         raise_on_signals()

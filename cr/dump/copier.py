@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from cr.dump.pages import Span
+from cr.dump.task_memory import TaskMemory
 from cr.kernel import batch, vm
 from images.pages import PIECE
 
@@ -25,7 +24,7 @@ _AT_ONCE = 8  # chunks that are copied in one go
 Chunk = tuple[int, list[Span]]
 """offset in the pages image, (start, length) pieces of together at most CHUNK bytes"""
 
-_PWRITE64, _CLOCK_GETTIME, _PROCESS_VM_READV = 18, 228, 310
+_PWRITE64, _CLOCK_GETTIME = 18, 228
 
 
 class Output(Protocol):
@@ -43,8 +42,8 @@ class Output(Protocol):
 class _Job:
     """Memory of one task that goes to one place; `done` is called when the last part of it is there."""
 
-    def __init__(self, pid: int, runs: list[Span], output: Output, done: Callable[[], None]) -> None:
-        self.pid, self.output, self.done = pid, output, done
+    def __init__(self, memory: TaskMemory, runs: list[Span], output: Output, done: Callable[[], None]) -> None:
+        self.memory, self.output, self.done = memory, output, done
         chunks = list(chunks_of(runs))
         self.portions = [chunks[start : start + _AT_ONCE] for start in range(0, len(chunks), _AT_ONCE)] or [[]]
         self._left = len(self.portions)
@@ -84,12 +83,18 @@ class Copier:
             worker.start()
             self._workers.append(worker)
 
-    def submit(self, pid: int, runs: list[Span], output: Output, done: Callable[[], None]) -> None:
-        """Copy soon, to the beginning of `output`; `finish` waits until all is done and raises what went wrong."""
+    def submit(
+        self, pid: int, runs: list[Span], output: Output, done: Callable[[], None], *, shared: bool = False
+    ) -> None:
+        """Copy soon, to the beginning of `output`; `finish` waits until all is done and raises what went wrong.
+
+        `shared`: some of it is shared with other processes (copy on write), and is to stay so.
+        """
         if not self._workers:
             self._begin()
         self._room.acquire()
-        job = _Job(pid, runs, output, done)
+        memory = TaskMemory(pid, shared=shared or self._living, living=self._living)
+        job = _Job(memory, runs, output, done)
         for portion in job.portions:
             self._queue.put((job, portion))
 
@@ -117,6 +122,7 @@ class Copier:
             try:
                 self._work(job, portion, buffer)
                 if job.is_last():
+                    job.memory.close()
                     self._room.release()
                     if not self._stop:
                         job.done()
@@ -131,49 +137,60 @@ class Copier:
             job.output.abandon()
             return
         with memoryview(buffer) as view:
-            address = vm.address_of(buffer)
-            done = self._move_all(job.pid, portion, address, job.output)
+            done = self._move_all(job, portion, vm.address_of(buffer))
             for offset, pieces in portion[done:]:
-                self._move(job.pid, pieces, address, view, job.output, offset)
+                self._move(job, pieces, view, offset)
 
-    def _move_all(self, pid: int, chunks: list[Chunk], address: int, output: Output) -> int:
-        """Copy in one go; how many came through before one that takes more than that."""
-        if not self._in_one_go or output.file is None:
+    def _move_all(self, job: _Job, portion: list[Chunk], address: int) -> int:
+        """Copy in one go; how many chunks came through before one that takes more than that."""
+        if not self._in_one_go or job.output.file is None:
             return 0
-        calls, clock = batch.Batch(), (ctypes.c_uint64 * (2 * (2 * len(chunks) + 1)))()
+        calls, clock = batch.Batch(), _Clock(2 * len(portion) + 1)
         ends = []
-        calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, ctypes.addressof(clock), expect=0)
-        for index, (offset, pieces) in enumerate(chunks):
+        clock.note(calls)
+        for offset, pieces in portion:
+            for number, arguments, expected in job.memory.calls(pieces, address):
+                calls.call(number, *arguments, expect=expected)
+            clock.note(calls)
             size = sum(length for _, length in pieces)
-            local, remote = vm.iovecs([(address, size)]), vm.iovecs(pieces)
-            calls.call(_PROCESS_VM_READV, pid, local, 1, remote, len(pieces), 0, expect=size)
-            calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, ctypes.addressof(clock) + 32 * index + 16, expect=0)
             for start in range(0, size, PIECE):
                 length = min(PIECE, size - start)
-                calls.call(_PWRITE64, output.file, address + start, length, offset + start, expect=length)
-            calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, ctypes.addressof(clock) + 32 * index + 32, expect=0)
+                calls.call(_PWRITE64, job.output.file, address + start, length, offset + start, expect=length)
+            clock.note(calls)
             ends.append(len(calls))
         made = calls.run()
         done = sum(end <= made for end in ends)
-        times = [clock[i] * 1_000_000_000 + clock[i + 1] for i in range(0, 4 * done + 2, 2)]
-        spans = [after - before for before, after in pairwise(times)]
+        spans = clock.spans(2 * done)
         self.reading += sum(spans[::2])
         self.writing += sum(spans[1::2])
         return done
 
-    def _move(self, pid: int, pieces: list[Span], address: int, view: memoryview, output: Output, offset: int) -> None:
+    def _move(self, job: _Job, pieces: list[Span], view: memoryview, offset: int) -> None:
         began = time.monotonic_ns()
         size = sum(length for _, length in pieces)
-        try:
-            done = vm.readv(pid, pieces, address, size)
-        except OSError:
-            done = 0
-        if done < size:
-            _read_protected(pid, pieces, done, view, self._living)
+        job.memory.read(pieces, view)
         read = time.monotonic_ns()
-        output.store_at(view[:size], offset)
+        job.output.store_at(view[:size], offset)
         self.reading += read - began
         self.writing += time.monotonic_ns() - read
+
+
+class _Clock:
+    """Looks at the clock in the course of a batch."""
+
+    def __init__(self, count: int) -> None:
+        self._found = (ctypes.c_uint64 * (2 * count))()  # struct timespec
+        self._next = ctypes.addressof(self._found)
+
+    def note(self, calls: batch.Batch) -> None:
+        calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, self._next, expect=0)
+        self._next += 16
+
+    def spans(self, count: int) -> list[int]:
+        """Nanoseconds between the first looks, in order."""
+        words = self._found[: 2 * count + 2]
+        times = [second * 1_000_000_000 + rest for second, rest in zip(words[::2], words[1::2], strict=True)]
+        return [after - before for before, after in pairwise(times)]
 
 
 def chunks_of(runs: list[Span]) -> Iterator[Chunk]:
@@ -191,38 +208,3 @@ def chunks_of(runs: list[Span]) -> Iterator[Chunk]:
                 offset, pieces, size = offset + size, [], 0
     if pieces:
         yield offset, pieces
-
-
-def _read_protected(pid: int, pieces: list[Span], done: int, view: memoryview, living: bool) -> None:
-    """The rest of a batch through /proc/PID/mem, which reads what the task itself may not (PROT_NONE)."""
-    try:
-        fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if not living:
-            raise
-        view[done:] = bytes(len(view) - done)
-        return
-    try:
-        position = 0
-        for start, length in pieces:
-            skip = min(length, max(0, done - position))
-            while skip < length:
-                skip += _read_some(fd, start + skip, view[position + skip : position + length], living)
-            position += length
-    finally:
-        os.close(fd)
-
-
-def _read_some(fd: int, address: int, view: memoryview, living: bool) -> int:
-    """How many bytes came; of a page that a living task has unmapped meanwhile, zeros."""
-    try:
-        if done := os.preadv(fd, [view], address):
-            return done
-        if not living:
-            raise OSError(errno.EIO, f"no memory at {address:#x}")
-    except OSError as error:
-        if not living or error.errno != errno.EIO:
-            raise
-    page = min(len(view), vm.PAGE_SIZE - address % vm.PAGE_SIZE)
-    view[:page] = bytes(page)
-    return page

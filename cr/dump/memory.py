@@ -245,8 +245,8 @@ class Private:
         return pages
 
 
-def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, source: int = 0) -> None:
-    """The pages image, read from process `source` (by default the task).
+def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, source: int) -> None:
+    """The pages image, read from process `source`: the task or a copy of it.
 
     Tasks that share an address space (CLONE_VM) share it too.
     """
@@ -265,7 +265,8 @@ def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, sourc
         writer.__exit__(type(error), error, None)
         raise
     runs = _written_now(pages, task, context)
-    copier.submit(source or task.pid, runs, writer, lambda: writer.__exit__(None, None, None))
+    shared = source != task.pid or task.shares_pages  # a copy shares all with its original
+    copier.submit(source, runs, writer, lambda: writer.__exit__(None, None, None), shared=shared)
     context.report.pages_written += _count(runs)
     context.report.pages_skipped_parent += _count(pages.unchanged)
 

@@ -37,7 +37,7 @@ def pre_dump(options: Options) -> DumpReport:
         images.uncommit()
         found = _freeze(tree, context)
         for task, pages in found:
-            memory.write_pages(pages, task, context)
+            memory.write_pages(pages, task, context, task.pid)
         memory.finish_pages(context)
         tracking.begin(context).hand_over(context.run_id)
         _commit(context)

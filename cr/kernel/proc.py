@@ -184,6 +184,8 @@ class Mapping:
     flags: frozenset[str]
     page_size: int = 4096
     protection_key: int = 0
+    copied_on_write: bool = False
+    """whether pages of it are still shared with a relative: a private mapping that fork(2) has copied"""
 
     @property
     def shared(self) -> bool:
@@ -219,17 +221,18 @@ def parse_smaps(text: str) -> list[Mapping]:
 
 def _mapping(paragraph: str, flags: frozenset[str]) -> Mapping:
     page_size = _number(paragraph, "KernelPageSize:") * 1024 if "ht" in flags else 4096
-    return _mapping_of(paragraph[: paragraph.find("\n")], flags, page_size, _number(paragraph, "ProtectionKey:"))
+    key, shared = _number(paragraph, "ProtectionKey:"), _number(paragraph, "\nShared_Dirty:") > 0
+    return _mapping_of(paragraph[: paragraph.find("\n")], flags, page_size, key, shared)
 
 
 @lru_cache(maxsize=1 << 14)
-def _mapping_of(line: str, flags: frozenset[str], page_size: int, key: int) -> Mapping:
+def _mapping_of(line: str, flags: frozenset[str], page_size: int, key: int, shared: bool) -> Mapping:
     parts = line.split(maxsplit=5)
     span, perms, offset, device, inode = parts[:5]
     start, _, end = span.partition("-")
     path = parts[5] if len(parts) > 5 else ""
     where = int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path
-    return Mapping(*where, flags, page_size, key)
+    return Mapping(*where, flags, page_size, key, shared and perms[3] == "p")
 
 
 @lru_cache(maxsize=256)
