@@ -22,6 +22,7 @@ from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.scout import scout, tasks
+from cr.kernel.rlimit import many_descriptors
 from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
 from cr.options import Options
@@ -37,10 +38,12 @@ from images.directory import ImageDirectory
 def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     try:
-        return _dump(options)
+        with many_descriptors():
+            return _dump(options)
     except snapshot.SnapshotLost as error:
         log.warning(f"{error}: once more, with the tasks standing still while their memory is written")
-        return _dump(replace(options, snapshot="never"))
+        with many_descriptors():
+            return _dump(replace(options, snapshot="never"))
 
 
 def _dump(options: Options) -> DumpReport:
