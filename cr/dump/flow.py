@@ -22,6 +22,7 @@ from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.scout import scout, tasks
+from cr.kernel import prefault
 from cr.kernel.rlimit import many_descriptors
 from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
@@ -107,6 +108,7 @@ def _do_what_can_be_done(actions: list[Callable[[], None]]) -> None:
 def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     """All but the inventory, and what is written while the tasks run on; the ids of our own namespaces."""
     snapshot.begin(context).prepare(context.scouted)
+    prefault.populate()
     own_nice = hurry()
     context.at_release.append(lambda: relax(own_nice))
     gc.disable()
