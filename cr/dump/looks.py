@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from cr.contract.dumping import DumpTask, OpenFile
@@ -117,8 +118,9 @@ class Looks:
     def _run_from(self, start: int) -> int:
         """The index of the call that stops the batch; what its look had opened is closed."""
         reached = self._calls.run(start)
-        for look in self._looks:
-            for opened, closed in look.opened:
-                if start <= opened < reached <= closed:
+        if reached < len(self._calls):
+            stopped = bisect_right(self._looks, reached, key=lambda look: look.start) - 1
+            for opened, closed in self._looks[stopped].opened:
+                if opened < reached <= closed:
                     os.close(self._calls.result(opened))
         return reached
