@@ -16,7 +16,7 @@ from cr.dump.open_files import claim, open_path
 from cr.kernel import batch, proc
 from cr.resources.files.file_name import DELETED, leads_to
 from cr.resources.files.regular_file import RegularFile, describe
-from cr.values import cached_property, dataclass
+from cr.values import dataclass
 
 if TYPE_CHECKING:
     from images import messages as m
@@ -36,19 +36,12 @@ class _Drafted:
 
     def __init__(self, task: DumpTask) -> None:
         self.start_time = task.stat.start_time
-        self.mounts = proc.read_bytes(task.pid, "mountinfo")
+        self.namespace = proc.namespace_inode(task.pid, "mnt")
         self.looks = Looks(task)
+        self.same: bool | None = None
+        """whether this is the process and the mount namespace of before, once somebody has looked"""
         self.files: dict[int | tuple[str, int], Draft] = {}
         """by descriptor, or by name in /proc/PID and flags"""
-
-    @cached_property
-    def hold(self) -> bool:
-        """After the freeze: whether it is the same process and sees the same mounts: names lead where they did."""
-        try:
-            same = proc.stat(self.looks.pid).start_time == self.start_time
-            return same and proc.read_bytes(self.looks.pid, "mountinfo") == self.mounts
-        except (FileNotFoundError, ProcessLookupError):
-            return False
 
 
 class Drafts:
@@ -57,6 +50,9 @@ class Drafts:
     def __init__(self, context: DumpContext) -> None:
         self._context = context
         self._drafted: dict[int, _Drafted] = {}
+        self._mounts: dict[int, bytes] = {}
+        """by inode of mount namespace, before the freeze"""
+        self._unchanged: dict[int, bool] = {}
         self._possible = batch.possible()
 
     def note(self, file: OpenFile) -> None:
@@ -77,7 +73,9 @@ class Drafts:
 
     def _of(self, task: DumpTask) -> _Drafted:
         if task.pid not in self._drafted:
-            self._drafted[task.pid] = _Drafted(task)
+            self._drafted[task.pid] = made = _Drafted(task)
+            if made.namespace not in self._mounts:
+                self._mounts[made.namespace] = proc.read_bytes(task.pid, "mountinfo")
         return self._drafted[task.pid]
 
     def _note(self, drafted: _Drafted, key: int | tuple[str, int], file: OpenFile, look: Look | None) -> None:
@@ -98,10 +96,19 @@ class Drafts:
     def _find(self, task: DumpTask, key: int | tuple[str, int]) -> Draft | None:
         drafted = self._drafted.get(task.pid)
         draft = drafted.files.get(key) if drafted is not None else None
-        if drafted is None or draft is None or not drafted.hold or not drafted.looks.is_same(draft.look):
+        if drafted is None or draft is None or not self._holds(drafted, task) or not drafted.looks.is_same(draft.look):
             return None
         draft.file.task = task
         return draft
+
+    def _holds(self, drafted: _Drafted, task: DumpTask) -> bool:
+        """Whether it is the same process and sees the same mounts: names lead where they did."""
+        if drafted.same is None:
+            namespace = proc.namespace_inode(task.pid, "mnt")
+            drafted.same = drafted.start_time == task.stat.start_time and drafted.namespace == namespace
+            if namespace not in self._unchanged:
+                self._unchanged[namespace] = self._mounts.get(namespace) == proc.read_bytes(task.pid, "mountinfo")
+        return drafted.same and self._unchanged[drafted.namespace]
 
 
 def begin(context: DumpContext) -> Drafts:

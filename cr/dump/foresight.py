@@ -11,8 +11,11 @@ from queue import SimpleQueue
 
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.kernel import proc
+from cr.kernel.patterns import pattern
 from cr.model import CheckpointError
 from cr.values import dataclass
+
+_REST = pattern(r"(?m)^(?:[0-9a-f]+-|VmFlags:|KernelPageSize:|ProtectionKey:).*$")
 
 
 class ChangedMeanwhile(CheckpointError):
@@ -24,6 +27,8 @@ class _Seen:
     start_time: int
     maps: str
     mappings: list[proc.Mapping]
+    rest: list[str]
+    """all that smaps tells besides, but how many pages there are"""
 
 
 class Foresight:
@@ -43,7 +48,9 @@ class Foresight:
     def note(self, task: DumpTask) -> None:
         """Read the mappings of a task that runs; before anybody else does."""
         maps = proc.read_text(task.pid, "maps")  # first: what changes from now on shows
-        self._seen[task.pid] = _Seen(task.stat.start_time, maps, task.mappings)
+        smaps = proc.read_text(task.pid, "smaps")
+        task.mappings = proc.parse_smaps(smaps)
+        self._seen[task.pid] = _Seen(task.stat.start_time, maps, task.mappings, _REST.findall(smaps))
 
     def recall(self, task: DumpTask) -> None:
         """Give a frozen task the mappings it had, where they look the same."""
@@ -75,15 +82,10 @@ class Foresight:
     def _serve(self) -> None:
         while (task := self._queue.get()) is not None:
             try:
-                if _told(proc.mappings(task.pid)) != _told(self._seen[task.pid].mappings):
+                if _REST.findall(proc.read_text(task.pid, "smaps")) != self._seen[task.pid].rest:
                     self._wrong.append(f"{task} changed its mappings right before the freeze")
             except OSError as error:
                 self._wrong.append(f"the mappings of {task} cannot be read again ({error})")
-
-
-def _told(mappings: list[proc.Mapping]) -> list[tuple[int, int, frozenset[str], int, int]]:
-    """All that maps does not tell; what is still shared with relatives may change."""
-    return [(each.start, each.end, each.flags, each.page_size, each.protection_key) for each in mappings]
 
 
 def begin(context: DumpContext, *, trusted: bool = True) -> Foresight:

@@ -11,6 +11,7 @@ import mmap
 import struct
 from array import array
 from functools import cache
+from itertools import chain
 
 from cr.kernel.libc import syscall
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _RECORD = struct.Struct("<II6Qq")
 """number, whether the first argument is the address of what is to be passed, arguments, result expected and found"""
+_BUNDLE = 32
+_MANY = struct.Struct("<" + _RECORD.format[1:] * _BUNDLE)
 _RESULT = 56
 """offset of the result"""
 _WORDS = 8
@@ -103,6 +106,18 @@ class Batch:
         self._records += _RECORD.pack(number, 0, *words, *(0,) * (6 - len(words)), expect)
         self._expected.append(expect)
         return len(self._expected) - 1
+
+    def extend(self, calls: list[tuple[int, int, int, int, int, int, int, int]]) -> None:
+        """Append many calls: number, six integers, the result expected."""
+        rows = [(number, 0, *rest) for number, *rest in calls]
+        self._expected.extend([row[-1] for row in rows])
+        while rows:
+            self._records += (
+                _MANY.pack(*chain.from_iterable(rows[:_BUNDLE]))
+                if len(rows) >= _BUNDLE
+                else b"".join(_RECORD.pack(*row) for row in rows)
+            )
+            rows = rows[_BUNDLE:]
 
     def call_on(self, result: int, number: int, *arguments: Argument, expect: int) -> int:
         """The same; the result of the call with that index is passed before the other arguments."""
