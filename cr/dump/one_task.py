@@ -5,7 +5,7 @@ from __future__ import annotations
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity
 from cr.contract.resource import task_resources
-from cr.dump import foresight, main_thread, scratch, snapshot
+from cr.dump import foresight, main_thread, scratch, snapshot, tracking
 from cr.dump.memory import AddressSpaceDump
 from cr.remote.critical import critical
 from cr.remote.foothold import PROGRAM_OFFSET
@@ -31,7 +31,7 @@ def dump_task(task: DumpTask, context: DumpContext) -> None:
         asked.append((thread, list(resources), program))
     _run(task, asked, context)
     if not snapshot.begin(context).will_tell(task):
-        foresight.begin(context).check(task)
+        foresight.begin(context).check(task, now=tracking.goes_on(context.options))  # which would change flags
     space.copy()  # goes on while the rest is described
     space.record()
     for thread, found, _ in asked:
