@@ -89,6 +89,9 @@ def _library() -> Any:
 
 
 def _flags(profile: Seccomp) -> int:
+    """Of a profile that says nothing of them, SPEC_ALLOW: the filter does not turn speculation off, as under runc."""
+    if profile.get("flags") is None:
+        return prctl.SECCOMP_FILTER_FLAG_SPEC_ALLOW
     flags = 0
     for name in profile.get("flags") or []:
         if name not in FLAGS:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
-from cr.contract.resource import FdResource, fd_resources
+from cr.contract.mounts import image_mount_id
+from cr.contract.resource import FdResource
+from cr.dump import drafts
 from cr.dump.objects import ObjectTable
+from cr.dump.open_files import claim, descriptors, open_file, open_path
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
 from cr.resources.events.eventfd import EventFd
@@ -18,6 +20,7 @@ from cr.resources.files import plugin_file, stub
 from cr.resources.files.device import is_terminal
 from cr.resources.files.file_locks import note_locks
 from cr.resources.files.plugin_file import PluginFile
+from cr.resources.files.regular_file import RegularFile
 from cr.resources.files.unsupported import reason
 from cr.values import dataclass, field
 
@@ -25,55 +28,6 @@ if TYPE_CHECKING:
     from images import messages as m
 
 O_CLOEXEC = os.O_CLOEXEC
-
-
-def open_file(task: DumpTask, fd: int) -> OpenFile:
-    """Everything that /proc tells about a descriptor."""
-    path = f"/proc/{task.pid}/fd/{fd}"
-    text = proc.fdinfo(task.pid, fd)
-    return OpenFile(task, fd, os.readlink(path), os.stat(path), parse_fdinfo(text), text)
-
-
-def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
-    """The file behind a link of /proc/PID; `local` is an O_PATH descriptor of it."""
-    path = f"/proc/{task.pid}/{name}"
-    local = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    text = proc.fdinfo(os.getpid(), local)
-    info = parse_fdinfo(text) | {"pos": "0", "flags": oct(flags | os.O_PATH)}
-    return OpenFile(task, -1, os.readlink(path), os.stat(local), info, text, _local=local)
-
-
-def parse_fdinfo(text: str) -> dict[str, str]:
-    found = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        found[key] = value.strip()
-    return found
-
-
-def descriptors(pid: int) -> list[int]:
-    return sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-
-
-def claim(file: OpenFile) -> type[FdResource] | None:
-    """The one resource that recognises an open file."""
-    mode = file.stat.st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or file.flags & os.O_PATH:
-        return _only_claim(file)
-    key = stat.S_IFMT(mode), file.stat.st_dev, file.link[:2]  # files of one filesystem are of one kind
-    if key not in _CLAIMS:
-        _CLAIMS[key] = _only_claim(file)
-    return _CLAIMS[key]
-
-
-_CLAIMS: dict[tuple[int, int, str], type[FdResource] | None] = {}
-
-
-def _only_claim(file: OpenFile) -> type[FdResource] | None:
-    claims = [resource for resource in fd_resources() if resource.recognises(file)]
-    if len(claims) > 1:
-        raise RuntimeError(f"{file} is claimed by {', '.join(c.__name__ for c in claims)}")
-    return claims[0] if claims else None
 
 
 def unsupported(file: OpenFile) -> str:
@@ -105,23 +59,31 @@ class FileTable:
     """both by files_id"""
     _later: list[Callable[[], None]] = field(default_factory=list)
 
-    def add(self, file: OpenFile) -> int:
+    def add(self, file: OpenFile, draft: drafts.Draft | None = None) -> int:
         """The id of the description behind this descriptor; 0 where it cannot be dumped (noted)."""
         key = (file.stat.st_dev, file.stat.st_ino, file.info.get("mnt_id"), file.flags & ~O_CLOEXEC)
         bucket = self._buckets.setdefault(key, ObjectTable(KCMP_FILE))
         number, new = bucket.number(file.task.pid, file.fd)
         if new:
-            self._ids[key, number] = self._describe(file)
+            self._ids[key, number] = self._finish(draft) if draft is not None else self._describe(file)
         file.id = self._ids[key, number]
         return file.id
 
     def add_path(self, task: DumpTask, name: str, flags: int) -> int:
         """A file that a task refers to without a descriptor: its executable, directory, a mapping."""
+        draft = drafts.begin(self.context).of_path(task, name, flags)
+        if draft is not None:
+            return self._path_id(draft.file, flags, lambda _: self._finish(draft))
         file = open_path(task, name, flags)
+        try:
+            return self._path_id(file, flags, self._describe)
+        finally:
+            file.close()
+
+    def _path_id(self, file: OpenFile, flags: int, describe: Callable[[OpenFile], int]) -> int:
         key = ("path", file.stat.st_dev, file.stat.st_ino, file.info["mnt_id"], file.link, flags)
-        if (key, 0) not in self._ids:
-            self._ids[key, 0] = self._describe(file)
-        file.close()
+        if not self._ids.get((key, 0)):
+            self._ids[key, 0] = describe(file)
         return self._ids[key, 0]
 
     def find(self, task: DumpTask, fd: int) -> int:
@@ -165,6 +127,14 @@ class FileTable:
         self.next_id += 1
         return self.next_id - 1
 
+    def _finish(self, draft: drafts.Draft) -> int:
+        """The id of a file whose draft holds."""
+        file, record = draft.file, draft.record
+        file.id = record.id = self.new_id()
+        record.mnt_id = image_mount_id(file, self.context)
+        self.entries[file.id] = (RegularFile, record)
+        return file.id
+
     def _describe(self, file: OpenFile) -> int:
         resource = claim(file)
         if plugin_file.wanted(file, resource, self.context):
@@ -189,8 +159,9 @@ class FileTable:
 
         slots = []
         for fd in descriptors(task.pid):
-            file = open_file(task, fd)
-            file_id = self.add(file)
+            draft = drafts.begin(self.context).of_descriptor(task, fd)
+            file = draft.file if draft is not None else open_file(task, fd)
+            file_id = self.add(file, draft)
             self.slots[task.ids["files_id"], fd] = file_id
             self._holders.setdefault((file.stat.st_dev, file.stat.st_ino), []).append((task, fd, file_id))
             if "lock" in file.info:

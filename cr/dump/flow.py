@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cr import cpuinfo, log
 from cr.contract import plugins
-from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
+from cr.contract.dumping import DumpContext, note
 from cr.contract.lineage import objection
-from cr.contract.resource import task_resources
-from cr.dump import destination, main_thread, nesting, scratch, snapshot, tracking
+from cr.dump import destination, foresight, main_thread, nesting, snapshot, tracking
+from cr.dump.copier import Copier
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
+from cr.dump.image_sink import ImageSink
 from cr.dump.lending import lending
-from cr.dump.memory import AddressSpaceDump, finish_pages
+from cr.dump.memory import finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
-from cr.dump.pages import Copier
+from cr.dump.one_task import dump_task
 from cr.dump.scout import scout, tasks
+from cr.kernel import prefault
+from cr.kernel.rlimit import many_descriptors
 from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
 from cr.options import Options
-from cr.remote.critical import critical
-from cr.remote.foothold import PROGRAM_OFFSET
-from cr.remote.program import Program
 from cr.resources.namespaces import network_lock
-from cr.resources.tasks.own_settings import write_own_entries
 from cr.values import replace
 from images.directory import ImageDirectory
 
@@ -34,20 +35,28 @@ from images.directory import ImageDirectory
 def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     try:
-        return _dump(options)
+        with many_descriptors():
+            return _dump(options)
     except snapshot.SnapshotLost as error:
         log.warning(f"{error}: once more, with the tasks standing still while their memory is written")
-        return _dump(replace(options, snapshot="never"))
+        again = replace(options, snapshot="never")
+    except foresight.ChangedMeanwhile as error:
+        log.warning(f"{error}: once more, without relying on what was seen before it")
+        again = options
+    with many_descriptors():
+        return _dump(again, foreseen=False)
 
 
-def _dump(options: Options) -> DumpReport:
+def _dump(options: Options, *, foreseen: bool = True) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
     context = DumpContext(options, images, report)
+    foresight.begin(context, trusted=foreseen)
     destination.prepare(context, goes_on=options.track_mem)
     scout(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    images.later = ImageSink(images)
     if options.cpu_cap is not None:
         cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
@@ -100,8 +109,11 @@ def _do_what_can_be_done(actions: list[Callable[[], None]]) -> None:
 def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     """All but the inventory, and what is written while the tasks run on; the ids of our own namespaces."""
     snapshot.begin(context).prepare(context.scouted)
+    prefault.populate()
     own_nice = hurry()
     context.at_release.append(lambda: relax(own_nice))
+    gc.disable()
+    context.at_release.append(gc.enable)
     began = time.monotonic_ns()
     tree.freeze()
     frozen = time.monotonic_ns()
@@ -126,8 +138,9 @@ def _run_on(tree: FrozenTree, context: DumpContext) -> None:
     _do(context.at_release)
     tree.release()
     _note_frozen(context)
-    snapshot.begin(context).write()
-    finish_pages(context)
+    copies = snapshot.begin(context)
+    copies.later(partial(finish_pages, context))
+    copies.write()
 
 
 def _collect(context: DumpContext) -> dict[str, int]:
@@ -136,7 +149,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
-        snapshot.begin(context).recall(task)
+        foresight.begin(context).recall(task)
         tracking.begin(context).recognise(task)
     context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
@@ -147,7 +160,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
     table.settle()
     for task in context.tasks:
         with note(f"while dumping {task}"), log.about(task.pid):
-            _dump_task(task, context)
+            dump_task(task, context)
     dump_namespaces(context, inventory_ids)
     nesting.record(context)
     table.write()
@@ -157,76 +170,11 @@ def _collect(context: DumpContext) -> dict[str, int]:
     else:
         finish_pages(context)
     _write_tree(context)
+    foresight.begin(context).verify()
     if context.obstacles:
         raise Refused(context.obstacles)
     tracking.begin(context).hand_over(context.run_id)
     return inventory_ids
-
-
-def _dump_task(task: DumpTask, context: DumpContext) -> None:
-    if task.is_zombie:
-        _write_zombie(task, context)
-        return
-    log.debug(f"dumping {task} with {len(task.threads)} threads and {len(task.mappings)} mappings")
-    space = AddressSpaceDump(task, context)
-    asked: list[tuple[DumpThread, list[object], Program]] = []
-    for thread in task.threads:
-        program = Program()
-        if thread.is_leader:
-            space.ask(program)
-        resources = [resource() for resource in task_resources(leader=thread.is_leader)]
-        for resource in resources:
-            resource.ask(program, thread, context)
-        asked.append((thread, list(resources), program))
-    _run(task, asked, context)
-    space.record()  # first, so that the memory is copied while the rest is described
-    for thread, found, _ in asked:
-        _write_core(thread, found, context)
-    write_own_entries(task, context)
-
-
-def _run(task: DumpTask, asked: list[tuple[DumpThread, list[object], Program]], context: DumpContext) -> None:
-    room = PROGRAM_OFFSET + max(program.size for _, _, program in asked)
-    size = (room + 0xFFF) & ~0xFFF
-    with critical(), scratch.foothold(task, size) as foothold:
-        for thread, _, program in asked:
-            if program.calls:
-                foothold.lay_way_home(thread.tracee)
-                try:
-                    foothold.run(thread.tracee, identity(thread), program)
-                finally:
-                    thread.tracee.store()  # the next program's way home takes the place of this one's
-        snapshot.begin(context).take(task, foothold)
-
-
-def _write_core(thread: DumpThread, resources: list[object], context: DumpContext) -> None:
-    from images import messages as m
-
-    core = m.core_entry()
-    if thread.is_leader:
-        core.tc.SetInParent()
-    for resource in resources:
-        resource.record(thread, core, context)  # type: ignore[attr-defined]
-    if thread.is_leader and thread.task.exited_main:
-        context.images.write("core", thread.task.vpid, entries=[main_thread.image(core, thread.task)])
-        core.ClearField("tc")
-    name = thread.task.vpid if core.HasField("tc") else thread.vtid
-    context.images.write("core", name, entries=[core])
-    if thread.is_leader:
-        ids = m.task_kobj_ids_entry(**thread.task.ids)
-        context.images.write("ids", thread.task.vpid, entries=[ids])
-
-
-def _write_zombie(task: DumpTask, context: DumpContext) -> None:
-    from cr.model import TASK_DEAD
-    from images import messages as m
-
-    core = m.core_entry(mtype=m.core_entry.march.X86_64)
-    core.tc.task_state = TASK_DEAD
-    core.tc.exit_code = task.stat.exit_code
-    core.tc.comm = task.stat.comm
-    core.tc.personality = core.tc.flags = core.tc.blk_sigset = 0
-    context.images.write("core", task.vpid, entries=[core])
 
 
 def _write_tree(context: DumpContext) -> None:
