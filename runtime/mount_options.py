@@ -153,10 +153,11 @@ class Options:
 
     def demanded(self) -> tuple[int, int]:
         """The same, but cleared is only what the options name: for a user namespace, where a source's flags are
-        not the container's to drop by the way (mount_namespaces(7), locked mounts).
+        not the container's to drop by the way (mount_namespaces(7), locked mounts).  nosymfollow is never locked.
         """
         on, off = self.attributes()
         named = sum(attribute for flag, (attribute, group) in _ATTRIBUTES.items() if self.cleared & flag and not group)
+        named |= m.MOUNT_ATTR_NOSYMFOLLOW
         return on, off & (named | (_ATIME if on & _ATIME or self.flags & m.MS_RELATIME else 0))
 
 

@@ -40,9 +40,11 @@ def test_mount_options() -> None:
 
 
 def test_attributes_of_a_bind_mount() -> None:
-    assert Options(["bind", "ro", "noexec"]).demanded() == (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOEXEC, 0)
-    assert Options(["bind", "rw", "dev"]).demanded() == (0, m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NODEV)
-    assert Options(["bind", "noatime"]).demanded() == (m.MOUNT_ATTR_NOATIME, m.MOUNT_ATTR__ATIME)
+    follow = m.MOUNT_ATTR_NOSYMFOLLOW
+    assert Options(["bind", "ro", "noexec"]).demanded() == (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOEXEC, follow)
+    assert Options(["bind", "rw", "dev"]).demanded() == (0, m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NODEV | follow)
+    assert Options(["bind", "noatime"]).demanded() == (m.MOUNT_ATTR_NOATIME, m.MOUNT_ATTR__ATIME | follow)
+    assert Options(["bind", "nosymfollow"]).demanded() == (follow, 0)
     rest = m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NODEV | m.MOUNT_ATTR_NOSYMFOLLOW
     assert Options(["bind", "ro", "noexec"]).attributes() == (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOEXEC, rest)
     assert Options(["bind"]).attributes() == (0, 0)
