@@ -16,6 +16,7 @@ from cr.dump import destination, main_thread, nesting, scratch, snapshot, tracki
 from cr.dump.copier import Copier
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
+from cr.dump.image_sink import ImageSink
 from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
@@ -50,6 +51,7 @@ def _dump(options: Options) -> DumpReport:
     scout(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    images.later = ImageSink(images)
     if options.cpu_cap is not None:
         cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
