@@ -1,28 +1,30 @@
 """Many system calls in one go, in this process, without the interpreter between them.
 
 Each call made by Python gives up the interpreter's lock and must get it back, for which other threads make it wait. A
-batch gives it up once. Its machine code (x86-64) is mapped at the first use.
+batch gives it up once.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import struct
-from functools import cache
+from array import array
+from itertools import chain
 
-from cr.kernel.libc import syscall
+from cr.kernel import own_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     Argument = int | bytes | ctypes.Array[ctypes.c_uint64]
 
 _RECORD = struct.Struct("<II6Qq")
 """number, whether the first argument is the address of what is to be passed, arguments, result expected and found"""
+_BUNDLE = 32
+_MANY = struct.Struct("<" + _RECORD.format[1:] * _BUNDLE)
 _RESULT = 56
 """offset of the result"""
+_WORDS = 8
+"""64-bit words of a record; the result is the last"""
 ANY = -1 << 63
 """the result expected of a call that may return whatever is no error"""
 
@@ -61,43 +63,53 @@ _LISTING = (
 _CODE = bytes.fromhex("".join(code for code, _ in _LISTING))
 
 
-@cache
-def _run() -> Callable[[int, int], int]:
-    """The machine code as a function; OSError where this process may not make memory executable (SELinux execmem)."""
-    page = mmap.mmap(-1, mmap.PAGESIZE)
-    page.write(_CODE)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    syscall("mprotect", 10, address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC)
-    function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(address)
-    function.page = page  # type: ignore[attr-defined]  # lives as long
-    return function
-
-
 def possible() -> bool:
-    """Whether this process can run batches; asked once, it is so from then on."""
-    try:
-        _run()
-    except OSError:
-        return False
-    return True
+    """Whether this process can run batches."""
+    return own_code.possible()
+
+
+class Room:
+    """Memory that calls fill."""
+
+    def __init__(self, size: int) -> None:
+        self._buffer = (ctypes.c_char * size)()
+        self.address = ctypes.addressof(self._buffer)
+
+    @property
+    def content(self) -> bytes:
+        return self._buffer.raw
 
 
 class Batch:
-    """Calls in order, each with the result that it must have for the next one to be made."""
+    """Calls in order, each with the result that it must have for the next one to be made; it can run again."""
 
     def __init__(self) -> None:
         self._records = bytearray()
+        self._expected = array("q")
         self._kept: list[object] = []
         self._links: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
-        return len(self._records) // _RECORD.size
+        return len(self._expected)
 
     def call(self, number: int, *arguments: Argument, expect: int) -> int:
         """Append a call, and tell its index: integers are passed as they are, arrays and bytes by their address."""
         words = [argument if isinstance(argument, int) else self._keep(argument) for argument in arguments]
         self._records += _RECORD.pack(number, 0, *words, *(0,) * (6 - len(words)), expect)
-        return len(self) - 1
+        self._expected.append(expect)
+        return len(self._expected) - 1
+
+    def extend(self, calls: list[tuple[int, int, int, int, int, int, int, int]]) -> None:
+        """Append many calls: number, six integers, the result expected."""
+        rows = [(number, 0, *rest) for number, *rest in calls]
+        self._expected.extend([row[-1] for row in rows])
+        while rows:
+            self._records += (
+                _MANY.pack(*chain.from_iterable(rows[:_BUNDLE]))
+                if len(rows) >= _BUNDLE
+                else b"".join(_RECORD.pack(*row) for row in rows)
+            )
+            rows = rows[_BUNDLE:]
 
     def call_on(self, result: int, number: int, *arguments: Argument, expect: int) -> int:
         """The same; the result of the call with that index is passed before the other arguments."""
@@ -111,16 +123,20 @@ class Batch:
             return ctypes.cast(ctypes.c_char_p(thing), ctypes.c_void_p).value or 0
         return ctypes.addressof(thing)
 
-    def run(self) -> int:
-        """How many calls returned what was expected; the one behind them did not, and none was made after it."""
-        if not self._records:
-            return 0
+    def run(self, start: int = 0) -> int:
+        """The index of the first call from `start` on that did not return what it should, else the number of calls."""
+        if start >= len(self):
+            return len(self)
         first = ctypes.addressof(ctypes.c_char.from_buffer(self._records))
-        for index, result in self._links:
+        with memoryview(self._records) as view, view.cast("q") as words:
+            words[start * _WORDS + _WORDS - 1 :: _WORDS] = memoryview(self._expected)[start:]
+        for index, result in reversed(self._links):
+            if index < start:
+                break
             struct.pack_into("<IQ", self._records, index * _RECORD.size + 4, 1, first + result * _RECORD.size + _RESULT)
-        stopped = _run()(first, first + len(self._records))
+        stopped = own_code.function(_CODE, 2)(first + start * _RECORD.size, first + len(self._records))
         return (stopped - first) // _RECORD.size
 
     def result(self, index: int) -> int:
-        """What a call returned, after the run: a negative errno where it failed."""
+        """What a call returned in the last run: a negative errno where it failed."""
         return int(struct.unpack_from("<q", self._records, index * _RECORD.size + _RESULT)[0])
