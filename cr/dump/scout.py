@@ -59,7 +59,7 @@ def tasks(root: int) -> Iterator[DumpTask]:
 
 
 def _seen(pid: int, parent: DumpTask | None, level: int) -> tuple[DumpTask | None, list[int]]:
-    """A process and its children; no task where it has ended.  Where only a thread of it ended under our eyes: again."""
+    """A process and its children; no task where it has ended.  Where only a thread of it ended meanwhile: again."""
     for _ in range(_ATTEMPTS):
         try:
             task = _task(pid, parent, level)

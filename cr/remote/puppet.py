@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from cr.kernel import ptrace
 from cr.remote.machine import IDLE, IDLE_SYSCALL_OFFSET
-from cr.remote.tracee import TaskGone, Tracee
+from cr.remote.tracee import WALL, TaskGone, Tracee
 
 LOAD_ADDRESS = 0x400000
 _HEADER_SIZE = 64 + 56
@@ -35,8 +35,8 @@ def spawn_seed(control: int, *, options: int = OPTIONS, birth: Callable[[], int]
     """Start the seed, a child of ours, seized and standing still; it has `control` as descriptor 0 only.
 
     `control` has another end, which we hold and nobody who outlives us: a seed that is not traced yet ends with that.
-    From then on, with O_EXITKILL in `options`, no puppet outlives us.  Another `birth` forks differently (fork_sibling: a child of
-    our parent, which will have to reap it).
+    From then on, with O_EXITKILL in `options`, no puppet outlives us.  Another `birth` forks differently (fork_sibling:
+    a child of our parent, which will have to reap it).
     """
     memory = os.memfd_create("woodfrog-seed", os.MFD_CLOEXEC)
     try:
@@ -51,8 +51,8 @@ def spawn_seed(control: int, *, options: int = OPTIONS, birth: Callable[[], int]
         raise
     except BaseException:
         os.kill(pid, signal.SIGKILL)
-        if birth is None:
-            os.waitpid(pid, 0)
+        while birth is None and os.WIFSTOPPED(os.waitpid(pid, WALL)[1]):
+            pass  # a stop that came before the end
         raise
 
 
