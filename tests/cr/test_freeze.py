@@ -274,9 +274,9 @@ def test_a_stopped_task_in_a_frozen_cgroup(version: int, tmp_path: Path) -> None
     with freezer_group(version) as group, Workload("threads", tmp_path) as work:
         group.add(work.pid)
         os.kill(work.pid, signal.SIGSTOP)
-        wait_for(lambda: Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the stop")
+        wait_for(lambda: state(work.pid) == "T", "the stop")
         work.dump(leave_running=True, freeze_cgroup=str(group.path), manage_cgroups="ignore")
-        assert Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        wait_for(lambda: state(work.pid) == "T", "it to be stopped again")
         os.kill(work.pid, signal.SIGCONT)
         work.check()
 
