@@ -52,7 +52,7 @@ def _keeps_its_files(pid: int) -> bool:
         for name in os.listdir(f"/proc/{pid}/map_files")[:1]:
             os.stat(f"/proc/{pid}/map_files/{name}")
     except PermissionError as error:
-        return error.filename.count("/") > 3  # the directory itself is a matter of tracing
+        return str(error.filename).count("/") > 3  # the directory itself is a matter of tracing
     except (FileNotFoundError, ProcessLookupError):
         pass  # unmapped just now
     return False
