@@ -40,6 +40,11 @@ class TaskMemory:
             os.close(self._fd)
             self._fd = -1
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the living task has ended."""
+        return self._fd < 0
+
     def ask(self, calls: batch.Batch, pieces: list[Span], address: int) -> None:
         """Append the system calls that read these (start, length) pieces to our `address`."""
         if not self._shared:
@@ -74,7 +79,7 @@ class TaskMemory:
 
     def _preadv(self, address: int, view: memoryview) -> int:
         try:
-            return os.preadv(self._fd, [view], address) if self._fd >= 0 else 0
+            return 0 if self.is_gone else os.preadv(self._fd, [view], address)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
