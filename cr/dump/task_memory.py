@@ -30,11 +30,6 @@ class TaskMemory:
             if not living:
                 raise
 
-    @property
-    def is_gone(self) -> bool:
-        """A living task that had ended before we came."""
-        return self._fd < 0
-
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
