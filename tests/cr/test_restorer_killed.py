@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from tests.cr.test_holder_killed import Fault
 pytestmark = pytest.mark.root
 
 PF_EXITING = 4  # of the flags in /proc/PID/stat
-FLAVOURS = {"host": [], "pid namespace": ["unshare", "--pid", "--fork", "sh", "-c", 'exec setsid "$@" >said 2>&1', "sh"]}
+FLAVOURS = {
+    "host": [],
+    "pid namespace": ["unshare", "--pid", "--fork", "sh", "-c", 'exec setsid "$@" >said 2>&1', "sh"],
+}
 
 
 def restore_and_die(work: Workload, at: int, where: tuple[object, str]) -> str:
@@ -62,6 +66,10 @@ def survivors(pids: list[int]) -> list[int]:
     return [pid for pid in pids if alive(pid)]
 
 
+def gone(pids: list[int]) -> bool:
+    return not survivors(pids)
+
+
 def settled(pids: list[int]) -> bool:
     """Whether everybody is gone, or sleeps as it did before: nobody's tracee, and not on the way out."""
     return all(asleep(pid) for pid in survivors(pids))
@@ -84,7 +92,7 @@ def test_all_live_or_none(flavour: str, tmp_path: Path) -> None:
         at, found = 0, []
         while point := restore_and_die(work, at := at + 1, (flow.Builder, "resume")):
             pids = puppets(work)
-            wait_for(lambda: settled(pids), f"the tasks to be let go after {point}")
+            wait_for(partial(settled, pids), f"the tasks to be let go after {point}")
             left = survivors(pids)
             switching = point == f"before ptrace {ptrace.SETOPTIONS}" and at > 1 and flavour == "host"
             assert switching or left in ([], pids), f"{left} of {pids} live after point {at}, {point}"
@@ -99,7 +107,7 @@ def end(work: Workload, pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not survivors(pids), "the tasks to be gone")
+    wait_for(partial(gone, pids), "the tasks to be gone")
 
 
 def test_a_task_that_has_stopped_again_goes_too(tmp_path: Path) -> None:
@@ -109,4 +117,4 @@ def test_a_task_that_has_stopped_again_goes_too(tmp_path: Path) -> None:
         at = 0
         while point := restore_and_die(work, at := at + 1, (deaths, "stop_again")):
             pids = puppets(work)
-            wait_for(lambda: not survivors(pids), f"all to be gone after point {at}, {point}")
+            wait_for(partial(gone, pids), f"all to be gone after point {at}, {point}")
