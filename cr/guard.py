@@ -73,7 +73,7 @@ def held(
     child = os.fork()
     if child == 0:
         ours.close()
-        _serve(work, theirs, parent)
+        _serve(work, theirs, parent, told=notify is not None)
     theirs.close()
     try:
         return _follow(ours, child, notify, progress)  # type: ignore[no-any-return]
@@ -83,13 +83,13 @@ def held(
             progress.close()
 
 
-def _serve(work: Callable[[Callable[..., None]], Any], channel: socket.socket, parent: int) -> NoReturn:
+def _serve(work: Callable[[Callable[..., None]], Any], channel: socket.socket, parent: int, *, told: bool) -> NoReturn:
     code = 1
     try:
         raise_on_signals()
         set_parent_death_signal(signal.SIGTERM)
         if os.getppid() == parent:
-            message = _outcome(work, channel)
+            message = _outcome(work, channel, told=told)
             _send(channel, message)
             code = 0
     except (BrokenPipeError, ConnectionResetError, Interrupted):
@@ -98,8 +98,10 @@ def _serve(work: Callable[[Callable[..., None]], Any], channel: socket.socket, p
         os._exit(code)
 
 
-def _outcome(work: Callable[[Callable[..., None]], Any], channel: socket.socket) -> tuple[str, Any]:
+def _outcome(work: Callable[[Callable[..., None]], Any], channel: socket.socket, *, told: bool) -> tuple[str, Any]:
     def notify(*arguments: Any) -> None:
+        if not told:
+            return  # the tasks need not stand still until nobody has listened
         _send(channel, ("notify", arguments))
         answer = _receive(channel)
         if answer is not None:
@@ -154,8 +156,8 @@ def _converse(channel: socket.socket, notify: Callable[..., None] | None, progre
             return kind, content
         answer = None
         try:
-            if notify is not None:
-                notify(*content)
+            assert notify is not None
+            notify(*content)
         except Exception as error:
             answer = str(error) or type(error).__name__
         _send(channel, answer)

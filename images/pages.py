@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE_SIZE", "PageRun", "PageSource", "PagemapReader", "PagesWriter"]
 
-_PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get
+PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get
 
 
 class PagesWriter:
@@ -69,7 +69,7 @@ class PagesWriter:
         """Write bytes at this offset of the pages image; any order, from any thread."""
         position = 0
         while position < len(data):
-            piece = data[position : position + _PIECE]
+            piece = data[position : position + PIECE]
             position += os.pwrite(self.fd, piece, offset + position)
 
     def append(self, vaddr: int, data: bytes | memoryview, *, lazy: bool = False) -> None:

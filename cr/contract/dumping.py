@@ -87,6 +87,11 @@ class DumpTask:
     def mappings(self) -> list[proc.Mapping]:
         return proc.mappings(self.pid)
 
+    @property
+    def shares_pages(self) -> bool:
+        """Whether some of its private pages are still those of a relative (copy on write)."""
+        return any(mapping.copied_on_write for mapping in self.mappings)
+
     def __str__(self) -> str:
         inside = f" ({self.vpid} inside)" if self.vpid != self.pid else ""
         return f"task {self.pid}{inside} {self.stat.comm}"

@@ -39,6 +39,11 @@ class Nesting:
             )
         return self._entries[ns_id]
 
+    def denied_groups(self) -> list[int] | None:
+        """The groups, as we count, of all in the root task's user namespace if that denies setgroups(2); else None."""
+        entry = self._entries.get(self.root_user)
+        return list(entry.group) if entry is not None and entry.setgroups_denied else None
+
     def owner(self, ns_id: int) -> int:
         """The user namespace that a namespace belongs to."""
         entry = self._entries.get(ns_id)

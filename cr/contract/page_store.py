@@ -27,6 +27,10 @@ class PageWriter(Protocol):
     pages_id: int | None
     """number of the pages image, None where it is not ours to know"""
 
+    @property
+    def file(self) -> int | None:
+        """The descriptor of the file that holds just the bytes, where there is one: `store_at` writes there."""
+
     def present(self, vaddr: int, nr_pages: int, *, lazy: bool = False) -> None:
         """Pages whose bytes are stored; `lazy` ones may be brought on demand by a restore."""
 
@@ -95,6 +99,10 @@ class LocalWriter(PagesWriter):
     def __init__(self, images: ImageDirectory, kind: str, number: int, pages_id: int) -> None:
         super().__init__(images, kind, number, pages_id)
         self.pages_id: int | None = pages_id
+
+    @property
+    def file(self) -> int | None:
+        return self.fd
 
     def store_file(self, fd: int, offset: int, size: int) -> None:
         copy_file(self.fd, fd, offset, size)

@@ -94,12 +94,12 @@ def _is_execute_only(mapping: Mapping) -> bool:
 
 
 def unsupported_flags(mapping: Mapping) -> Iterable[str]:
-    for flag, reason in UNSUPPORTED_FLAGS.items():
-        if flag in mapping.flags:
-            yield reason
-            break
+    if mapping.flags.isdisjoint(UNSUPPORTED_FLAGS) and not mapping.protection_key:
+        return ()
+    reasons = [reason for flag, reason in UNSUPPORTED_FLAGS.items() if flag in mapping.flags][:1]
     if mapping.protection_key and not _is_execute_only(mapping):
-        yield f"has protection key {mapping.protection_key} (pkeys(7)), which cannot be allocated anew"
+        reasons.append(f"has protection key {mapping.protection_key} (pkeys(7)), which cannot be allocated anew")
+    return reasons
 
 
 def why_unclaimed(mapping: Mapping) -> str:

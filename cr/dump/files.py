@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
-from cr.contract.resource import FdResource, fd_resources
+from cr.contract.resource import FdResource
+from cr.dump import drafts
 from cr.dump.objects import ObjectTable
+from cr.dump.open_files import claim, descriptors, open_file, open_path
 from cr.kernel import proc
 from cr.kernel.pidfd import KCMP_FILE
 from cr.resources.events.eventfd import EventFd
@@ -18,6 +20,7 @@ from cr.resources.files import plugin_file, stub
 from cr.resources.files.device import is_terminal
 from cr.resources.files.file_locks import note_locks
 from cr.resources.files.plugin_file import PluginFile
+from cr.resources.files.regular_file import RegularFile
 from cr.resources.files.unsupported import reason
 from cr.values import dataclass, field
 
@@ -25,55 +28,6 @@ if TYPE_CHECKING:
     from images import messages as m
 
 O_CLOEXEC = os.O_CLOEXEC
-
-
-def open_file(task: DumpTask, fd: int) -> OpenFile:
-    """Everything that /proc tells about a descriptor."""
-    path = f"/proc/{task.pid}/fd/{fd}"
-    text = proc.fdinfo(task.pid, fd)
-    return OpenFile(task, fd, os.readlink(path), os.stat(path), parse_fdinfo(text), text)
-
-
-def open_path(task: DumpTask, name: str, flags: int) -> OpenFile:
-    """The file behind a link of /proc/PID; `local` is an O_PATH descriptor of it."""
-    path = f"/proc/{task.pid}/{name}"
-    local = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    text = proc.fdinfo(os.getpid(), local)
-    info = parse_fdinfo(text) | {"pos": "0", "flags": oct(flags | os.O_PATH)}
-    return OpenFile(task, -1, os.readlink(path), os.stat(local), info, text, _local=local)
-
-
-def parse_fdinfo(text: str) -> dict[str, str]:
-    found = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        found[key] = value.strip()
-    return found
-
-
-def descriptors(pid: int) -> list[int]:
-    return sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-
-
-def claim(file: OpenFile) -> type[FdResource] | None:
-    """The one resource that recognises an open file."""
-    mode = file.stat.st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or file.flags & os.O_PATH:
-        return _only_claim(file)
-    key = stat.S_IFMT(mode), file.stat.st_dev, file.link[:2]  # files of one filesystem are of one kind
-    if key not in _CLAIMS:
-        _CLAIMS[key] = _only_claim(file)
-    return _CLAIMS[key]
-
-
-_CLAIMS: dict[tuple[int, int, str], type[FdResource] | None] = {}
-
-
-def _only_claim(file: OpenFile) -> type[FdResource] | None:
-    claims = [resource for resource in fd_resources() if resource.recognises(file)]
-    if len(claims) > 1:
-        raise RuntimeError(f"{file} is claimed by {', '.join(c.__name__ for c in claims)}")
-    return claims[0] if claims else None
 
 
 def unsupported(file: OpenFile) -> str:
@@ -111,17 +65,25 @@ class FileTable:
         bucket = self._buckets.setdefault(key, ObjectTable(KCMP_FILE))
         number, new = bucket.number(file.task.pid, file.fd)
         if new:
-            self._ids[key, number] = self._describe(file)
+            self._ids[key, number] = self._finish(drafts.begin(self.context).of(file), file) or self._describe(file)
         file.id = self._ids[key, number]
         return file.id
 
     def add_path(self, task: DumpTask, name: str, flags: int) -> int:
         """A file that a task refers to without a descriptor: its executable, directory, a mapping."""
+        draft = drafts.begin(self.context).of_path(task, name, flags)
+        if draft is not None and (found := self._path_id(draft.file, flags, partial(self._finish, draft))):
+            return found
         file = open_path(task, name, flags)
+        try:
+            return self._path_id(file, flags, self._describe)
+        finally:
+            file.close()
+
+    def _path_id(self, file: OpenFile, flags: int, describe: Callable[[OpenFile], int]) -> int:
         key = ("path", file.stat.st_dev, file.stat.st_ino, file.info["mnt_id"], file.link, flags)
-        if (key, 0) not in self._ids:
-            self._ids[key, 0] = self._describe(file)
-        file.close()
+        if not self._ids.get((key, 0)):
+            self._ids[key, 0] = describe(file)
         return self._ids[key, 0]
 
     def find(self, task: DumpTask, fd: int) -> int:
@@ -164,6 +126,15 @@ class FileTable:
     def new_id(self) -> int:
         self.next_id += 1
         return self.next_id - 1
+
+    def _finish(self, draft: drafts.Draft | None, file: OpenFile) -> int:
+        """The id of a file whose draft holds, else 0."""
+        record = draft.finished(file, self.context) if draft is not None else None
+        if record is None:
+            return 0
+        file.id = record.id = self.new_id()
+        self.entries[file.id] = (RegularFile, record)
+        return file.id
 
     def _describe(self, file: OpenFile) -> int:
         resource = claim(file)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cr import cpuinfo, log
 from cr.contract import plugins
@@ -11,13 +13,13 @@ from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, not
 from cr.contract.lineage import objection
 from cr.contract.resource import task_resources
 from cr.dump import destination, main_thread, nesting, scratch, snapshot, tracking
+from cr.dump.copier import Copier
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
 from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
-from cr.dump.pages import Copier
 from cr.dump.scout import scout, tasks
 from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
@@ -102,6 +104,8 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     snapshot.begin(context).prepare(context.scouted)
     own_nice = hurry()
     context.at_release.append(lambda: relax(own_nice))
+    gc.disable()
+    context.at_release.append(gc.enable)
     began = time.monotonic_ns()
     tree.freeze()
     frozen = time.monotonic_ns()
@@ -126,8 +130,9 @@ def _run_on(tree: FrozenTree, context: DumpContext) -> None:
     _do(context.at_release)
     tree.release()
     _note_frozen(context)
-    snapshot.begin(context).write()
-    finish_pages(context)
+    copies = snapshot.begin(context)
+    copies.later(partial(finish_pages, context))
+    copies.write()
 
 
 def _collect(context: DumpContext) -> dict[str, int]:
@@ -179,7 +184,8 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
             resource.ask(program, thread, context)
         asked.append((thread, list(resources), program))
     _run(task, asked, context)
-    space.record()  # first, so that the memory is copied while the rest is described
+    space.copy()  # goes on while the rest is described
+    space.record()
     for thread, found, _ in asked:
         _write_core(thread, found, context)
     write_own_entries(task, context)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask
-from cr.dump.pages import CHUNK, Span
+from cr.dump.copier import CHUNK
+from cr.dump.pages import Span
 from images.pages import PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.contract.vma import UPROBES, VmaResource, vma_resources, why_unclaimed
-from cr.dump import snapshot, tracking
+from cr.dump import drafts, snapshot, tracking
+from cr.dump.copier import Copier
 from cr.dump.lending import lending
-from cr.dump.pages import Copier, PrivatePages, Span, clip, find, gaps
+from cr.dump.pages import PrivatePages, Span, clip, find, gaps
 from cr.kernel import mman, proc, vm
-from cr.lazy_pages.which import can_be_lazy
-from cr.resources.memory import aio_ring
+from cr.resources.memory import aio_ring, mapped_file
 from cr.resources.memory.anonymous_memory import HUGE
 from cr.values import dataclass, field
 from images.kinds import VmaStatus
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 # VmFlags of smaps -> madvise(2) advice numbers, kept as bits of vma_entry.madv
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
-_WHOLE = VmaStatus.VDSO | VmaStatus.AIORING
-"""mappings of the kernel's that are written as they are: criu compares the vDSO with that of the restoring kernel"""
+_WHOLE = int(VmaStatus.VDSO | VmaStatus.AIORING)
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
@@ -47,14 +46,46 @@ def _claim(path: str, shared: bool) -> type[VmaResource] | None:
     return claims[0] if claims else None
 
 
-@cache
-def _status(resource: type[VmaResource]) -> int:
-    return int(resource.status | resource.also)
+@lru_cache(maxsize=1 << 14)
+def as_shown(mapping: proc.Mapping) -> m.vma_entry:
+    """What /proc tells of a mapping of a known kind; the kind itself may know more.  Not to be changed."""
+    from images import messages as m
+
+    resource = claim(mapping)
+    assert resource is not None
+    entry = m.vma_entry(
+        start=mapping.start, end=mapping.end, pgoff=mapping.offset, shmid=0, fd=-1,
+        prot=sum(bit for letter, bit in _PROT.items() if letter in mapping.perms),
+        flags=mman.MAP_SHARED if mapping.shared else mman.MAP_PRIVATE,
+        status=resource.status | resource.also,
+    )  # fmt: skip
+    entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
+    if "dp" in mapping.flags:
+        entry.flags ^= mman.MAP_PRIVATE | mman.MAP_DROPPABLE
+    if "lf" in mapping.flags:
+        entry.flags |= mman.MAP_LOCKED | mman.MAP_NONBLOCK  # locked as it is touched, not populated
+    if entry.flags & mman.MAP_HUGETLB:
+        entry.flags |= (mapping.page_size.bit_length() - 1) << mman.MAP_HUGE_SHIFT
+    if advice := sum(1 << bit for name, bit in _ADVICE.items() if name in mapping.flags):
+        entry.madv = advice
+    return entry
 
 
 def left_out(mapping: proc.Mapping, options: Options) -> bool:
     """--allow-uprobes: the page where probed instructions are carried out; the kernel makes it when it is needed."""
     return mapping.path == UPROBES and options.allow_uprobes
+
+
+def look(mapping: proc.Mapping, task: DumpTask, context: DumpContext) -> list[str]:
+    """Before the freeze: the same as `obstacles`, and what can be prepared is."""
+    if (found := obstacles(mapping, task, context.options)) or left_out(mapping, context.options):
+        return found
+    as_shown(mapping)
+    if mapped_file.is_file(mapping):
+        flags = mapped_file.access(mapping)
+        key = ("looked at", mapping.device, mapping.inode, mapping.path, flags)
+        context.once(key, lambda: drafts.begin(context).note_path(task, mapped_file.link(mapping), flags))
+    return []
 
 
 def obstacles(mapping: proc.Mapping, task: DumpTask, options: Options) -> list[str]:
@@ -72,48 +103,67 @@ class AddressSpaceDump:
     def __init__(self, task: DumpTask, context: DumpContext) -> None:
         self.task, self.context = task, context
         self._brk: Result | None = None
+        self._private = Private()
+        self._pages: PrivatePages | None = None
 
     def ask(self, program: Program) -> None:
         self._brk = program.call("brk", 0)
         self._dumpable = program.call("prctl", mman.PR_GET_DUMPABLE, 0, 0, 0, 0)
         self._thp_disabled = program.call("prctl", mman.PR_GET_THP_DISABLE, 0, 0, 0, 0, may_fail=True)
 
-    def record(self) -> None:
-        """Write mm-PID and the pages; what cannot be dumped is refused.
-
-        Where there is a copy of the memory, that happens when the tasks run again.
-        """
-        entry, private = self._layout()
+    def copy(self) -> None:
+        """Begin to copy the pages, if they are to be read from the task itself."""
         track, copies = tracking.begin(self.context), snapshot.begin(self.context)
+        for mapping in self.task.mappings:
+            if not obstacles(mapping, self.task, self.context.options):
+                self._private.add(mapping, claim(mapping))
         copy = copies.of(self.task)
-        pages = private.find(self.task, self.context) if copy is None or track.concerns(self.task) else None
+        if copy is None or track.concerns(self.task):
+            self._pages = self._private.find(self.task, self.context)
         if tracking.goes_on(self.context.options):
-            track.arm(self.task, private.anonymous)
+            track.arm(self.task, self._private.anonymous)
         if copy is None:
-            self._write(entry, private, pages, self.task.pid)
-        else:
-            copies.later(partial(self._write, entry, private, pages, copy.pid))
+            self._write_pages(self.task.pid)
 
-    def _write(self, entry: m.mm_entry, private: Private, pages: PrivatePages | None, source: int) -> None:
+    def record(self) -> None:
+        """Write mm-PID; what cannot be dumped is refused.
+
+        Where there is a copy of the memory, it is written, with its pages, when the tasks run again.
+        """
+        entry = self._layout()
+        copies = snapshot.begin(self.context)
+        copy = copies.of(self.task)
+        if copy is None:
+            self._write(entry)
+        else:
+            copies.later(partial(self._write_later, entry, copy.pid))
+
+    def _write_later(self, entry: m.mm_entry, source: int) -> None:
+        self._write_pages(source)
+        self._write(entry)
+
+    def _write_pages(self, source: int) -> None:
         """`source` is the process whose memory is read."""
+        private, pages = self._private, self._pages
         if pages is None:
-            pages = private.find(self.task, self.context, source)
-        whole = [(vma.start, vma.end) for vma in entry.vmas if vma.status & _WHOLE]
-        pages.runs = sorted([*pages.runs, *whole])
-        pages.lazy = sorted((vma.start, vma.end) for vma in entry.vmas if can_be_lazy(vma))
+            self._pages = pages = private.find(self.task, self.context, source)
+        pages.runs = sorted([*pages.runs, *private.whole])
+        pages.lazy = private.lazy
         self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
-        for start, end in pages.guards:
+        write_pages(pages, self.task, self.context, source)
+
+    def _write(self, entry: m.mm_entry) -> None:
+        assert self._pages is not None
+        for start, end in self._pages.guards:
             entry.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=VmaStatus.GUARD, fd=-1)
         self.context.images.write("mm", self.task.vpid, entries=[entry])
-        if not self.context.obstacles:
-            write_pages(pages, self.task, self.context, source)
 
-    def _layout(self) -> tuple[m.mm_entry, Private]:
-        entry, private = self._borders(), Private()
+    def _layout(self) -> m.mm_entry:
+        entry = self._borders()
         for mapping in self.task.mappings:
             if not left_out(mapping, self.context.options):
-                private.add(mapping, self._describe(mapping, entry))
-        return entry, private
+                self._describe(mapping, entry)
+        return entry
 
     def _borders(self) -> m.mm_entry:
         from images import messages as m
@@ -132,35 +182,21 @@ class AddressSpaceDump:
             dumpable=self._dumpable.value, thp_disabled=self._thp_disabled.value == 1,
         )  # fmt: skip
 
-    def _describe(self, mapping: proc.Mapping, mm: m.mm_entry) -> type[VmaResource] | None:
+    def _describe(self, mapping: proc.Mapping, mm: m.mm_entry) -> None:
         resource = claim(mapping)
         for reason in obstacles(mapping, self.task, self.context.options):
             self.context.refuse(reason)
-            return None
+            return
         assert resource is not None
         if resource.joined and mm.vmas and mm.vmas[-1].status & resource.status and mm.vmas[-1].end == mapping.start:
             mm.vmas[-1].end = mapping.end
-            return resource
-        entry = mm.vmas.add(
-            start=mapping.start, end=mapping.end, pgoff=mapping.offset, shmid=0, fd=-1,
-            prot=sum(bit for letter, bit in _PROT.items() if letter in mapping.perms),
-            flags=mman.MAP_SHARED if mapping.shared else mman.MAP_PRIVATE,
-            status=_status(resource),
-        )  # fmt: skip
-        entry.flags |= sum(bit for name, bit in _MAP_FLAGS.items() if name in mapping.flags)
-        if "dp" in mapping.flags:
-            entry.flags ^= mman.MAP_PRIVATE | mman.MAP_DROPPABLE
-        if "lf" in mapping.flags:
-            entry.flags |= mman.MAP_LOCKED | mman.MAP_NONBLOCK  # locked as it is touched, not populated
-        if entry.flags & mman.MAP_HUGETLB:
-            entry.flags |= (mapping.page_size.bit_length() - 1) << mman.MAP_HUGE_SHIFT
-        if advice := sum(1 << bit for name, bit in _ADVICE.items() if name in mapping.flags):
-            entry.madv = advice
+            return
+        mm.vmas.append(as_shown(mapping))
+        entry = mm.vmas[-1]
         with note(f"while dumping {mapping} of {self.task}"):
             resource.dump(mapping, entry, self.task, self.context)
         if resource is aio_ring.AioRing:
             mm.aios.append(aio_ring.describe(entry))
-        return resource
 
 
 @dataclass
@@ -174,12 +210,18 @@ class Private:
     """those whose pages a restore may bring later; see cr.lazy_pages.which"""
     files: list[Span] = field(default_factory=list)
     """mappings of files, of huge pages, and others that may hold pages which are not the task's own"""
+    whole: list[Span] = field(default_factory=list)
+    """mappings of the kernel's that are written as they are: criu compares the vDSO with that of where it restores"""
 
     def add(self, mapping: proc.Mapping, resource: type[VmaResource] | None) -> None:
         """One more mapping, in ascending order."""
-        if resource is None or not resource.private_pages or "dp" in mapping.flags:
+        if resource is None:
             return
         span = mapping.start, mapping.end
+        if resource.status & _WHOLE:
+            self.whole.append(span)
+        if not resource.private_pages or "dp" in mapping.flags:
+            return
         plain = resource.status == VmaStatus.ANON_PRIVATE and not mapping.path.startswith(HUGE)
         (self.anonymous if plain else self.files).append(span)
         if plain and "lo" not in mapping.flags and "lf" not in mapping.flags:
@@ -203,8 +245,8 @@ class Private:
         return pages
 
 
-def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, source: int = 0) -> None:
-    """The pages image, read from process `source` (by default the task).
+def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, source: int) -> None:
+    """The pages image, read from process `source`: the task or a copy of it.
 
     Tasks that share an address space (CLONE_VM) share it too.
     """
@@ -223,7 +265,8 @@ def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, sourc
         writer.__exit__(type(error), error, None)
         raise
     runs = _written_now(pages, task, context)
-    copier.submit(source or task.pid, runs, writer, lambda: writer.__exit__(None, None, None))
+    shared = source != task.pid or task.shares_pages  # a copy shares all with its original
+    copier.submit(source, runs, writer, lambda: writer.__exit__(None, None, None), shared=shared)
     context.report.pages_written += _count(runs)
     context.report.pages_skipped_parent += _count(pages.unchanged)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cr import log
 from cr.contract import idmaps
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.dump import rights
@@ -55,6 +56,7 @@ def record(context: DumpContext) -> None:
         if number and not context.images.exists("timens", number):
             dump_for_children(task, number, context)
     survey.look_at_proc(context.once(SHOWN, dict[int, int]))
+    survey.look_at_groups()
     if survey.found:
         context.images.write("woodfrog-namespaces", entries=survey.found.values())
 
@@ -123,6 +125,26 @@ class _Survey:
             entry = self.found.get(self._numbers.get(("pid", inode), 0))
             if entry is not None:
                 entry.proc_device.append(device)
+
+    def look_at_groups(self) -> None:
+        """Whether the root task's user namespace denies setgroups(2), so that all in it have the groups they came with.
+
+        Where they have several sets, somebody has come from outside: no order of births could give these.
+        """
+        root = self.context.root
+        if self._root["user"] == proc.namespace_inode("self", "user"):
+            return
+        if proc.read_text(root.pid, "setgroups").strip() != "deny":
+            return
+        tasks = [task for task in self.context.live_tasks if task.ids["user_ns_id"] == root.ids["user_ns_id"]]
+        groups = root.leader.status["Groups"].split()
+        if any(thread.status["Groups"].split() != groups for task in tasks for thread in task.threads):
+            log.warning(f"{root}: others in its user namespace have other groups, setgroups will be allowed there")
+            return
+        with open_namespace(root.pid, "user") as fd:
+            entry = self._entry(fd, "user")
+        entry.setgroups_denied = True
+        entry.group.extend(map(int, groups))
 
     def _look_at(self, fd: int, kind: str) -> None:
         if kind == "user":

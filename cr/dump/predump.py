@@ -10,9 +10,10 @@ import time
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, note
 from cr.dump import destination, memory, preflight, tracking
+from cr.dump.copier import Copier
 from cr.dump.freeze import FrozenTree
 from cr.dump.objects import KernelObjects
-from cr.dump.pages import Copier, PrivatePages
+from cr.dump.pages import PrivatePages
 from cr.dump.scout import tasks
 from cr.kernel import proc
 from cr.model import DumpReport, Refused
@@ -36,7 +37,7 @@ def pre_dump(options: Options) -> DumpReport:
         images.uncommit()
         found = _freeze(tree, context)
         for task, pages in found:
-            memory.write_pages(pages, task, context)
+            memory.write_pages(pages, task, context, task.pid)
         memory.finish_pages(context)
         tracking.begin(context).hand_over(context.run_id)
         _commit(context)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import files, memory, preflight, rights, tracking
+from cr.dump import drafts, files, memory, open_files, preflight, rights, tracking
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
@@ -64,9 +64,11 @@ def tasks(root: int) -> Iterator[DumpTask]:
 def _obstacles(task: DumpTask, context: DumpContext) -> Iterator[str]:
     for fd in _unseen(task, context.once("objects seen", set)):
         yield from _file_obstacles(task, fd, context)
+    for name in ("exe", "cwd", "root"):
+        drafts.begin(context).note_path(task, name, os.O_RDONLY)
     gadgets.find(task.pid, task.mappings)  # searched now, remembered for when the task stands still
     for mapping in task.mappings:
-        yield from memory.obstacles(mapping, task, context.options)
+        yield from memory.look(mapping, task, context)
     timed_waits.look(task, context)
     for resource in namespace_resources():
         yield from resource.obstacles(task, context)
@@ -75,7 +77,7 @@ def _obstacles(task: DumpTask, context: DumpContext) -> Iterator[str]:
 
 def _unseen(task: DumpTask, seen: set[str]) -> Iterator[int]:
     """Descriptors of a task; those of a socket or pipe only where no task before has it too."""
-    for fd in files.descriptors(task.pid):
+    for fd in open_files.descriptors(task.pid):
         try:
             link = os.readlink(f"/proc/{task.pid}/fd/{fd}")
         except FileNotFoundError:
@@ -89,8 +91,8 @@ def _unseen(task: DumpTask, seen: set[str]) -> Iterator[int]:
 
 def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[str]:
     try:
-        file = files.open_file(task, fd)
-        kind = files.claim(file)
+        file = open_files.open_file(task, fd)
+        kind = open_files.claim(file)
         if plugin_file.wanted(file, kind, context) or stub.wanted(file, kind, context):
             pass
         elif kind is None:
@@ -98,6 +100,7 @@ def _file_obstacles(task: DumpTask, fd: int, context: DumpContext) -> Iterator[s
         else:
             yield from kind.obstacles(file, context)
         yield from file_locks.objections(file, context)
+        drafts.begin(context).note(file)
         file.close()
     except FileNotFoundError:
         return  # closed meanwhile

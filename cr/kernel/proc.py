@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from cr.values import dataclass
 
@@ -183,10 +184,15 @@ class Mapping:
     flags: frozenset[str]
     page_size: int = 4096
     protection_key: int = 0
+    copied_on_write: bool = False
+    """whether pages of it are still shared with a relative: a private mapping that fork(2) has copied"""
 
     @property
     def shared(self) -> bool:
         return self.perms[3] == "s"
+
+    def __hash__(self) -> int:
+        return hash((self.start, self.end, self.path, self.flags))
 
     def __str__(self) -> str:
         return f"the mapping {self.start:#x}-{self.end:#x} {self.perms} {self.path or '(anonymous)'}"
@@ -208,20 +214,30 @@ def parse_smaps(text: str) -> list[Mapping]:
     head, *rest = text.split("\nVmFlags:")
     for part in rest:
         flags, _, following = part.partition("\n")
-        found.append(_mapping(head, frozenset(flags.split())))
+        found.append(_mapping(head, _flags(flags)))
         head = following
     return found
 
 
 def _mapping(paragraph: str, flags: frozenset[str]) -> Mapping:
-    parts = paragraph[: paragraph.find("\n")].split(maxsplit=5)
+    page_size = _number(paragraph, "KernelPageSize:") * 1024 if "ht" in flags else 4096
+    key, shared = _number(paragraph, "ProtectionKey:"), _number(paragraph, "\nShared_Dirty:") > 0
+    return _mapping_of(paragraph[: paragraph.find("\n")], flags, page_size, key, shared)
+
+
+@lru_cache(maxsize=1 << 14)
+def _mapping_of(line: str, flags: frozenset[str], page_size: int, key: int, shared: bool) -> Mapping:
+    parts = line.split(maxsplit=5)
     span, perms, offset, device, inode = parts[:5]
     start, _, end = span.partition("-")
     path = parts[5] if len(parts) > 5 else ""
-    page_size = _number(paragraph, "KernelPageSize:") * 1024 if "ht" in flags else 4096
-    key = _number(paragraph, "ProtectionKey:")
     where = int(start, 16), int(end, 16), perms, int(offset, 16), device, int(inode), path
-    return Mapping(*where, flags, page_size, key)
+    return Mapping(*where, flags, page_size, key, shared and perms[3] == "p")
+
+
+@lru_cache(maxsize=256)
+def _flags(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 def _number(paragraph: str, name: str) -> int:

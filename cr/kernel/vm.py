@@ -17,7 +17,7 @@ def address_of(buffer: mmap.mmap | bytearray | memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-def _iovecs(spans: Sequence[tuple[int, int]]) -> ctypes.Array[ctypes.c_uint64]:
+def iovecs(spans: Sequence[tuple[int, int]]) -> ctypes.Array[ctypes.c_uint64]:
     words: list[int] = []
     for start, length in spans:
         words += (start, length)
@@ -26,8 +26,8 @@ def _iovecs(spans: Sequence[tuple[int, int]]) -> ctypes.Array[ctypes.c_uint64]:
 
 def readv(pid: int, spans: Sequence[tuple[int, int]], address: int, size: int) -> int:
     """Read the (start, length) spans of task `pid` one after the other to our own `address`."""
-    local = _iovecs([(address, size)])
-    remote = _iovecs(spans)
+    local = iovecs([(address, size)])
+    remote = iovecs(spans)
     return syscall("process_vm_readv", 310, pid, local, 1, remote, len(spans), 0)
 
 
@@ -45,8 +45,8 @@ def read(pid: int, start: int, size: int) -> bytes:
 def write(pid: int, start: int, content: bytes) -> None:
     """Write bytes into task `pid`; its own page protections hold."""
     buffer = ctypes.create_string_buffer(content, len(content))
-    local = _iovecs([(ctypes.addressof(buffer), len(content))])
-    remote = _iovecs([(start, len(content))])
+    local = iovecs([(ctypes.addressof(buffer), len(content))])
+    remote = iovecs([(start, len(content))])
     done = syscall("process_vm_writev", 311, pid, local, 1, remote, 1, 0)
     if done != len(content):
         raise OSError(14, f"process_vm_writev: {done} of {len(content)} bytes at {start:#x} of task {pid}")
@@ -54,7 +54,7 @@ def write(pid: int, start: int, content: bytes) -> None:
 
 def writev(pid: int, address: int, size: int, start: int) -> int:
     """Copy `size` bytes from our `address` to `start` in task `pid`; how many there were room for."""
-    local, remote = _iovecs([(address, size)]), _iovecs([(start, size)])
+    local, remote = iovecs([(address, size)]), iovecs([(start, size)])
     return syscall("process_vm_writev", 311, pid, local, 1, remote, 1, 0)
 
 

@@ -110,6 +110,11 @@ class RemoteWriter:
                 self._opened = False
                 self._store.end_turn()
 
+    @property
+    def file(self) -> int | None:
+        """The bytes go over the wire."""
+        return None
+
     def present(self, vaddr: int, nr_pages: int, *, lazy: bool = False) -> None:
         self._add(vaddr, nr_pages, PageFlag.PRESENT | (PageFlag.LAZY if lazy else PageFlag(0)))
 

@@ -61,7 +61,7 @@ class woodfrog_pid_entry(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., inner: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class woodfrog_namespace_entry(_message.Message):
-    __slots__ = ("id", "kind", "parent", "owner", "owner_uid", "setgroups_denied", "proc_device")
+    __slots__ = ("id", "kind", "parent", "owner", "owner_uid", "setgroups_denied", "proc_device", "group")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,7 @@ class woodfrog_namespace_entry(_message.Message):
     OWNER_UID_FIELD_NUMBER: _ClassVar[int]
     SETGROUPS_DENIED_FIELD_NUMBER: _ClassVar[int]
     PROC_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     id: int
     kind: int
     parent: int
@@ -76,7 +77,8 @@ class woodfrog_namespace_entry(_message.Message):
     owner_uid: int
     setgroups_denied: bool
     proc_device: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., kind: _Optional[int] = ..., parent: _Optional[int] = ..., owner: _Optional[int] = ..., owner_uid: _Optional[int] = ..., setgroups_denied: _Optional[bool] = ..., proc_device: _Optional[_Iterable[int]] = ...) -> None: ...
+    group: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[int] = ..., kind: _Optional[int] = ..., parent: _Optional[int] = ..., owner: _Optional[int] = ..., owner_uid: _Optional[int] = ..., setgroups_denied: _Optional[bool] = ..., proc_device: _Optional[_Iterable[int]] = ..., group: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class woodfrog_memory_name(_message.Message):
     __slots__ = ("start", "end", "name")

@@ -8,8 +8,9 @@ import os
 import pytest
 
 from cr.contract.vma import UNSUPPORTED_FLAGS, unsupported_flags, vma_resource, vma_resources, why_unclaimed
+from cr.dump.copier import CHUNK, chunks_of
 from cr.dump.memory import claim
-from cr.dump.pages import CHUNK, batches_of, clip, find
+from cr.dump.pages import clip, find
 from cr.kernel import vm
 from cr.kernel.proc import Mapping, parse_smaps
 from cr.resources.memory import memory_names
@@ -107,7 +108,7 @@ def test_smaps_is_read() -> None:
 
 def test_runs_are_cut_into_batches() -> None:
     runs = [(0, 3 * CHUNK + 4096), (1 << 40, (1 << 40) + 8192)]
-    batches = list(batches_of(runs))
+    batches = list(chunks_of(runs))
     assert [offset for offset, _ in batches] == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
     assert batches[-1][1] == [(3 * CHUNK, 4096), (1 << 40, 8192)]
     assert list(clip([(0, 10), (12, 20)], [(2, 4), (5, 15), (19, 30)])) == [(2, 4), (5, 10), (12, 15), (19, 20)]

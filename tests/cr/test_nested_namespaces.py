@@ -95,6 +95,24 @@ def test_below_a_user_namespace(shape: str, tmp_path: Path) -> None:
         workload.cycle()
 
 
+@pytest.mark.parametrize("kinds", [("pid", "net"), ("uts",)], ids=["pid", "in the host's pid namespace"])
+def test_groups_that_a_user_namespace_does_not_know_and_does_not_let_go(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    """As it is in those that ordinary users make."""
+    prefix = ["setpriv", "--groups=27,1000", *unshare_fork("user", "map-root-user", *kinds)]
+    with Workload("nested", tmp_path, ["owned", "--", *INNER], prefix=prefix) as workload:
+        before = groups(workload.pid)
+        assert before == (["27", "1000"], "deny")
+        workload.dump()
+        assert groups(workload.restore()) == before
+        workload.check()
+
+
+def groups(pid: int) -> tuple[list[str], str]:
+    """As the host counts, and what /proc/PID/setgroups says."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Groups:"))
+    return line.split()[1:], Path(f"/proc/{pid}/setgroups").read_text().strip()
+
+
 def test_a_task_that_fell_to_one_with_fewer_rights_is_refused(tmp_path: Path) -> None:
     command = [PYTHON, str(WORKLOADS / "visitor.py"), "user", *INNER]
     with Workload("nested", tmp_path, ["--", *command]) as workload:

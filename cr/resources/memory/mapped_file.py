@@ -30,8 +30,17 @@ def is_file(mapping: Mapping) -> bool:
 def file_id(mapping: Mapping, task: DumpTask, context: DumpContext, flags: int) -> int:
     """Id of the file behind a mapping; mappings of one file in tasks that see the same mounts share it."""
     key = ("mapped file", task.ids["mnt_ns_id"], mapping.device, mapping.inode, mapping.path, flags)
-    name = f"map_files/{mapping.start:x}-{mapping.end:x}"
-    return context.once(key, lambda: context.files.add_path(task, name, flags))
+    return context.once(key, lambda: context.files.add_path(task, link(mapping), flags))
+
+
+def link(mapping: Mapping) -> str:
+    """The link below /proc/PID that leads to the file."""
+    return f"map_files/{mapping.start:x}-{mapping.end:x}"
+
+
+def access(mapping: Mapping) -> int:
+    """How the file must be open to be mapped like this."""
+    return os.O_RDWR if mapping.shared and "mw" in mapping.flags else os.O_RDONLY
 
 
 def describe(mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext, flags: int) -> None:
@@ -53,7 +62,7 @@ def _device_obstacles(mapping: Mapping, task: DumpTask) -> Iterable[str]:
     """Devices are mapped for what they do, which images cannot hold; /dev/zero does nothing."""
     if not mapping.path.startswith("/dev/"):
         return
-    status = os.stat(f"/proc/{task.pid}/map_files/{mapping.start:x}-{mapping.end:x}")
+    status = os.stat(f"/proc/{task.pid}/{link(mapping)}")
     if stat.S_ISCHR(status.st_mode) and (os.major(status.st_rdev), os.minor(status.st_rdev)) != _DEV_ZERO:
         yield "is memory of a device, which the images cannot hold"
 
@@ -94,7 +103,7 @@ class PrivateFileMapping(_FileMapping):
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
-        describe(mapping, entry, task, context, os.O_RDONLY)
+        describe(mapping, entry, task, context, access(mapping))
 
 
 class SharedFileMapping(_FileMapping):
@@ -109,4 +118,4 @@ class SharedFileMapping(_FileMapping):
 
     @classmethod
     def dump(cls, mapping: Mapping, entry: m.vma_entry, task: DumpTask, context: DumpContext) -> None:
-        describe(mapping, entry, task, context, os.O_RDWR if "mw" in mapping.flags else os.O_RDONLY)
+        describe(mapping, entry, task, context, access(mapping))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
+from cr.contract.nesting import nesting
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWUSER, open_namespace, within
@@ -58,6 +59,8 @@ class UserNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         entry = context.images.read_one("userns", ns_id)
         task = context.first_in(cls.ids_field, ns_id)
+        if nesting(context).denied_groups() is not None:
+            proc.write_file(f"/proc/{task.puppet.tid}/setgroups", "deny")  # not possible once there is a map
         for name in MAPS:
             _write_map(task.puppet.tid, name, getattr(entry, name))
         become_root(task.leader, context)

@@ -6,7 +6,6 @@ Processor affinity, timer slack, I/O priority, core dump filter, autogroup, faul
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -122,10 +121,10 @@ def _record_process(thread: DumpThread, entry: m.woodfrog_task_entry) -> None:
 def _autogroup_nice(pid: int) -> int:
     """The session's niceness; 0 where there are no autogroups (a build option)."""
     try:
-        found = re.search(r"nice (-?\d+)", proc.read_text(pid, "autogroup"))
+        _, _, nice = proc.read_text(pid, "autogroup").partition(" nice ")  # "/autogroup-42 nice 0"
     except (FileNotFoundError, OSError):
         return 0
-    return int(found[1]) if found else 0
+    return int(nice) if nice else 0
 
 
 def _apply(thread: RestoreThread, entry: m.woodfrog_task_entry) -> None:

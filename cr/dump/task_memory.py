@@ -1,0 +1,75 @@
+"""Reading the memory of a task in bulk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from cr.dump.pages import Span
+from cr.kernel import batch, vm
+
+_PREAD64, _PROCESS_VM_READV = 17, 310
+
+
+class TaskMemory:
+    """The memory of a process, open until `close`.
+
+    process_vm_readv(2) is the fastest way, but pins the pages, and with that ends their sharing with relatives (copy on
+    write; mm/gup.c, gup_must_unshare): the tree would take more memory for having been dumped.  So pages that are
+    `shared` are read from /proc/PID/mem; and so are those that the task itself may not read (PROT_NONE).
+
+    Memory of a `living` task may be gone when its turn comes: it is zeros.
+    """
+
+    def __init__(self, pid: int, *, shared: bool, living: bool) -> None:
+        self._pid, self._shared, self._living = pid, shared, living
+        self._fd = -1
+        try:
+            self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            if not living:
+                raise
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def calls(self, pieces: list[Span], address: int) -> Iterator[tuple[int, tuple[batch.Argument, ...], int]]:
+        """System calls that read these (start, length) pieces to our `address`: number, arguments, expected result."""
+        if not self._shared:
+            size = sum(length for _, length in pieces)
+            local, remote = vm.iovecs([(address, size)]), vm.iovecs(pieces)
+            yield _PROCESS_VM_READV, (self._pid, local, 1, remote, len(pieces), 0), size
+            return
+        for start, length in pieces:
+            yield _PREAD64, (self._fd, address, length, start), length
+            address += length
+
+    def read(self, pieces: list[Span], view: memoryview) -> None:
+        """Fill `view` with these (start, length) pieces, whatever is in the way."""
+        position = 0
+        for start, length in pieces:
+            done = 0
+            while done < length:
+                done += self._read_some(start + done, view[position + done : position + length])
+            position += length
+
+    def _read_some(self, address: int, view: memoryview) -> int:
+        """How many bytes came; of a page that a living task has unmapped meanwhile, zeros."""
+        if done := self._preadv(address, view):
+            return done
+        if not self._living:
+            raise OSError(errno.EIO, f"no memory at {address:#x} of process {self._pid}")
+        page = min(len(view), vm.PAGE_SIZE - address % vm.PAGE_SIZE)
+        view[:page] = bytes(page)
+        return page
+
+    def _preadv(self, address: int, view: memoryview) -> int:
+        try:
+            return os.preadv(self._fd, [view], address) if self._fd >= 0 else 0
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return 0
