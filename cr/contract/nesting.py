@@ -39,10 +39,16 @@ class Nesting:
             )
         return self._entries[ns_id]
 
-    def denied_groups(self) -> list[int] | None:
-        """The groups, as we count, of all in the root task's user namespace if that denies setgroups(2); else None."""
+    def outer_groups(self) -> list[int] | None:
+        """The groups, as we count, that a tree has brought into the root task's user namespace, where it could not take
+        them on in there; else None."""
         entry = self._entries.get(self.root_user)
-        return list(entry.group) if entry is not None and entry.setgroups_denied else None
+        return list(entry.group) if entry is not None else None
+
+    def denies_groups(self) -> bool:
+        """Whether nobody in the root task's user namespace may call setgroups(2)."""
+        entry = self._entries.get(self.root_user)
+        return entry is not None and entry.setgroups_denied
 
     def owner(self, ns_id: int) -> int:
         """The user namespace that a namespace belongs to."""

@@ -127,24 +127,30 @@ class _Survey:
                 entry.proc_device.append(device)
 
     def look_at_groups(self) -> None:
-        """Whether the root task's user namespace denies setgroups(2), so that all in it have the groups they came with.
+        """Groups that the root task's user namespace does not know, or does not let anybody set, came with its tasks.
 
-        Where they have several sets, somebody has come from outside: no order of births could give these.
+        Where all in it have them, they bring them again; where not, somebody has come later, and what can be set is.
         """
         root = self.context.root
         if self._root["user"] == proc.namespace_inode("self", "user"):
             return
-        if proc.read_text(root.pid, "setgroups").strip() != "deny":
+        groups, known = [int(word) for word in root.leader.status["Groups"].split()], idmaps.gids(self.context)
+        denied = proc.read_text(root.pid, "setgroups").strip() == "deny"
+        if not denied and all(map(known.knows_outside, groups)):
             return
-        tasks = [task for task in self.context.live_tasks if task.ids["user_ns_id"] == root.ids["user_ns_id"]]
-        groups = root.leader.status["Groups"].split()
-        if any(thread.status["Groups"].split() != groups for task in tasks for thread in task.threads):
+        if denied and not self._all_have(groups):
             log.warning(f"{root}: others in its user namespace have other groups, setgroups will be allowed there")
             return
         with open_namespace(root.pid, "user") as fd:
             entry = self._entry(fd, "user")
-        entry.setgroups_denied = True
-        entry.group.extend(map(int, groups))
+        entry.setgroups_denied = denied
+        entry.group.extend(groups)
+
+    def _all_have(self, groups: list[int]) -> bool:
+        here = self.context.root.ids["user_ns_id"]
+        tasks = [task for task in self.context.live_tasks if task.ids["user_ns_id"] == here]
+        found = [thread.status["Groups"].split() for task in tasks for thread in task.threads]
+        return all([int(word) for word in words] == groups for words in found)
 
     def _look_at(self, fd: int, kind: str) -> None:
         if kind == "user":

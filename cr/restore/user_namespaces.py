@@ -22,8 +22,8 @@ _KEEP = -1
 
 
 def take_groups(program: Program, context: RestoreContext) -> None:
-    """Those of a tree whose user namespace will not let it have any others."""
-    groups = nesting(context).denied_groups()
+    """Those that the tree could not take on in its user namespace."""
+    groups = nesting(context).outer_groups()
     if groups is not None:
         program.call("setgroups", len(groups), program.data(struct.pack(f"<{len(groups)}I", *groups)))
 
