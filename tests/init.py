@@ -2,6 +2,9 @@
 
     unshare --pid --fork --mount-proc --kill-child python tests/init.py COMMAND ...
 
+Nor do the tests depend on the machine: they see no configuration of its users', and a /dev/shm of their own, which goes
+into the images of containers.
+
 In a namespace of its own, no other process of the machine can take a pid between a dump and a restore, and when
 the tests end, the kernel ends whatever they may have left.
 """
@@ -10,10 +13,22 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 
 
+CONFIGURATION = ("/etc/criu", "/etc/woodfrog", "~/.criu", "~/.woodfrog")
+
+
+def hide_the_machine() -> None:
+    """In the mount namespace that --mount-proc has made, which nobody else sees."""
+    for path in (*map(os.path.expanduser, CONFIGURATION), "/dev/shm"):
+        if os.path.isdir(path):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tests", path], check=True)
+
+
 def main() -> int:
+    hide_the_machine()
     child = os.fork()
     if child == 0:
         os.execvp(sys.argv[1], sys.argv[1:])

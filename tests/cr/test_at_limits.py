@@ -11,7 +11,9 @@ from tests.cr.harness import Workload
 
 pytestmark = pytest.mark.root
 FEW = int(Path("/proc/sys/vm/max_map_count").read_text()) <= 1 << 17
-needs_few_mappings = pytest.mark.skipif(not FEW, reason="this kernel lacks a limit on mappings that can be reached soon")
+needs_few_mappings = pytest.mark.skipif(
+    not FEW, reason="this kernel lacks a limit on mappings that can be reached soon"
+)
 
 
 @pytest.mark.parametrize("limits", [[], ["hard", "room"]], ids=["soft", "hard, with room"])
@@ -23,7 +25,9 @@ def test_soft_limits_are_no_obstacle(limits: list[str], tmp_path: Path) -> None:
 
 def test_without_room_up_to_the_hard_limit_it_runs_on(tmp_path: Path) -> None:
     with Workload("at_limits", tmp_path, ["hard"]) as workload:
-        with pytest.raises(CheckpointError, match=r"no room for \d+ bytes of scratch memory: raise its limits \(RLIMIT_AS"):
+        with pytest.raises(
+            CheckpointError, match=r"no room for \d+ bytes of scratch memory: raise its limits \(RLIMIT_AS"
+        ):
             workload.dump()
         workload.check()
 

@@ -23,7 +23,15 @@ libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 FAILED = 2**64 - 1
 USER = 54322  # nobody has it
-KINDS = ("RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_NPROC", "RLIMIT_FSIZE", "RLIMIT_STACK", "RLIMIT_SIGPENDING")
+KINDS = (
+    "RLIMIT_NOFILE",
+    "RLIMIT_AS",
+    "RLIMIT_DATA",
+    "RLIMIT_NPROC",
+    "RLIMIT_FSIZE",
+    "RLIMIT_STACK",
+    "RLIMIT_SIGPENDING",
+)
 
 
 def used(name: str) -> int:
