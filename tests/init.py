@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 
-
 CONFIGURATION = ("/etc/criu", "/etc/woodfrog", "~/.criu", "~/.woodfrog")
 
 

@@ -60,7 +60,10 @@ class CallSite:
 
 
 def _lay(tracee: Tracee, restorer: int, stack: tuple[int, int], data: bytes) -> tuple[int, bytes]:
-    """Write the way home, and the data at its end; (its address, the bytes that were there).  The thread may start on it at once."""
+    """Write the way home, and the data at its end; (its address, the bytes that were there).
+
+    The thread may start on it at once.
+    """
     xstate = signal_xstate(ptrace.get_xstate(tracee.tid))
     address = _place(tracee, stack, len(xstate))
     assert address is not None
