@@ -100,7 +100,7 @@ def encode(image: Any, fd: int, path: str) -> None:
         raise ImageError(path, 'an image in JSON is an object with "magic" and "entries"') from err
     if kind is None:
         raise ImageError(path, f"there is no image with the magic name {image['magic']}")
-    with ImageWriter(os.dup(fd), os.fspath(path), kind) as writer:
+    with ImageWriter(lambda: os.dup(fd), os.fspath(path), kind) as writer:
         for number, values in enumerate(entries):
             try:
                 writer.add(*_entry(kind, number, values))

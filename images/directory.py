@@ -6,12 +6,13 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from images.entry import ImageWriter, read_entries
 from images.errors import ImageError
-from images.file import ImageFile
+from images.file import ImageFile, write_all
 from images.kinds import KINDS, ImageKind, kind_of_file
 from images.payload import Payload
 
@@ -22,8 +23,22 @@ PARENT = "parent"
 _INVENTORY = KINDS["inventory"].filename()
 _UNCOMMITTED = ".inventory.img.new"
 _OF_NO_SNAPSHOT = frozenset({"cpuinfo", "irmap-cache", "stats-dump", "stats-restore"})
-_MODE = 0o600  # images hold a program's memory
+MODE = 0o600  # images hold a program's memory
+CREATING = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Later(Protocol):
+    """Writes images in the background."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Make a file with this content, soon."""
+
+    def finish(self) -> None:
+        """All are there; raises what went wrong."""
+
+    def abort(self) -> None:
+        """No more are made."""
 
 
 class ImageDirectory:
@@ -35,6 +50,8 @@ class ImageDirectory:
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
         self.path = path
+        self.later: Later | None = None
+        """who writes images that are small, by and by; see `make_whole`"""
         self._written: set[str] = set()
         self._made = False
 
@@ -86,7 +103,8 @@ class ImageDirectory:
         """A new image, in place of an old one of that name. Use as a context manager."""
         row = _entries_kind(kind)
         name = row.filename(*ids)
-        return ImageWriter(self._make(name), os.path.join(self.path, name), row)
+        whole = partial(self.later.put, name) if self.later is not None else None
+        return ImageWriter(partial(self._make, name), os.path.join(self.path, name), row, whole)
 
     def write(self, kind: str, *ids: int, entries: Iterable[Message]) -> None:
         """A whole image without payloads."""
@@ -96,7 +114,10 @@ class ImageDirectory:
 
     def commit(self, inventory: Message) -> None:
         """Write inventory.img, last and atomically: a directory that has one is a complete snapshot."""
-        with ImageWriter(self._make(_UNCOMMITTED), os.path.join(self.path, _INVENTORY), KINDS["inventory"]) as image:
+        if self.later is not None:
+            self.later.finish()
+        make, path = partial(self._make, _UNCOMMITTED), os.path.join(self.path, _INVENTORY)
+        with ImageWriter(make, path, KINDS["inventory"]) as image:
             image.add(inventory)
         os.rename(_UNCOMMITTED, _INVENTORY, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self._written.discard(_UNCOMMITTED)
@@ -115,6 +136,8 @@ class ImageDirectory:
 
     def discard(self) -> None:
         """Remove every file that this object wrote, and the directory if this object made it."""
+        if self.later is not None:
+            self.later.abort()
         for name in sorted(self._written):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.fd)
@@ -125,15 +148,27 @@ class ImageDirectory:
 
     def _make(self, name: str) -> int:
         """A new file; an old one is unlinked, not written through, whoever still has it open or linked."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._written.add(name)
         try:
-            with contextlib.suppress(FileNotFoundError):
+            try:
+                return os.open(name, CREATING, MODE, dir_fd=self.fd)
+            except FileExistsError:
                 os.unlink(name, dir_fd=self.fd)
-            fd = os.open(name, flags, _MODE, dir_fd=self.fd)
+                return os.open(name, CREATING, MODE, dir_fd=self.fd)
         except OSError as err:
             raise ImageError(os.path.join(self.path, name), f"cannot be created: {err.strerror}") from err
+
+    def make_whole(self, name: str, content: bytes) -> None:
+        """A file with this content."""
+        fd = self._make(name)
+        try:
+            write_all(fd, os.path.join(self.path, name), content)
+        finally:
+            os.close(fd)
+
+    def made(self, name: str) -> None:
+        """Somebody else makes, or has made, this file for us: `discard` removes it."""
         self._written.add(name)
-        return fd
 
     # Reading
 

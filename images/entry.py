@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -82,10 +82,17 @@ def _skip_header(file: ImageFile, kind: ImageKind) -> int:
 
 
 class ImageWriter:
-    """Writes one image: the magic numbers at once, then `add` for each entry; buffered by 64 KiB."""
+    """Writes one image: the magic numbers at once, then `add` for each entry; buffered by 64 KiB.
 
-    def __init__(self, fd: int, path: str, kind: ImageKind) -> None:
-        self._fd = fd
+    `make` makes the file when there is something to write; `whole` takes the content of an image that is small.
+    """
+
+    def __init__(
+        self, make: Callable[[], int], path: str, kind: ImageKind, whole: Callable[[bytes], None] | None = None
+    ) -> None:
+        self._make = make
+        self._whole = whole
+        self._fd = -1
         self._path = path
         self._kind = kind
         self._next = kind.head or kind.message
@@ -98,10 +105,13 @@ class ImageWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and self._whole is not None and self._fd < 0:
+                self._whole(bytes(self._buffer))
+            elif kind is None:
                 self.flush()
         finally:
-            os.close(self._fd)
+            if self._fd >= 0:
+                os.close(self._fd)
 
     @property
     def fd(self) -> int:
@@ -131,14 +141,15 @@ class ImageWriter:
             name = message.DESCRIPTOR.name
             raise ValueError(f"{self._path}: {size} bytes of data after a {name} that promises {declared}")
         if size >= _FLUSH_AT:
-            self.flush()
-            write_all(self._fd, self._path, payload)
+            write_all(self.fd, self._path, payload)
         else:
             self._buffer += payload
         self._buffer += bytes(padding(rule, size))
 
     def flush(self) -> None:
         """Hand everything buffered to the kernel."""
+        if self._fd < 0:
+            self._fd = self._make()
         if self._buffer:
             write_all(self._fd, self._path, self._buffer)
             self._buffer = bytearray()

@@ -19,6 +19,9 @@ __all__ = ["PAGE_SIZE", "PageRun", "PageSource", "PagemapReader", "PagesWriter"]
 
 PIECE = 32 << 10  # of one write: for larger ones the page cache takes large blocks of memory, often slow to get
 
+_PRESENT, _PRESENT_LAZY = int(PageFlag.PRESENT), int(PageFlag.PRESENT | PageFlag.LAZY)
+_IN_PARENT, _LAZY = int(PageFlag.PARENT), int(PageFlag.LAZY)
+
 
 class PagesWriter:
     """Writes pagemap-<object_id>.img (or pagemap-shmem-) and pages-<pages_id>.img. Use as a context manager.
@@ -39,7 +42,7 @@ class PagesWriter:
             os.close(self.fd)
             raise
         self._map.add(m.pagemap_head(pages_id=pages_id))
-        self._run: tuple[int, int, PageFlag] | None = None
+        self._run: tuple[int, int, int] | None = None
         self._stored = 0
 
     def __enter__(self) -> Self:
@@ -57,9 +60,8 @@ class PagesWriter:
 
     def present(self, vaddr: int, nr_pages: int, *, lazy: bool = False) -> None:
         """Pages whose bytes stand next in the pages image; `lazy` ones may be sent on demand at restore."""
-        flags = PageFlag.PRESENT | (PageFlag.LAZY if lazy else PageFlag(0))
         self._stored += nr_pages
-        self._add(vaddr, nr_pages, flags)
+        self._add(vaddr, nr_pages, _PRESENT_LAZY if lazy else _PRESENT)
 
     def store(self, data: bytes | memoryview) -> None:
         """Write the next bytes of pages recorded by `present`."""
@@ -83,13 +85,13 @@ class PagesWriter:
 
     def in_parent(self, vaddr: int, nr_pages: int) -> None:
         """Pages unchanged since the parent snapshot."""
-        self._add(vaddr, nr_pages, PageFlag.PARENT)
+        self._add(vaddr, nr_pages, _IN_PARENT)
 
     def lazy(self, vaddr: int, nr_pages: int) -> None:
         """Pages that stay with the source and are fetched on demand: no bytes in this snapshot."""
-        self._add(vaddr, nr_pages, PageFlag.LAZY)
+        self._add(vaddr, nr_pages, _LAZY)
 
-    def _add(self, vaddr: int, nr_pages: int, flags: PageFlag) -> None:
+    def _add(self, vaddr: int, nr_pages: int, flags: int) -> None:
         if nr_pages <= 0:
             return
         start, count, before = self._run or (vaddr, 0, flags)

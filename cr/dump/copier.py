@@ -149,13 +149,16 @@ class Copier:
         ends = []
         clock.note(calls)
         for offset, pieces in portion:
-            for number, arguments, expected in job.memory.calls(pieces, address):
-                calls.call(number, *arguments, expect=expected)
+            job.memory.ask(calls, pieces, address)
             clock.note(calls)
             size = sum(length for _, length in pieces)
-            for start in range(0, size, PIECE):
-                length = min(PIECE, size - start)
-                calls.call(_PWRITE64, job.output.file, address + start, length, offset + start, expect=length)
+            whole, rest = size - size % PIECE, size % PIECE
+            file = job.output.file
+            calls.extend(
+                [(_PWRITE64, file, address + i, PIECE, offset + i, 0, 0, PIECE) for i in range(0, whole, PIECE)]
+            )
+            if rest:
+                calls.call(_PWRITE64, file, address + whole, rest, offset + whole, expect=rest)
             clock.note(calls)
             ends.append(len(calls))
         made = calls.run()

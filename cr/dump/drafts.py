@@ -6,16 +6,14 @@ longer than to see that nothing about them has changed.
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile
-from cr.contract.mounts import image_mount_id
 from cr.contract.outside_files import external_name
-from cr.contract.owner import dump_owner
+from cr.dump.looks import Look, Looks
 from cr.dump.open_files import claim, open_path
-from cr.kernel.file_status import seal
+from cr.kernel import batch, proc
 from cr.resources.files.file_name import DELETED, leads_to
 from cr.resources.files.regular_file import RegularFile, describe
 from cr.values import dataclass
@@ -26,23 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class Draft:
-    """`record` is all but the id, the owner and the mount, serialized; it holds while `seal` is the same."""
+    """`record` is all but the id and the mount."""
 
     file: OpenFile
-    seal: object
-    record: bytes
+    look: Look
+    record: m.reg_file_entry
 
-    def finished(self, file: OpenFile, context: DumpContext) -> m.reg_file_entry | None:
-        """The record of the frozen task's file; None where its name does not lead to it any more."""
-        from images import messages as m
 
-        if not leads_to(file.link, file, context):
-            return None
-        entry = m.reg_file_entry.FromString(self.record)
-        entry.mnt_id = image_mount_id(file, context)
-        if file.fd >= 0:
-            entry.fown.CopyFrom(dump_owner(file))
-        return entry
+class _Drafted:
+    """The drafts of one process."""
+
+    def __init__(self, task: DumpTask) -> None:
+        self.start_time = task.stat.start_time
+        self.namespace = proc.namespace_inode(task.pid, "mnt")
+        self.looks = Looks(task)
+        self.same: bool | None = None
+        """whether this is the process and the mount namespace of before, once somebody has looked"""
+        self.files: dict[int | tuple[str, int], Draft] = {}
+        """by descriptor, or by name in /proc/PID and flags"""
 
 
 class Drafts:
@@ -50,43 +49,66 @@ class Drafts:
 
     def __init__(self, context: DumpContext) -> None:
         self._context = context
-        self._drafts: dict[tuple[int, int | str, int], Draft] = {}
-        """by pid and descriptor, or pid, name in /proc/PID and flags"""
+        self._drafted: dict[int, _Drafted] = {}
+        self._mounts: dict[int, bytes] = {}
+        """by inode of mount namespace, before the freeze"""
+        self._unchanged: dict[int, bool] = {}
+        self._possible = batch.possible()
 
     def note(self, file: OpenFile) -> None:
         """A descriptor of a plain file."""
-        self._note((file.task.pid, file.fd, 0), file, _seal_of(file))
+        if self._possible and _is_plain(file, self._context):
+            drafted = self._of(file.task)
+            self._note(drafted, file.fd, file, drafted.looks.at_descriptor(file))
 
     def note_path(self, task: DumpTask, name: str, flags: int) -> None:
         """What a link of /proc/PID leads to."""
-        sealed = seal(f"/proc/{task.pid}/{name}")  # first: what changes from now on breaks it
         file = open_path(task, name, flags)
         try:
-            self._note((task.pid, name, flags), file, sealed)
+            if self._possible and _is_plain(file, self._context):
+                drafted = self._of(task)
+                self._note(drafted, (name, flags), file, drafted.looks.at_path(name, file.link))
         finally:
             file.close()
 
-    def _note(self, key: tuple[int, int | str, int], file: OpenFile, sealed: object) -> None:
-        if _is_plain(file, self._context):
-            entry = describe(file, self._context)
-            entry.name = file.link
-            self._drafts[key] = Draft(file, sealed, entry.SerializeToString())
+    def _of(self, task: DumpTask) -> _Drafted:
+        if task.pid not in self._drafted:
+            self._drafted[task.pid] = made = _Drafted(task)
+            if made.namespace not in self._mounts:
+                self._mounts[made.namespace] = proc.read_bytes(task.pid, "mountinfo")
+        return self._drafted[task.pid]
 
-    def of(self, file: OpenFile) -> Draft | None:
+    def _note(self, drafted: _Drafted, key: int | tuple[str, int], file: OpenFile, look: Look | None) -> None:
+        if look is None or not look.tells(file) or not leads_to(file.link, file, self._context):
+            return
+        entry = describe(file, self._context)
+        entry.name = file.link
+        drafted.files[key] = Draft(file, look, entry)
+
+    def of_descriptor(self, task: DumpTask, fd: int) -> Draft | None:
         """That of a descriptor, if nothing has changed."""
-        draft = self._drafts.get((file.task.pid, file.fd, 0))
-        return draft if draft is not None and draft.seal == _seal_of(file) else None
+        return self._find(task, fd)
 
     def of_path(self, task: DumpTask, name: str, flags: int) -> Draft | None:
-        """That of a link of /proc/PID, if nothing has changed; its file is not open."""
-        draft = self._drafts.get((task.pid, name, flags))
-        if draft is None:
-            return None
-        path = f"/proc/{task.pid}/{name}"
-        if os.readlink(path) != draft.file.link or seal(path) != draft.seal:
+        """That of a link of /proc/PID, if nothing has changed."""
+        return self._find(task, (name, flags))
+
+    def _find(self, task: DumpTask, key: int | tuple[str, int]) -> Draft | None:
+        drafted = self._drafted.get(task.pid)
+        draft = drafted.files.get(key) if drafted is not None else None
+        if drafted is None or draft is None or not self._holds(drafted, task) or not drafted.looks.is_same(draft.look):
             return None
         draft.file.task = task
         return draft
+
+    def _holds(self, drafted: _Drafted, task: DumpTask) -> bool:
+        """Whether it is the same process and sees the same mounts: names lead where they did."""
+        if drafted.same is None:
+            namespace = proc.namespace_inode(task.pid, "mnt")
+            drafted.same = drafted.start_time == task.stat.start_time and drafted.namespace == namespace
+            if namespace not in self._unchanged:
+                self._unchanged[namespace] = self._mounts.get(namespace) == proc.read_bytes(task.pid, "mountinfo")
+        return drafted.same and self._unchanged[drafted.namespace]
 
 
 def begin(context: DumpContext) -> Drafts:
@@ -94,16 +116,11 @@ def begin(context: DumpContext) -> Drafts:
     return context.once("drafts", lambda: Drafts(context))
 
 
-def _seal_of(file: OpenFile) -> object:
-    status = file.stat
-    return file.link, file.info_text, status[:7], status.st_mtime_ns, status.st_ctime_ns
-
-
 def _is_plain(file: OpenFile, context: DumpContext) -> bool:
     """Whether its record says nothing but what the file itself tells."""
     kind = stat.S_IFMT(file.stat.st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR) or file.link.endswith(DELETED) or not file.link.isprintable():
         return False
-    if claim(file) is not RegularFile or external_name(file, context) is not None:
+    if "lock" in file.info or claim(file) is not RegularFile or external_name(file, context) is not None:
         return False
     return not any(RegularFile.obstacles(file, context))

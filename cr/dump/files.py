@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cr.contract.dumping import DumpContext, DumpTask, OpenFile, note
+from cr.contract.mounts import image_mount_id
 from cr.contract.resource import FdResource
 from cr.dump import drafts
 from cr.dump.objects import ObjectTable
@@ -59,21 +59,21 @@ class FileTable:
     """both by files_id"""
     _later: list[Callable[[], None]] = field(default_factory=list)
 
-    def add(self, file: OpenFile) -> int:
+    def add(self, file: OpenFile, draft: drafts.Draft | None = None) -> int:
         """The id of the description behind this descriptor; 0 where it cannot be dumped (noted)."""
         key = (file.stat.st_dev, file.stat.st_ino, file.info.get("mnt_id"), file.flags & ~O_CLOEXEC)
         bucket = self._buckets.setdefault(key, ObjectTable(KCMP_FILE))
         number, new = bucket.number(file.task.pid, file.fd)
         if new:
-            self._ids[key, number] = self._finish(drafts.begin(self.context).of(file), file) or self._describe(file)
+            self._ids[key, number] = self._finish(draft) if draft is not None else self._describe(file)
         file.id = self._ids[key, number]
         return file.id
 
     def add_path(self, task: DumpTask, name: str, flags: int) -> int:
         """A file that a task refers to without a descriptor: its executable, directory, a mapping."""
         draft = drafts.begin(self.context).of_path(task, name, flags)
-        if draft is not None and (found := self._path_id(draft.file, flags, partial(self._finish, draft))):
-            return found
+        if draft is not None:
+            return self._path_id(draft.file, flags, lambda _: self._finish(draft))
         file = open_path(task, name, flags)
         try:
             return self._path_id(file, flags, self._describe)
@@ -127,12 +127,11 @@ class FileTable:
         self.next_id += 1
         return self.next_id - 1
 
-    def _finish(self, draft: drafts.Draft | None, file: OpenFile) -> int:
-        """The id of a file whose draft holds, else 0."""
-        record = draft.finished(file, self.context) if draft is not None else None
-        if record is None:
-            return 0
+    def _finish(self, draft: drafts.Draft) -> int:
+        """The id of a file whose draft holds."""
+        file, record = draft.file, draft.record
         file.id = record.id = self.new_id()
+        record.mnt_id = image_mount_id(file, self.context)
         self.entries[file.id] = (RegularFile, record)
         return file.id
 
@@ -160,8 +159,9 @@ class FileTable:
 
         slots = []
         for fd in descriptors(task.pid):
-            file = open_file(task, fd)
-            file_id = self.add(file)
+            draft = drafts.begin(self.context).of_descriptor(task, fd)
+            file = draft.file if draft is not None else open_file(task, fd)
+            file_id = self.add(file, draft)
             self.slots[task.ids["files_id"], fd] = file_id
             self._holders.setdefault((file.stat.st_dev, file.stat.st_ino), []).append((task, fd, file_id))
             if "lock" in file.info:

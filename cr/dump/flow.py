@@ -12,15 +12,18 @@ from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask, DumpThread, identity, note
 from cr.contract.lineage import objection
 from cr.contract.resource import task_resources
-from cr.dump import destination, main_thread, nesting, scratch, snapshot, tracking
+from cr.dump import destination, foresight, main_thread, nesting, scratch, snapshot, tracking
 from cr.dump.copier import Copier
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
+from cr.dump.image_sink import ImageSink
 from cr.dump.lending import lending
 from cr.dump.memory import AddressSpaceDump, finish_pages
 from cr.dump.namespaces import dump_namespaces
 from cr.dump.objects import KernelObjects
 from cr.dump.scout import scout, tasks
+from cr.kernel import prefault
+from cr.kernel.rlimit import many_descriptors
 from cr.kernel.scheduling import hurry, relax
 from cr.model import DumpReport, Refused
 from cr.options import Options
@@ -36,20 +39,28 @@ from images.directory import ImageDirectory
 def dump(options: Options) -> DumpReport:
     """Dump the tree of `options.tree` into `options.images_dir`; whatever happens, the tree is not harmed."""
     try:
-        return _dump(options)
+        with many_descriptors():
+            return _dump(options)
     except snapshot.SnapshotLost as error:
         log.warning(f"{error}: once more, with the tasks standing still while their memory is written")
-        return _dump(replace(options, snapshot="never"))
+        again = replace(options, snapshot="never")
+    except foresight.ChangedMeanwhile as error:
+        log.warning(f"{error}: once more, without relying on what was seen before it")
+        again = options
+    with many_descriptors():
+        return _dump(again, foreseen=False)
 
 
-def _dump(options: Options) -> DumpReport:
+def _dump(options: Options, *, foreseen: bool = True) -> DumpReport:
     report = DumpReport()
     images = ImageDirectory.create(options.images_dir)
     context = DumpContext(options, images, report)
+    foresight.begin(context, trusted=foreseen)
     destination.prepare(context, goes_on=options.track_mem)
     scout(context)
     context.at_end.append(context.once("copier", Copier).abort)  # its buffers are populated now
     images.uncommit()
+    images.later = ImageSink(images)
     if options.cpu_cap is not None:
         cpuinfo.write_if_asked(images, options)
     options.notification("pre-dump")
@@ -102,6 +113,7 @@ def _do_what_can_be_done(actions: list[Callable[[], None]]) -> None:
 def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     """All but the inventory, and what is written while the tasks run on; the ids of our own namespaces."""
     snapshot.begin(context).prepare(context.scouted)
+    prefault.populate()
     own_nice = hurry()
     context.at_release.append(lambda: relax(own_nice))
     gc.disable()
@@ -141,7 +153,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
     context.registry = table = FileTable(context)
     for task in context.live_tasks:
         task.ids = objects.describe(task)
-        snapshot.begin(context).recall(task)
+        foresight.begin(context).recall(task)
         tracking.begin(context).recognise(task)
     context.shared["namespace numbers"] = objects.namespaces
     dumped_tables: set[int] = set()
@@ -162,6 +174,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
     else:
         finish_pages(context)
     _write_tree(context)
+    foresight.begin(context).verify()
     if context.obstacles:
         raise Refused(context.obstacles)
     tracking.begin(context).hand_over(context.run_id)
@@ -184,6 +197,8 @@ def _dump_task(task: DumpTask, context: DumpContext) -> None:
             resource.ask(program, thread, context)
         asked.append((thread, list(resources), program))
     _run(task, asked, context)
+    if not snapshot.begin(context).will_tell(task):
+        foresight.begin(context).check(task)
     space.copy()  # goes on while the rest is described
     space.record()
     for thread, found, _ in asked:

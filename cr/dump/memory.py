@@ -6,7 +6,7 @@ import os
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from cr.contract.dumping import DumpContext, DumpTask, note
+from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.vma import UPROBES, VmaResource, vma_resources, why_unclaimed
 from cr.dump import drafts, snapshot, tracking
 from cr.dump.copier import Copier
@@ -105,6 +105,7 @@ class AddressSpaceDump:
         self._brk: Result | None = None
         self._private = Private()
         self._pages: PrivatePages | None = None
+        self._refused: dict[proc.Mapping, list[str]] = {}
 
     def ask(self, program: Program) -> None:
         self._brk = program.call("brk", 0)
@@ -115,7 +116,9 @@ class AddressSpaceDump:
         """Begin to copy the pages, if they are to be read from the task itself."""
         track, copies = tracking.begin(self.context), snapshot.begin(self.context)
         for mapping in self.task.mappings:
-            if not obstacles(mapping, self.task, self.context.options):
+            if reasons := obstacles(mapping, self.task, self.context.options):
+                self._refused[mapping] = reasons
+            else:
                 self._private.add(mapping, claim(mapping))
         copy = copies.of(self.task)
         if copy is None or track.concerns(self.task):
@@ -184,8 +187,8 @@ class AddressSpaceDump:
 
     def _describe(self, mapping: proc.Mapping, mm: m.mm_entry) -> None:
         resource = claim(mapping)
-        for reason in obstacles(mapping, self.task, self.context.options):
-            self.context.refuse(reason)
+        if mapping in self._refused:
+            self.context.refuse(self._refused[mapping][0])
             return
         assert resource is not None
         if resource.joined and mm.vmas and mm.vmas[-1].status & resource.status and mm.vmas[-1].end == mapping.start:
@@ -193,8 +196,11 @@ class AddressSpaceDump:
             return
         mm.vmas.append(as_shown(mapping))
         entry = mm.vmas[-1]
-        with note(f"while dumping {mapping} of {self.task}"):
+        try:
             resource.dump(mapping, entry, self.task, self.context)
+        except Exception as error:
+            error.add_note(f"while dumping {mapping} of {self.task}")
+            raise
         if resource is aio_ring.AioRing:
             mm.aios.append(aio_ring.describe(entry))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import drafts, files, memory, open_files, preflight, rights, tracking
+from cr.dump import drafts, files, foresight, memory, open_files, preflight, rights, tracking
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
@@ -31,6 +31,7 @@ def scout(context: DumpContext) -> None:
     track = tracking.begin(context)
     for task in tree:
         try:
+            foresight.begin(context).note(task)
             track.recognise(task)
             reasons += preflight.obstacles(task, tree, context.options)
             reasons += _obstacles(task, context)

@@ -97,7 +97,7 @@ class Copies:
 
     def __init__(self, context: DumpContext) -> None:
         self.context = context
-        self._mappings: dict[int, tuple[str, list[proc.Mapping]]] = {}
+        self._large: set[int] = set()
         self._copies: dict[int, Copy] = {}
         self._later: list[Callable[[], None]] = []
         self._safety = Undo()
@@ -111,30 +111,22 @@ class Copies:
             self._wanted = False
             return
         self._safety.append(int)  # there is a janitor from here on, even before there is a copy
-        for pid in large:
-            before = proc.read_text(pid, "maps")
-            self._mappings[pid] = before, proc.mappings(pid)
+        self._large = set(large)
         self.context.at_end.append(self.end)
 
     def _is_large(self, size: int) -> bool:
         return size >= WORTHWHILE or self.context.options.snapshot == "always"
 
-    def recall(self, task: DumpTask) -> None:
-        """Use the mappings as they were before the freeze, where all look the same; `verify` makes sure.
-
-        The kernel looks at each single page for what smaps tells: a tenth of a second for a GiB.
-        """
-        text, mappings = self._mappings.get(task.pid, ("", []))
-        unlocked = task.leader.status["VmLck"] == "0 kB"
-        if text and unlocked and proc.read_text(task.pid, "maps") == text:
-            task.mappings = mappings
+    def will_tell(self, task: DumpTask) -> bool:
+        """Whether a copy will show if the task's mappings are what they are taken for: of locked memory it does not."""
+        return self.of(task) is not None and task.leader.status["VmLck"] == "0 kB"
 
     def of(self, task: DumpTask) -> Copy | None:
         return self._copies.get(task.ids["vm_id"])
 
     def take(self, task: DumpTask, foothold: Foothold) -> None:
         """Copy the memory of a frozen task that is worth it; where the kernel refuses, it is written now."""
-        if not self._wanted or task.pid not in self._mappings or task.ids["vm_id"] in self._copies:
+        if not self._wanted or task.pid not in self._large or task.ids["vm_id"] in self._copies:
             return
         if for_children(task.pid) != proc.namespace_inode(task.pid, "pid"):
             return  # the copy would be born in that pid namespace
@@ -184,7 +176,7 @@ class Copies:
             raise SnapshotLost(f"a copy of the tasks' memory has gone ({error})") from error
 
     def _verify(self, copy: Copy) -> None:
-        """That the mappings have the flags that `recall` took for granted."""
+        """That the mappings have the flags that were taken for granted (cr.dump.foresight)."""
         now = {(each.start, each.end): each.flags for each in proc.mappings(copy.pid)}
         for mapping in copy.task.mappings:
             flags = now.get((mapping.start, mapping.end))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 
 from cr.dump.pages import Span
 from cr.kernel import batch, vm
@@ -36,16 +35,18 @@ class TaskMemory:
             os.close(self._fd)
             self._fd = -1
 
-    def calls(self, pieces: list[Span], address: int) -> Iterator[tuple[int, tuple[batch.Argument, ...], int]]:
-        """System calls that read these (start, length) pieces to our `address`: number, arguments, expected result."""
+    def ask(self, calls: batch.Batch, pieces: list[Span], address: int) -> None:
+        """Append the system calls that read these (start, length) pieces to our `address`."""
         if not self._shared:
             size = sum(length for _, length in pieces)
             local, remote = vm.iovecs([(address, size)]), vm.iovecs(pieces)
-            yield _PROCESS_VM_READV, (self._pid, local, 1, remote, len(pieces), 0), size
+            calls.call(_PROCESS_VM_READV, self._pid, local, 1, remote, len(pieces), 0, expect=size)
             return
+        rows = []
         for start, length in pieces:
-            yield _PREAD64, (self._fd, address, length, start), length
+            rows.append((_PREAD64, self._fd, address, length, start, 0, 0, length))
             address += length
+        calls.extend(rows)
 
     def read(self, pieces: list[Span], view: memoryview) -> None:
         """Fill `view` with these (start, length) pieces, whatever is in the way."""

@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 
+from cr.kernel import prefault
 from runtime import startup
-from runtime.startup import freshness
+from runtime.startup import freshness, hot_pages
 from runtime.startup.layout import WORDS, command_of, fallback
 
 TYPE_CHECKING = False
@@ -34,6 +35,7 @@ def wake(stamps: bytes) -> NoReturn:
         _run_plain(arguments)
     sys.argv = arguments
     startup.woken = True
+    prefault.known = hot_pages.known
     _adopt_signals()
     _open_streams()
     time.tzset()

@@ -75,6 +75,7 @@ def _ask(path: str) -> subprocess.CompletedProcess[bytes]:
 
 def _record(path: str) -> None:
     """Make the program, and try it before anybody relies on it."""
+    from runtime.startup import hot_pages
     from runtime.startup.recorder import record
 
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -84,6 +85,7 @@ def _record(path: str) -> None:
     finally:
         os.close(fd)
     _try(path)
+    hot_pages.note(path, hot_pages.find(path))
 
 
 def _try(path: str) -> None:

@@ -78,7 +78,7 @@ def test_another_message_is_refused(snapshot: ImageDirectory) -> None:
 
 
 def test_a_full_filesystem_is_named() -> None:
-    full = ImageWriter(os.open("/dev/full", os.O_WRONLY), Path("pstree.img"), KINDS["pstree"])
+    full = ImageWriter(lambda: os.open("/dev/full", os.O_WRONLY), Path("pstree.img"), KINDS["pstree"])
     with pytest.raises(ImageError, match=r"pstree.img: cannot be written: No space left"), full as image:
         image.add(TASK)
 

@@ -29,7 +29,7 @@ RELAXED = settings(max_examples=12, deadline=None, suppress_health_check=list(He
 def packed(kind: ImageKind, content: list[Entry]) -> bytes:
     """The bytes of an image."""
     fd = os.memfd_create("image")
-    with ImageWriter(os.dup(fd), PATH, kind) as writer:
+    with ImageWriter(lambda: os.dup(fd), PATH, kind) as writer:
         for message, data in content:
             writer.add(message, data)
     return slurp(fd)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from cr import log
 from cr.contract.resource import NamespaceResource
-from cr.kernel import proc
+from cr.kernel import proc, visits
 from cr.kernel.capabilities import has
-from cr.kernel.namespaces import CLONE_NEWTIME, inside_of
+from cr.kernel.namespaces import CLONE_NEWTIME, open_namespace
 from cr.remote.program import Program
 
 if TYPE_CHECKING:
@@ -98,9 +98,15 @@ def _ahead(pid: int) -> dict[str, int]:
     """How much the clocks of a task's own namespace are ahead; what /proc shows is that for its children."""
     if proc.namespace_inode(pid, "time") == proc.namespace_inode(pid, "time_for_children"):
         return offsets(pid)
-    machine = machine_clocks()
-    with inside_of(pid, "time"):
-        return {name: time.clock_gettime_ns(clock) - machine[name] for name, clock in CLOCKS.items()}
+    with open_namespace(pid, "time") as fd:
+        answer = visits.ask([(fd, CLONE_NEWTIME)], lambda: b" ".join(b"%d" % each for each in _behind_real_time()))
+    here, own = _behind_real_time(), offsets("self")
+    return {name: own[name] + one - int(other) for name, one, other in zip(CLOCKS, here, answer.split(), strict=True)}
+
+
+def _behind_real_time() -> list[int]:
+    """Nanoseconds; no namespace changes the real time."""
+    return [time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(clock) for clock in CLOCKS.values()]
 
 
 def _supported() -> bool:

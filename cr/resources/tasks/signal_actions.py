@@ -11,7 +11,7 @@ from cr.contract.resource import ProcessResource, Stage
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpThread
     from cr.contract.restoring import RestoreContext, RestoreThread
-    from cr.remote.program import Data, Program
+    from cr.remote.program import Program
     from images import messages as m
 
 _KERNEL_SIGACTION = struct.Struct("<4Q")  # handler, flags, restorer, mask
@@ -27,15 +27,12 @@ class SignalActions(ProcessResource):
     stage = Stage.STATE
 
     def ask(self, program: Program, thread: DumpThread, context: DumpContext) -> None:
-        self._found: list[Data] = []
-        for signo in SIGNALS:
-            buffer = program.buffer(_KERNEL_SIGACTION.size)
-            program.call("rt_sigaction", signo, 0, buffer, _SIGSET_SIZE)
-            self._found.append(buffer)
+        self._found = program.buffer(_KERNEL_SIGACTION.size * len(SIGNALS))
+        for index, signo in enumerate(SIGNALS):
+            program.call("rt_sigaction", signo, 0, self._found.at(index * _KERNEL_SIGACTION.size), _SIGSET_SIZE)
 
     def record(self, thread: DumpThread, core: m.core_entry, context: DumpContext) -> None:
-        for buffer in self._found:
-            handler, flags, restorer, mask = _KERNEL_SIGACTION.unpack(buffer.bytes)
+        for handler, flags, restorer, mask in _KERNEL_SIGACTION.iter_unpack(self._found.bytes):
             core.tc.sigactions.add(sigaction=handler, flags=flags, restorer=restorer, mask=mask, compat_sigaction=False)
 
     @classmethod
