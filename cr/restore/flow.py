@@ -72,6 +72,8 @@ class Builder:
         context = self.context
         later = laziness(context)
         self._make_root()
+        for resource in fd_resources():
+            resource.foresee(context)
         self._grow()
         if later is not None:
             later.hand_over()
