@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ _AT_ONCE = 8  # chunks that are copied in one go
 Chunk = tuple[int, list[Span]]
 """offset in the pages image, (start, length) pieces of together at most CHUNK bytes"""
 
+_TIMESPEC = struct.Struct("<QQ")
 _PWRITE64, _CLOCK_GETTIME = 18, 228
 
 
@@ -182,17 +183,17 @@ class _Clock:
     """Looks at the clock in the course of a batch."""
 
     def __init__(self, count: int) -> None:
-        self._found = (ctypes.c_uint64 * (2 * count))()  # struct timespec
-        self._next = ctypes.addressof(self._found)
+        self._room = batch.Room(_TIMESPEC.size * count)
+        self._next = self._room.address
 
     def note(self, calls: batch.Batch) -> None:
         calls.call(_CLOCK_GETTIME, time.CLOCK_MONOTONIC, self._next, expect=0)
-        self._next += 16
+        self._next += _TIMESPEC.size
 
     def spans(self, count: int) -> list[int]:
         """Nanoseconds between the first looks, in order."""
-        words = self._found[: 2 * count + 2]
-        times = [second * 1_000_000_000 + rest for second, rest in zip(words[::2], words[1::2], strict=True)]
+        looks = list(_TIMESPEC.iter_unpack(self._room.content))[: count + 1]
+        times = [second * 1_000_000_000 + rest for second, rest in looks]
         return [after - before for before, after in pairwise(times)]
 
 

@@ -5,7 +5,6 @@ All looks at a task are one batch of system calls, which is prepared when time d
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from bisect import bisect_right
@@ -32,16 +31,16 @@ class Look:
         """index of its first call"""
         self.opened: list[tuple[int, int]] = []
         """indices of calls that open and close a descriptor of ours"""
-        self._buffer = (ctypes.c_char * _SIZE)()
+        self._room = batch.Room(_SIZE)
         self.before = b""
 
     def room(self, part: slice) -> int:
         """Where a call leaves what it finds."""
-        return ctypes.addressof(self._buffer) + int(part.start)
+        return self._room.address + int(part.start)
 
     @property
     def found(self) -> bytes:
-        return self._buffer.raw
+        return self._room.content
 
     def tells(self, file: OpenFile) -> bool:
         """Whether `file`, read before and after the first look, was the same all the time, and has no owner."""

@@ -1,24 +1,20 @@
 """Many system calls in one go, in this process, without the interpreter between them.
 
 Each call made by Python gives up the interpreter's lock and must get it back, for which other threads make it wait. A
-batch gives it up once. Its machine code (x86-64) is mapped at the first use.
+batch gives it up once.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import struct
 from array import array
-from functools import cache
 from itertools import chain
 
-from cr.kernel.libc import syscall
+from cr.kernel import own_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     Argument = int | bytes | ctypes.Array[ctypes.c_uint64]
 
 _RECORD = struct.Struct("<II6Qq")
@@ -67,25 +63,21 @@ _LISTING = (
 _CODE = bytes.fromhex("".join(code for code, _ in _LISTING))
 
 
-@cache
-def _run() -> Callable[[int, int], int]:
-    """The machine code as a function; OSError where this process may not make memory executable (SELinux execmem)."""
-    page = mmap.mmap(-1, mmap.PAGESIZE)
-    page.write(_CODE)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    syscall("mprotect", 10, address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC)
-    function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(address)
-    function.page = page  # type: ignore[attr-defined]  # lives as long
-    return function
-
-
 def possible() -> bool:
-    """Whether this process can run batches; asked once, it is so from then on."""
-    try:
-        _run()
-    except OSError:
-        return False
-    return True
+    """Whether this process can run batches."""
+    return own_code.possible()
+
+
+class Room:
+    """Memory that calls fill."""
+
+    def __init__(self, size: int) -> None:
+        self._buffer = (ctypes.c_char * size)()
+        self.address = ctypes.addressof(self._buffer)
+
+    @property
+    def content(self) -> bytes:
+        return self._buffer.raw
 
 
 class Batch:
@@ -142,7 +134,7 @@ class Batch:
             if index < start:
                 break
             struct.pack_into("<IQ", self._records, index * _RECORD.size + 4, 1, first + result * _RECORD.size + _RESULT)
-        stopped = _run()(first + start * _RECORD.size, first + len(self._records))
+        stopped = own_code.function(_CODE, 2)(first + start * _RECORD.size, first + len(self._records))
         return (stopped - first) // _RECORD.size
 
     def result(self, index: int) -> int:

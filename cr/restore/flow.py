@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from cr import log
@@ -37,11 +39,23 @@ def restore(options: Options) -> RestoreReport:
     if options.dry_run:
         context.report.steps = list(plan(context))
         return context.report
-    with many_descriptors():
+    with many_descriptors(), no_collections():
         _build(Builder(context), options)
     options.notification("post-resume")
     context.report.restore_time = (time.monotonic_ns() - began) // 1000
     return context.report
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """A large tree makes many objects, none of them garbage: the collector would look at them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _build(builder: Builder, options: Options) -> None:

@@ -6,7 +6,7 @@ import mmap
 import os
 from collections.abc import Iterator
 
-from cr.kernel import vm
+from cr.kernel import page_compare, vm
 from cr.restore.inheritance import Span
 from cr.values import dataclass, field
 from images.pages import PAGE_SIZE, PageSource
@@ -63,15 +63,14 @@ class PageFiles:
 
 def _pages(one: int, other: int, size: int) -> Iterator[Span]:
     """Offsets of the runs of pages within a block that differ."""
-    run = -1
-    for offset in range(0, size, PAGE_SIZE):
-        if not vm.equal(one + offset, other + offset, PAGE_SIZE):
-            run = offset if run < 0 else run
-            if run == 0 and offset == (SAMPLE - 1) * PAGE_SIZE:
-                yield 0, size
-                return
-        elif run >= 0:
-            yield run, offset
-            run = -1
-    if run >= 0:
-        yield run, size
+    count = size // PAGE_SIZE
+    if count > SAMPLE and all(page_compare.differing(one, other, SAMPLE)):
+        yield 0, size
+        return
+    flags = page_compare.differing(one, other, count)
+    start = flags.find(1)
+    while start >= 0:
+        end = flags.find(0, start)
+        end = count if end < 0 else end
+        yield start * PAGE_SIZE, end * PAGE_SIZE
+        start = flags.find(1, end)

@@ -39,13 +39,19 @@ def known() -> list[tuple[int, int]]:
     """Those of the program that is running."""
     fd = os.open("/proc/self/exe", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        end = os.fstat(fd).st_size - _TAIL.size
-        count, magic = _TAIL.unpack(os.pread(fd, _TAIL.size, end))
-        if magic != _MAGIC:
-            return []
-        return list(_RUN.iter_unpack(os.pread(fd, count * _RUN.size, end - count * _RUN.size)))
+        return read(fd)
     finally:
         os.close(fd)
+
+
+def read(fd: int) -> list[tuple[int, int]]:
+    """(address, number of pages) of each run that a program notes; none where it notes nothing."""
+    end = max(0, os.fstat(fd).st_size - _TAIL.size)
+    tail = os.pread(fd, _TAIL.size, end)
+    if not tail.endswith(_MAGIC) or len(tail) < _TAIL.size:
+        return []
+    count, _ = _TAIL.unpack(tail)
+    return list(_RUN.iter_unpack(os.pread(fd, count * _RUN.size, end - count * _RUN.size)))
 
 
 def note(path: str, pages: list[int]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from cr.kernel import mounts
-from runtime.startup import freshness
+from cr.kernel import mounts, prefault
+from runtime.startup import freshness, hot_pages
 from runtime.startup.entrance import Processor, Thread, page
 from runtime.startup.layout import PROGRAMS, WORDS, command_of
 from runtime.startup.recorder import relocated
@@ -305,3 +305,41 @@ def test_the_shim_is_the_program_itself(programs: Path, tmp_path: Path) -> None:
     run(programs / "woodfrog", "criu-shim", tmp_path)
     assert (tmp_path / "criu").readlink() == programs / "woodfrog"
     assert run(tmp_path / "criu", "--version").stdout.startswith("Version: ")
+
+
+def writable_segments(program: bytes) -> list[range]:
+    """Addresses of the PT_LOAD segments that can be written to (elf(5))."""
+    (count,) = struct.unpack_from("<H", program, 56)
+    rows = [struct.unpack_from("<II6Q", program, 64 + 56 * index) for index in range(count)]
+    return [
+        range(address, address + size) for kind, flags, _, address, _, _, size, _ in rows if kind == 1 and flags & 2
+    ]
+
+
+def test_the_pages_that_a_dump_needs_are_known(programs: Path) -> None:
+    with (programs / "woodfrog").open("rb") as file:
+        head = file.read(1 << 16)
+        runs = hot_pages.read(file.fileno())
+    segments = writable_segments(head)
+    assert 100 < sum(count for _, count in runs) < 4000
+    for address, count in runs:
+        assert any(address in segment and address + count * 4096 - 1 in segment for segment in segments)
+    assert runs == sorted(runs)
+
+
+def test_pages_are_noted_behind_a_program(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"what was there")
+    with program.open("rb") as file:
+        assert hot_pages.read(file.fileno()) == []
+        hot_pages.note(str(program), [0x1000, 0x2000, 0x5000])
+        assert hot_pages.read(file.fileno()) == [(0x1000, 2), (0x5000, 1)]
+    assert program.read_bytes().startswith(b"what was there")
+    program.write_bytes(b"short")
+    with program.open("rb") as file:
+        assert hot_pages.read(file.fileno()) == []
+
+
+def test_touching_pages_that_are_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefault, "known", lambda: [(0x1000, 1)])
+    prefault.populate()
