@@ -84,7 +84,7 @@ class Nesting:
             here = self.entry(here).parent
         return found
 
-    def proc_devices(self) -> dict[int, int]:
+    def shown_devices(self) -> dict[int, int]:
         """Proc filesystems that show an inner pid namespace: device in the images -> id of that."""
         return {device: ns_id for ns_id, entry in self._entries.items() for device in entry.proc_device}
 

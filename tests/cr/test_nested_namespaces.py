@@ -160,6 +160,15 @@ def test_a_pid_namespace_for_children_in_which_nobody_is(tmp_path: Path) -> None
             task.kill()
 
 
+def test_an_inner_mqueue_and_an_inner_sysfs(tmp_path: Path) -> None:
+    """Each shows the ipc or network namespace of who has mounted it."""
+    with Workload("inner_views", tmp_path, prefix=unshare_fork("pid", "mount", "net", "ipc")) as workload:
+        for _ in range(2):
+            workload.dump(external=["mnt[]"])
+            workload.restore(root="/", external=["mnt[]"])
+        workload.check()
+
+
 def test_an_inner_proc_that_is_shared_is_refused(tmp_path: Path) -> None:
     arguments = [
         "contained",
