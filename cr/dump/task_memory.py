@@ -43,8 +43,9 @@ class TaskMemory:
             calls.call(_PROCESS_VM_READV, self._pid, local, 1, remote, len(pieces), 0, expect=size)
             return
         rows = []
+        fd = self._fd & 0xFFFFFFFF  # without one the call fails, and `read` has the word
         for start, length in pieces:
-            rows.append((_PREAD64, self._fd, address, length, start, 0, 0, length))
+            rows.append((_PREAD64, fd, address, length, start, 0, 0, length))
             address += length
         calls.extend(rows)
 
