@@ -73,14 +73,15 @@ class Store:
             self._lock = -1
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write state.json: a new file, made durable, that takes the old one's place."""
+        """Write state.json: a new file that takes the old one's place.
+
+        It is not made durable (fsync(2), some milliseconds on a disk): should the machine fail, no container is left.
+        """
         temporary = self.path(f".state.{os.getpid()}")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "w") as stream:
                 json.dump(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
             os.rename(temporary, self.path("state.json"))
         except BaseException:
             os.unlink(temporary)

@@ -144,7 +144,7 @@ class Copier:
 
     def _move_all(self, job: _Job, portion: list[Chunk], address: int) -> int:
         """Copy in one go; how many chunks came through before one that takes more than that."""
-        if not self._in_one_go or job.output.file is None:
+        if not self._in_one_go or job.output.file is None or job.memory.is_gone:
             return 0
         calls, clock = batch.Batch(), _Clock(2 * len(portion) + 1)
         ends = []

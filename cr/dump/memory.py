@@ -271,10 +271,16 @@ def write_pages(pages: PrivatePages, task: DumpTask, context: DumpContext, sourc
         writer.__exit__(type(error), error, None)
         raise
     runs = _written_now(pages, task, context)
-    shared = source != task.pid or task.shares_pages  # a copy shares all with its original
+    shared = source != task.pid or task.shares_pages or context.once("newcomers", lambda: _has_newcomers(context))
     copier.submit(source, runs, writer, lambda: writer.__exit__(None, None, None), shared=shared)
     context.report.pages_written += _count(runs)
     context.report.pages_skipped_parent += _count(pages.unchanged)
+
+
+def _has_newcomers(context: DumpContext) -> bool:
+    """Whether there was a fork(2) since the look from outside, so that it is not known what is shared with whom."""
+    known = {(task.pid, task.stat.start_time) for task in context.scouted}
+    return any((task.pid, task.stat.start_time) not in known for task in context.live_tasks)
 
 
 def _announce(writer: PageWriter, start: int, end: int, *, own: bool, lazy: bool, lent: bool) -> None:

@@ -35,6 +35,11 @@ class TaskMemory:
             os.close(self._fd)
             self._fd = -1
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the living task has ended."""
+        return self._fd < 0
+
     def ask(self, calls: batch.Batch, pieces: list[Span], address: int) -> None:
         """Append the system calls that read these (start, length) pieces to our `address`."""
         if not self._shared:
@@ -43,9 +48,8 @@ class TaskMemory:
             calls.call(_PROCESS_VM_READV, self._pid, local, 1, remote, len(pieces), 0, expect=size)
             return
         rows = []
-        fd = self._fd & 0xFFFFFFFF  # without one the call fails, and `read` has the word
         for start, length in pieces:
-            rows.append((_PREAD64, fd, address, length, start, 0, 0, length))
+            rows.append((_PREAD64, self._fd, address, length, start, 0, 0, length))
             address += length
         calls.extend(rows)
 
@@ -70,7 +74,7 @@ class TaskMemory:
 
     def _preadv(self, address: int, view: memoryview) -> int:
         try:
-            return os.preadv(self._fd, [view], address) if self._fd >= 0 else 0
+            return 0 if self.is_gone else os.preadv(self._fd, [view], address)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
