@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import cr
 from cr.model import CheckpointError, Refused
-from tests.cr.harness import PYTHON, WORKLOADS, Workload, wait_for
+from tests.cr.harness import PYTHON, WORKLOADS, Workload
 from tests.cr.test_namespaces import unshare_fork
 
 pytestmark = pytest.mark.root
@@ -147,17 +146,22 @@ def test_a_pid_that_is_taken_at_an_outer_level(tmp_path: Path) -> None:
         workload.check()
 
 
-def test_a_pid_namespace_for_children_in_which_nobody_is(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        ["unshare", "--pid", "sleep", "60"], stdin=subprocess.DEVNULL, start_new_session=True
-    ) as task:
-        try:
-            wait_for(lambda: Path(f"/proc/{task.pid}/comm").read_text() == "sleep\n", "sleep")
-            with pytest.raises(Refused, match=r"another pid namespace for its children, in which there is no process"):
-                cr.dump(task.pid, str(tmp_path / "images"))
-            assert task.poll() is None
-        finally:
-            task.kill()
+@pytest.mark.parametrize("kinds", [(), ("pid", "net"), ("user", "map-root-user", "pid")])
+def test_a_pid_namespace_for_children_in_which_nobody_has_been(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with Workload("future_children", tmp_path, prefix=unshare_fork(*kinds) if kinds else []) as workload:
+        workload.dump(leave_running=True, snapshot="always")
+        for _ in range(2):
+            workload.dump()
+            workload.restore()
+        workload.check()
+
+
+def test_a_pid_namespace_for_children_in_which_nobody_is_any_more(tmp_path: Path) -> None:
+    with Workload("future_children", tmp_path, ["gone"]) as workload:
+        with pytest.raises(Refused, match=r"another pid namespace for its children, in which no process of the tree"):
+            workload.dump()
+        workload.check()
 
 
 def test_an_inner_mqueue_and_an_inner_sysfs(tmp_path: Path) -> None:
