@@ -62,9 +62,13 @@ class Foresight:
         else:
             del self._seen[task.pid]
 
-    def check(self, task: DumpTask) -> None:
-        """Compare with what they are, in the background; there must be no mapping of ours in the task."""
-        if self._worker is not None and task.pid in self._seen:
+    def check(self, task: DumpTask, *, now: bool) -> None:
+        """Compare with what they are, `now` or in the background; there must be no mapping of ours in the task."""
+        if self._worker is None or task.pid not in self._seen:
+            return
+        if now:
+            self._compare(task)
+        else:
             self._queue.put(task)
 
     def verify(self) -> None:
@@ -81,11 +85,14 @@ class Foresight:
 
     def _serve(self) -> None:
         while (task := self._queue.get()) is not None:
-            try:
-                if _REST.findall(proc.read_text(task.pid, "smaps")) != self._seen[task.pid].rest:
-                    self._wrong.append(f"{task} changed its mappings right before the freeze")
-            except OSError as error:
-                self._wrong.append(f"the mappings of {task} cannot be read again ({error})")
+            self._compare(task)
+
+    def _compare(self, task: DumpTask) -> None:
+        try:
+            if _REST.findall(proc.read_text(task.pid, "smaps")) != self._seen[task.pid].rest:
+                self._wrong.append(f"{task} changed its mappings right before the freeze")
+        except OSError as error:
+            self._wrong.append(f"the mappings of {task} cannot be read again ({error})")
 
 
 def begin(context: DumpContext, *, trusted: bool = True) -> Foresight:

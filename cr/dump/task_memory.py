@@ -6,7 +6,7 @@ import errno
 import os
 
 from cr.dump.pages import Span
-from cr.kernel import batch, vm
+from cr.kernel import batch, proc, vm
 
 _PREAD64, _PROCESS_VM_READV = 17, 310
 
@@ -67,6 +67,8 @@ class TaskMemory:
         if done := self._preadv(address, view):
             return done
         if not self._living:
+            if proc.stat(self._pid).is_ending:
+                raise ProcessLookupError(errno.ESRCH, f"process {self._pid} has ended, and its memory is gone")
             raise OSError(errno.EIO, f"no memory at {address:#x} of process {self._pid}")
         page = min(len(view), vm.PAGE_SIZE - address % vm.PAGE_SIZE)
         view[:page] = bytes(page)

@@ -65,6 +65,18 @@ def test_what_has_not_changed_is_not_looked_up_again(tmp_path: Path, monkeypatch
         assert {str(tmp_path / name) for name in ("same", "grown", "flags")} <= set(lines)
 
 
+@pytest.mark.parametrize("options", [{"leave_running": True, "track_mem": True, "snapshot": "never"}, {}], ids=str)
+def test_nothing_of_ours_is_taken_for_a_change(options: dict[str, Any], tmp_path: Path) -> None:
+    """The dump would begin again."""
+    with Workload("changing", tmp_path) as workload:
+        for _ in range(2):
+            told: list[str] = []
+            workload.dump(notify=lambda event, *_, told=told: told.append(event), **options)
+            assert told.count("pre-dump") == 1
+            if not options:
+                break
+
+
 def test_a_look_at_a_descriptor_that_is_closed_leaves_nothing_open(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     held = [os.open(tmp_path / "file", os.O_RDONLY) for _ in range(3)]
