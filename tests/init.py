@@ -2,11 +2,10 @@
 
     unshare --pid --fork --mount-proc --kill-child python tests/init.py COMMAND ...
 
-Nor do the tests depend on the machine: they see no configuration of its users', and a /dev/shm of their own, which goes
-into the images of containers.
-
 In a namespace of its own, no other process of the machine can take a pid between a dump and a restore, and when
 the tests end, the kernel ends whatever they may have left.
+Nor do the tests depend on the machine otherwise: they see no configuration of its users, and have terminals and a
+/dev/shm of their own, which goes into the images of containers.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ def hide_the_machine() -> None:
     for path in (*map(os.path.expanduser, CONFIGURATION), "/dev/shm"):
         if os.path.isdir(path):
             subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tests", path], check=True)
+    options = "newinstance,gid=5,mode=620,ptmxmode=666"  # the numbers of terminals, as pids: nobody else takes one
+    subprocess.run(["mount", "-t", "devpts", "-o", options, "tests", "/dev/pts"], check=True)
 
 
 def main() -> int:
