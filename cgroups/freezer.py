@@ -47,6 +47,20 @@ def frozen(path: str) -> bool:
     return node.pairs("cgroup.events").get("frozen") == 1
 
 
+def held(path: str) -> bool:
+    """Whether a task that enters this cgroup is stopped at once: it is frozen, or about to be, or below one that is."""
+    node = Node(path, 1)
+    if node.exists("freezer.state"):
+        return node.read("freezer.state") != "THAWED"
+    node = Node(path, 2)
+    return node.exists("cgroup.freeze") and (node.read("cgroup.freeze") == "1" or frozen(path))
+
+
+def is_empty(path: str) -> bool:
+    """Whether no process is in this cgroup, nor below it."""
+    return not _pids(path, freezer_node(path))
+
+
 def freeze(path: str, deadline: float = DEADLINE) -> bool:
     """Freeze, and wait until every task is.  Answers whether the cgroup was told to be frozen before.
 

@@ -19,6 +19,7 @@ import posixpath
 from collections.abc import Iterator
 from enum import Enum
 
+from cgroups import freezer
 from cgroups import properties as props
 from cgroups.controllers import cpuset
 from cgroups.delegation import enable_controllers
@@ -130,6 +131,7 @@ def restore(
             _restore_controller(controller, mode, layout or this_layout(), result)
         if roots is not None and mode in (Mode.SOFT, Mode.FULL, Mode.STRICT):
             _make_members(layout or this_layout(), result)
+        _check_thawed(layout or this_layout(), result.tree)
     except BaseException as err:
         for failure in result.undo():
             err.add_note(f"while taking it back: {failure}")
@@ -164,6 +166,15 @@ def _make_members(layout: Layout, result: Restored) -> None:
         hierarchy = layout.named(member.name)
         if hierarchy is not None and member.path != "/":
             _make(hierarchy.directory(member.path), hierarchy, result.steps, topmost=True)
+
+
+def _check_thawed(layout: Layout, tree: CgroupTree) -> None:
+    """A task that is put into a frozen cgroup could not be made."""
+    places = {(member.name, member.path) for place in tree.sets if place.id != tree.own_set for member in place.members}
+    for name, path in sorted(places):
+        hierarchy = layout.named(name)
+        if hierarchy is not None and freezer.held(directory := hierarchy.directory(path)):
+            raise CgroupError(f"cgroup {directory} is frozen, and tasks are to be put into it: thaw it first")
 
 
 def walk(controller: CgroupController) -> Iterator[tuple[str, CgroupDir]]:

@@ -6,12 +6,17 @@ import os
 
 import pytest
 
+from tests.machine import leaves_nothing
+
+__all__ = ["leaves_nothing"]
+
 EXPECTED_SKIPS = ("needs WOODFROG_TEST_", "this kernel lacks ")
 """How the reason of a skip begins that is no defect: an oracle that was not given, a kernel without a feature."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="a skip that is not expected fails the run")
+    parser.addoption("--alone", action="store_true", help="nobody else works here: nothing may be left on the machine")
     parser.addoption("--rounds", type=int, default=10, help="how often test_mixed.py freezes and thaws")
     parser.addoption("--soak", action="store_true", help="test_storm.py with 50 containers, 10 rounds")
 

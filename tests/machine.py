@@ -1,7 +1,8 @@
 """What tests could leave behind on the machine: a look before, a look afterwards, and what has come in between.
 
 Others may work on the same machine: what counts is what stays.  Where any name would do, only those count
-that we give.
+that we give.  Over a whole run, which is long, that is not enough: then only what nobody outside of the tests' own
+namespaces can touch counts, or everything where nobody else is there (--alone).
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import pytest
+
 PATIENCE = 60.0
 """seconds in which what others have made may go again"""
 _OURS = re.compile(r"woodfrog|wft-|crtools|link_remap")
 _PLACES = ("/", "/tmp", "/run", "/var/tmp", "/dev/shm", "/dev/mqueue")
 
+OWN = ("processes", "mounts")
+"""kinds that belong to the tests alone, by the namespaces that test.sh gives them"""
+
 Look = dict[str, frozenset[str]]
 
 
-def look() -> Look:
-    """Everything that we look after, by kind."""
-    return {kind: frozenset(found()) for kind, found in _KINDS.items()}
+def look(kinds: Iterable[str] = ()) -> Look:
+    """What there is of these kinds, or of all that we look after."""
+    return {kind: frozenset(_KINDS[kind]()) for kind in kinds or _KINDS}
 
 
 def left_behind(before: Look, patience: float = PATIENCE) -> dict[str, list[str]]:
@@ -43,8 +49,20 @@ def in_own_pid_namespace() -> bool:
     return "init.py" in Path("/proc/1/cmdline").read_text()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A whole run leaves nothing behind."""
+    if os.geteuid() != 0 or not in_own_pid_namespace():
+        yield
+        return
+    before = look(() if request.config.getoption("--alone") else OWN)
+    yield
+    left = left_behind(before)
+    assert not left, f"the tests have left behind: {left}"
+
+
 def _new(before: Look) -> Look:
-    return {kind: new for kind, found in look().items() if (new := found - before[kind])}
+    return {kind: new for kind, found in look(before).items() if (new := found - before[kind])}
 
 
 def _processes() -> Iterator[str]:

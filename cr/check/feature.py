@@ -115,11 +115,11 @@ def seed(options: int | None = None) -> Iterator[Tracee]:
     read, write = os.pipe()
     try:
         tracee = spawn_seed(read, options=OPTIONS if options is None else options)
+        try:
+            yield tracee
+        finally:
+            os.kill(tracee.tid, 9)
+            os.waitpid(tracee.tid, WALL)
     finally:
         os.close(read)
         os.close(write)
-    try:
-        yield tracee
-    finally:
-        os.kill(tracee.tid, 9)
-        os.waitpid(tracee.tid, WALL)

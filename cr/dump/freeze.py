@@ -90,7 +90,7 @@ class FrozenTree:
             if not task.is_zombie:
                 os.kill(task.pid, signal.SIGKILL)
         self._reap()
-        self._freeze_again()
+        self._freeze_others()
 
     def stop(self) -> None:
         """Leave the tasks in job-control stop (SIGSTOP)."""
@@ -136,6 +136,17 @@ class FrozenTree:
             if isinstance(error, CgroupError):
                 raise CheckpointError(f"--freeze-cgroup: {error}") from error
             raise
+
+    def _freeze_others(self) -> None:
+        """The tree is gone: a cgroup that was frozen is frozen again for the sake of others, where there are any.
+
+        Empty and frozen it would only trap whoever enters next, as the restore does.
+        """
+        if self._refreeze:
+            from cgroups import freezer
+
+            self._refreeze = not freezer.is_empty(self.freezer)
+        self._freeze_again()
 
     def _freeze_again(self) -> None:
         if self._refreeze:

@@ -39,6 +39,23 @@ def check_root(pid: int) -> None:
         )
     if stat.state in "ZX" and len(proc.threads(pid)) == 1:
         raise CheckpointError(f"task {pid} ({stat.comm}) has ended, only its zombie is left")
+    if _keeps_its_files(pid):
+        raise CheckpointError(
+            f"the files that task {pid} ({stat.comm}) has mapped are not for us to open: that takes "
+            "CAP_CHECKPOINT_RESTORE in the first user namespace of the machine, not in one of ours"
+        )
+
+
+def _keeps_its_files(pid: int) -> bool:
+    """Links of /proc/PID/map_files lead nowhere without that capability (proc(5)), whoever may trace the task."""
+    try:
+        for name in os.listdir(f"/proc/{pid}/map_files")[:1]:
+            os.stat(f"/proc/{pid}/map_files/{name}")
+    except PermissionError as error:
+        return str(error.filename).count("/") > 3  # the directory itself is a matter of tracing
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # unmapped just now
+    return False
 
 
 def _is_traced(fields: dict[str, str]) -> bool:

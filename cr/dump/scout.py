@@ -19,6 +19,7 @@ from cr.remote import gadgets
 from cr.resources.files import file_locks, plugin_file, stub
 from cr.resources.tasks import timed_waits
 
+_ATTEMPTS = 10
 _ONE_OBJECT = ("socket:[", "pipe:[")
 """how the links of descriptors begin that name a whole kernel object by its number"""
 
@@ -28,6 +29,8 @@ def scout(context: DumpContext) -> None:
     preflight.check_root(context.options.tree)
     reasons: list[str] = []
     tree = list(tasks(context.options.tree))
+    if not tree:
+        raise preflight.NoSuchProcess(f"process {context.options.tree} has ended")
     track = tracking.begin(context)
     for task in tree:
         try:
@@ -49,17 +52,29 @@ def tasks(root: int) -> Iterator[DumpTask]:
     level = len(proc.ns_ids(proc.status(root), "NSpid")) - 1
     waiting: list[tuple[int, DumpTask | None]] = [(root, None)]
     for pid, parent in waiting:
+        task, children = _seen(pid, parent, level)
+        if task is not None:
+            waiting += [(child, task) for child in children]
+            yield task
+
+
+def _seen(pid: int, parent: DumpTask | None, level: int) -> tuple[DumpTask | None, list[int]]:
+    """A process and its children; no task where it has ended.  Where only a thread of it ended meanwhile: again."""
+    for _ in range(_ATTEMPTS):
         try:
-            stat, fields = proc.stat(pid), proc.status(pid)
-            vpid = proc.ns_ids(fields, "NSpid")[level]
-            task = DumpTask(pid, vpid, parent.vpid if parent else 0, 0, 0, stat, parent)
-            if (other := proc.living_thread(pid)) != pid:
-                task = DumpTask(other, vpid, task.vppid, 0, 0, proc.stat(other), parent, exited_main=pid)
-            if not task.is_zombie:
-                waiting += [(child, task) for child in proc.children(pid)]
-                yield task
+            task = _task(pid, parent, level)
+            return (None, []) if task.is_zombie else (task, proc.children(pid))
         except (ProcessLookupError, FileNotFoundError):
             continue
+    return None, []
+
+
+def _task(pid: int, parent: DumpTask | None, level: int) -> DumpTask:
+    vpid = proc.ns_ids(proc.status(pid), "NSpid")[level]
+    vppid = parent.vpid if parent else 0
+    if (other := proc.living_thread(pid)) != pid:
+        return DumpTask(other, vpid, vppid, 0, 0, proc.stat(other), parent, exited_main=pid)
+    return DumpTask(pid, vpid, vppid, 0, 0, proc.stat(pid), parent)
 
 
 def _obstacles(task: DumpTask, context: DumpContext) -> Iterator[str]:

@@ -115,10 +115,14 @@ def living_thread(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Children of all threads of a process."""
+    """Children of all threads of a process; a thread that ends meanwhile leaves its own to another."""
     found: list[int] = []
     for tid in threads(pid):
-        found += (int(word) for word in read_text(pid, f"task/{tid}/children").split())
+        try:
+            found += map(int, read_text(pid, f"task/{tid}/children").split())
+        except (FileNotFoundError, ProcessLookupError):
+            if tid == pid:
+                raise
     return found
 
 

@@ -66,6 +66,13 @@ FORK = bytes.fromhex(
     "31ffb8e70000000f05"  # born: exit_group(0)
 )
 
-# What a puppet runs before it is given anything to do: pause(2), again and again.
-IDLE = bytes.fromhex("b8220000000f05ebf7")
-IDLE_SYSCALL_OFFSET = 5
+# What the seed runs until it is seized: it waits, and ends when the other end of its descriptor 0 is closed.  Whoever
+# started it may be killed at any instant, also when the seed is not traced as yet.
+IDLE = bytes.fromhex(
+    "4883ec10"  # room for a struct pollfd
+    "48c7042400000000"  # descriptor 0, no events: only that the other end is gone
+    "4889e7be01000000baffffffffb8070000000f05"  # again: poll(rsp, 1, no timeout)
+    "85c07ee8"  # interrupted: again
+    "31ffb8e70000000f05"  # exit_group(0)
+)
+IDLE_SYSCALL_OFFSET = 30

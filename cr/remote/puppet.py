@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from cr.kernel import ptrace
 from cr.remote.machine import IDLE, IDLE_SYSCALL_OFFSET
-from cr.remote.tracee import Tracee
+from cr.remote.tracee import WALL, TaskGone, Tracee
 
 LOAD_ADDRESS = 0x400000
 _HEADER_SIZE = 64 + 56
@@ -35,8 +35,9 @@ def elf(code: bytes = IDLE) -> bytes:
 def spawn_seed(control: int, *, options: int = OPTIONS, birth: Callable[[], int] | None = None) -> Tracee:
     """Start the seed, a child of ours, seized and standing still; it has `control` as descriptor 0 only.
 
-    With O_EXITKILL in `options` no puppet outlives us.  Another `birth` forks differently (fork_sibling: a child of
-    our parent, which will have to reap it).
+    `control` has another end, which we hold and nobody who outlives us: a seed that is not traced yet ends with that.
+    From then on, with O_EXITKILL in `options`, no puppet outlives us.  Another `birth` forks differently (fork_sibling:
+    a child of our parent, which will have to reap it).
     """
     memory = os.memfd_create("woodfrog-seed", os.MFD_CLOEXEC)
     try:
@@ -45,6 +46,18 @@ def spawn_seed(control: int, *, options: int = OPTIONS, birth: Callable[[], int]
         pid = _spawn_by(birth, program, control) if birth else _spawn(program, control)
     finally:
         os.close(memory)
+    try:
+        return _seized(pid, options)
+    except TaskGone:
+        raise
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        while birth is None and os.WIFSTOPPED(os.waitpid(pid, WALL)[1]):
+            pass  # a stop that came before the end
+        raise
+
+
+def _seized(pid: int, options: int) -> Tracee:
     tracee = Tracee.seize(pid, options)
     tracee.interrupt()
     tracee.settle()

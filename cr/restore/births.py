@@ -208,10 +208,21 @@ def _be_patient(error: Exception, number: int | None, vpid: int, deadline: float
     if number != errno.EEXIST:
         raise error
     if time.monotonic() > deadline or not _is_passing(vpid):
-        raise PidTaken(
-            f"pid {vpid} is taken by another process: end it, or restore into a new pid namespace"
-        ) from error
+        raise PidTaken(f"{_holder(vpid)}: end it, or restore into a new pid namespace") from error
     time.sleep(0.002)
+
+
+def _holder(pid: int) -> str:
+    """Who has a pid; one whose process is gone may still be that of a session or process group."""
+    if not _is_passing(pid):
+        return f"pid {pid} is taken by another process"
+    for other in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            stat = proc.stat(other)
+            if pid in (stat.sid, stat.pgid):
+                kind = "session" if pid == stat.sid else "process group"
+                return f"pid {pid} is taken: it is the {kind} of another process, task {other} ({stat.comm})"
+    return f"pid {pid} is taken by another process"
 
 
 def _is_passing(pid: int) -> bool:

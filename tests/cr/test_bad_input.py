@@ -226,14 +226,19 @@ def test_images_of_another_machine(dumped: Path) -> None:
     nothing_restored(dumped)
 
 
-def test_the_pid_is_taken(dumped: Path) -> None:
+def born_as(pid: int) -> bool:
+    """fork(2) with a pid for the child; whether this is it."""
     from cr.kernel.clone import CLONE_ARGS_SIZE, clone_args
     from cr.kernel.libc import syscall
 
-    pid = root_pid(dumped)
     tid = (ctypes.c_int * 1)(pid)
     args = clone_args(0, exit_signal=17, set_tid=ctypes.addressof(tid), set_tid_size=1)
-    if syscall("clone3", 435, ctypes.create_string_buffer(args, len(args)), CLONE_ARGS_SIZE) == 0:
+    return syscall("clone3", 435, ctypes.create_string_buffer(args, len(args)), CLONE_ARGS_SIZE) == 0
+
+
+def test_the_pid_is_taken(dumped: Path) -> None:
+    pid = root_pid(dumped)
+    if born_as(pid):
         os.execv("/bin/sleep", ["sleep", "1000"])
     try:
         refused(engine("restore", "-d", "-D", dumped), f"pid {pid} is taken")
@@ -241,6 +246,27 @@ def test_the_pid_is_taken(dumped: Path) -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def test_the_pid_is_that_of_a_session(dumped: Path) -> None:
+    """Whose leader is gone: no process has the pid, and it cannot be had."""
+    pid = root_pid(dumped)
+    reading, writing = os.pipe()
+    if born_as(pid):
+        os.setsid()
+        if member := os.fork():
+            os.write(writing, str(member).encode())
+            os._exit(0)
+        os.execv("/bin/sleep", ["sleep", "1000"])
+    os.waitpid(pid, 0)
+    member = int(os.read(reading, 10))
+    os.close(reading)
+    os.close(writing)
+    try:
+        sentence = f"pid {pid} is taken: it is the session of another process, task {member} (sleep): end it, or"
+        refused(engine("restore", "-d", "-D", dumped), sentence)
+    finally:
+        os.kill(member, signal.SIGKILL)
 
 
 def test_a_file_that_is_gone(tmp_path: Path, images: Path) -> None:

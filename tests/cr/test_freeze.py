@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cgroups.errors import CgroupError
 from cr.contract.dumping import DumpTask
 from cr.dump import preflight
 from cr.dump.freeze import FrozenTree
@@ -232,13 +233,50 @@ def test_a_tree_of_a_frozen_cgroup_comes_back(mode: str, version: int, tmp_path:
 
 
 @pytest.mark.parametrize("version", [1, 2])
+def test_a_cgroup_that_somebody_has_frozen_is_thawed_when_nobody_is_left(version: int, tmp_path: Path) -> None:
+    """Or the restore, which puts its tasks there, would be stopped by it."""
+    with freezer_group(version) as group, Workload("threads", tmp_path) as work:
+        group.add(work.pid)
+        group.set(True)
+        work.dump(freeze_cgroup=str(group.path), manage_cgroups="soft")
+        assert not group.frozen
+        work.restore(manage_cgroups="soft")
+        work.check()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_others_in_a_frozen_cgroup_stay_frozen(version: int, tmp_path: Path) -> None:
+    with freezer_group(version) as group, sleeper_in(group), Workload("threads", tmp_path) as work:
+        group.add(work.pid)
+        group.set(True)
+        work.dump(freeze_cgroup=str(group.path), manage_cgroups="soft")
+        assert group.frozen
+        with pytest.raises(CgroupError, match="is frozen, and tasks are to be put into it: thaw it first"):
+            work.restore(manage_cgroups="soft")
+        group.set(False)
+        work.restore(manage_cgroups="soft")
+        work.check()
+
+
+@contextmanager
+def sleeper_in(group: Group) -> Iterator[None]:
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        group.add(other.pid)
+        try:
+            yield
+        finally:
+            other.kill()
+            group.set(False)
+
+
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_stopped_task_in_a_frozen_cgroup(version: int, tmp_path: Path) -> None:
     with freezer_group(version) as group, Workload("threads", tmp_path) as work:
         group.add(work.pid)
         os.kill(work.pid, signal.SIGSTOP)
-        wait_for(lambda: Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the stop")
+        wait_for(lambda: state(work.pid) == "T", "the stop")
         work.dump(leave_running=True, freeze_cgroup=str(group.path), manage_cgroups="ignore")
-        assert Path(f"/proc/{work.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        wait_for(lambda: state(work.pid) == "T", "it to be stopped again")
         os.kill(work.pid, signal.SIGCONT)
         work.check()
 

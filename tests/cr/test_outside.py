@@ -104,3 +104,26 @@ def test_an_external_terminal_and_a_memfd_are_handed_over(base: str, tmp_path: P
     finally:
         for fd in (master, slave, other_master, other_slave, memory):
             os.close(fd)
+
+
+@pytest.mark.root
+def test_a_memfd_that_is_handed_over_stays_where_its_giver_has_it(tmp_path: Path) -> None:
+    """As pipes and files do: the images' own position is that in the memory which was left behind."""
+    memory = os.memfd_create("ours")
+    os.write(memory, b"a")
+    try:
+        with Workload("outside_terminal", tmp_path) as workload:
+            fdinfo = f"/proc/{workload.pid}/fdinfo/{memfd_of(workload.pid)}"
+            assert "pos:\t1\n" not in Path(fdinfo).read_text()
+            workload.dump()
+            workload.restore(inherit_fd=[f"fd[{memory}]:/memfd:shared"])
+            assert "pos:\t1\n" in Path(fdinfo).read_text()
+            os.lseek(memory, 3, os.SEEK_SET)
+            assert "pos:\t3\n" in Path(fdinfo).read_text()
+    finally:
+        os.close(memory)
+
+
+def memfd_of(pid: int) -> str:
+    directory = f"/proc/{pid}/fd"
+    return next(fd for fd in os.listdir(directory) if os.readlink(f"{directory}/{fd}").startswith("/memfd:"))

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import cr
-from cr.dump import tracker
+from cr.dump import predump, tracker
+from cr.dump.freeze import FrozenTree
+from cr.kernel import proc
 from cr.model import CheckpointError
+from cr.options import Options
 from images.directory import ImageDirectory
 from images.pages import PagemapReader
-from tests.cr.harness import Workload, alive, wait_for
+from tests.cr.harness import Workload, alive, end_tree, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -228,6 +231,30 @@ def test_a_child_of_criu_restores_the_chain(tmp_path: Path) -> None:
         assert done.returncode == 0, (work.images / "restore.log").read_text()[-2000:]
         work.restored = int((tmp_path / "restored").read_text())
         work.check()
+
+
+def test_a_task_ends_before_its_memory_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of tasks that run on while a pre-dump writes, the memory of one that has ended is zeros."""
+    release = FrozenTree.release
+
+    def release_and_kill(tree: FrozenTree) -> None:
+        release(tree)
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the child to be gone")
+
+    monkeypatch.setattr(FrozenTree, "release", release_and_kill)
+    command = ["sh", "-c", "sleep 1000 & wait; exec sleep 1000"]
+    with subprocess.Popen(command, start_new_session=True) as root:
+        try:
+            child = wait_for(lambda: proc.children(root.pid), "its child")[0]
+            wait_for(lambda: proc.stat(child).comm == "sleep", "the child to be itself")
+            predump.pre_dump(Options(tree=root.pid, images_dir=str(tmp_path / "images"), track_mem=True))
+            (found,) = trackers(root.pid)
+            assert child not in {pid for pid, _ in found.rows}
+        finally:
+            end_tree(root.pid)
+    wait_for(lambda: os.waitpid(found.pid, os.WNOHANG)[0], "the tracker to end with its tasks")
+    assert {"inventory.img", f"pagemap-{child}.img"} <= set(os.listdir(tmp_path / "images"))
 
 
 def test_a_scan_with_more_runs_than_the_buffer_holds() -> None:

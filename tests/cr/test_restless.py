@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import cr
+from cr.dump.scout import tasks
+from cr.kernel import proc
 from tests.cr.harness import Workload, alive, wait_for
 from tests.cr.test_freeze import traced
 
@@ -27,6 +30,27 @@ def test_in_the_middle_of_it(name: str, tmp_path: Path) -> None:
             workload.dump()
             workload.restore()
         workload.check()
+
+
+@pytest.mark.parametrize("name", ["threads", "forks", "maps"])
+def test_pre_dumps_in_the_middle_of_it(name: str, tmp_path: Path) -> None:
+    with Workload("restless", tmp_path, [name]) as workload:
+        for _ in range(3):
+            cr.pre_dump(workload.restored or workload.pid, str(tmp_path / "first"), track_mem=True)
+            workload.dump(prev_images_dir="../first")
+            workload.restore()
+        workload.check()
+
+
+def test_a_thread_ends_while_the_tree_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is seen all the same, with the children of its other threads."""
+    threads = proc.threads
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        monkeypatch.setattr(proc, "threads", lambda pid: [*threads(pid), 1 << 22])
+        seen = [task.pid for task in tasks(os.getpid())]
+        child.kill()
+    assert seen[0] == os.getpid()
+    assert child.pid in seen
 
 
 @pytest.mark.parametrize("user", [[], ["--user", "--map-root-user"]], ids=["namespaces", "user-namespace"])

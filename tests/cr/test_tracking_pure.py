@@ -11,7 +11,7 @@ import pytest
 from cr.dump import tracker
 from cr.dump.pages import TRACKED, _sorted_out, clip, gaps
 from cr.kernel import pagemap, proc
-from tests.cr.harness import alive, wait_for
+from tests.cr.harness import wait_for
 
 SOFT = pagemap.PAGE_IS_SOFT_DIRTY
 WRITTEN, WATCHED, GUARD = pagemap.PAGE_IS_WRITTEN, pagemap.PAGE_IS_WPALLOWED, pagemap.PAGE_IS_GUARD
@@ -62,6 +62,18 @@ def _of(run_id: str) -> tracker.Tracker | None:
     return next((found for found in tracker.running() if found.run_id == run_id), None)
 
 
+def _bury(found: tracker.Tracker) -> None:
+    """Wait for the end of a tracker that is our own child."""
+    _, status = wait_for(lambda: _ended(found.pid), "the tracker to end")
+    assert status == 0
+    os.close(found.pidfd)
+
+
+def _ended(pid: int) -> tuple[int, int] | None:
+    result = os.waitpid(pid, os.WNOHANG)
+    return result if result[0] else None
+
+
 def test_a_tracker_ends_with_its_task_and_not_before(sleeper: subprocess.Popen[bytes]) -> None:
     """By soft-dirty bits: it holds nothing but the knowledge since when they are kept."""
     run_id = f"test-{os.getpid()}-{sleeper.pid}"
@@ -75,8 +87,7 @@ def test_a_tracker_ends_with_its_task_and_not_before(sleeper: subprocess.Popen[b
     assert os.getsid(found.pid) == found.pid
     assert os.listdir(f"/proc/{found.pid}/fd") == ["0"]
     sleeper.kill()
-    wait_for(lambda: not alive(found.pid), "the tracker to end")
-    os.close(found.pidfd)
+    _bury(found)
 
 
 def test_a_tracker_whose_dump_is_given_up_ends(sleeper: subprocess.Popen[bytes]) -> None:
@@ -84,5 +95,4 @@ def test_a_tracker_whose_dump_is_given_up_ends(sleeper: subprocess.Popen[bytes])
     starting = tracker.Starting(run_id, [tracker.Tracked(sleeper.pid, proc.stat(sleeper.pid).start_time, -1)])
     found = wait_for(lambda: _of(run_id), "the tracker")
     starting.give_up()
-    wait_for(lambda: not alive(found.pid), "the tracker to end")
-    os.close(found.pidfd)
+    _bury(found)

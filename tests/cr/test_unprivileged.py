@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,3 +110,11 @@ def test_tasks_of_others_do_not_come_back(directory: Path) -> None:
     said = as_nobody(lambda: cr.restore(str(directory / "images"), unprivileged=True), RIGHTS)
     assert "only one's own tasks come back" in said, said
     assert not alive(process.pid)
+
+
+def test_rights_in_a_user_namespace_of_our_own_are_not_enough(tmp_path: Path) -> None:
+    script = 'sleep 1000 & "$0" -m cr.cli dump -t $! -D "$1" --shell-job; status=$?; kill $!; exit $status'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, sys.executable, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "(sleep) has mapped are not for us to open: that takes CAP_CHECKPOINT_RESTORE" in done.stderr

@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from cr.contract.idmaps import gids, uids
-from cr.contract.outside_files import inherited_copy
+from cr.contract.outside_files import inherited, take
 from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.contract.shmem import dump_shmem, restore_shmem
@@ -57,6 +57,9 @@ class Memfd(FdResource):
 
     @classmethod
     def make(cls, entry: m.memfd_file_entry, context: RestoreContext) -> int:
+        given = _given(entry.inode_id, context)
+        if given is not None:
+            return take(given, entry.flags)  # as it is: where it stands is the business of whoever gives it
         fd = _open(entry, context)
         if not entry.flags & os.O_PATH:
             os.lseek(fd, entry.pos, os.SEEK_SET)
@@ -135,12 +138,10 @@ def _dump_inode(file: OpenFile, context: DumpContext) -> m.memfd_inode_entry:
 
 def _make_inode(inode_id: int, context: RestoreContext) -> int:
     """The memory with its content; a descriptor of ours."""
-    inode = _saved(context).get(inode_id)
-    if inode is None:
-        raise BadImages(f"memfd.img has no memfd {inode_id}, which a task has open")
-    given = inherited_copy(PREFIX + inode.name, context)
+    given = _given(inode_id, context)
     if given is not None:
-        return context.keep(given)
+        return given
+    inode = _inode(inode_id, context)
     fd = context.keep(_empty(inode))
     restore_shmem(context, inode.shmid, fd)
     os.fchown(fd, uids(context).outside(inode.uid), gids(context).outside(inode.gid))
@@ -151,6 +152,18 @@ def _make_inode(inode_id: int, context: RestoreContext) -> int:
     else:  # mappings made before F_SEAL_FUTURE_WRITE may write
         context.at_end.append(lambda: _seal(fd, inode.seals))
     return fd
+
+
+def _given(inode_id: int, context: RestoreContext) -> int | None:
+    """Our descriptor of the memfd that the user gave in the place of this one (--inherit-fd)."""
+    return inherited(PREFIX + _inode(inode_id, context).name, context)
+
+
+def _inode(inode_id: int, context: RestoreContext) -> m.memfd_inode_entry:
+    inode = _saved(context).get(inode_id)
+    if inode is None:
+        raise BadImages(f"memfd.img has no memfd {inode_id}, which a task has open")
+    return inode
 
 
 def _saved(context: RestoreContext) -> dict[int, m.memfd_inode_entry]:
