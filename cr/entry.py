@@ -7,6 +7,7 @@ import os
 import sys
 
 import images
+from cr.swallowed import insist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command in this process and end it, without the time that taking an interpreter apart takes."""
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     images.lean = True
+    insist()
     _occupy_standard()
     try:
         code = main()

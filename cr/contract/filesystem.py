@@ -35,6 +35,8 @@ class FilesystemResource(ABC):
     """the kernel fills it: a part of it can be bound even where its root is mounted nowhere in the container"""
     has_content: ClassVar[bool] = False
     """whether `dump` and `fill` have anything to do"""
+    shows: ClassVar[str] = ""
+    """the kind of namespace that it shows: that which the one who mounts it is in"""
     triggers: ClassVar[bool] = False
     """whether going to a directory in it may have something mounted there"""
     last: ClassVar[bool] = False

@@ -39,6 +39,17 @@ class Nesting:
             )
         return self._entries[ns_id]
 
+    def outer_groups(self) -> list[int] | None:
+        """The groups, as we count, that a tree has brought into the root task's user namespace, where it could not take
+        them on in there; else None."""
+        entry = self._entries.get(self.root_user)
+        return list(entry.group) if entry is not None else None
+
+    def denies_groups(self) -> bool:
+        """Whether nobody in the root task's user namespace may call setgroups(2)."""
+        entry = self._entries.get(self.root_user)
+        return entry is not None and entry.setgroups_denied
+
     def owner(self, ns_id: int) -> int:
         """The user namespace that a namespace belongs to."""
         entry = self._entries.get(ns_id)
@@ -73,7 +84,7 @@ class Nesting:
             here = self.entry(here).parent
         return found
 
-    def proc_devices(self) -> dict[int, int]:
+    def shown_devices(self) -> dict[int, int]:
         """Proc filesystems that show an inner pid namespace: device in the images -> id of that."""
         return {device: ns_id for ns_id, entry in self._entries.items() for device in entry.proc_device}
 

@@ -96,6 +96,10 @@ class FdResource(ABC):
         return f"{cls.__name__} {entry.id}"
 
     @classmethod
+    def foresee(cls, context: RestoreContext) -> None:  # noqa: B027
+        """The root puppet stands there, with its namespaces and mounts, and no other: do what needs a pid of theirs."""
+
+    @classmethod
     def prepare(cls, context: RestoreContext) -> None:  # noqa: B027
         """All processes stand there and have no descriptors yet: make what needs calls in some of them."""
 

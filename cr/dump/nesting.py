@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from cr import log
 from cr.contract import idmaps
 from cr.contract.dumping import DumpContext, DumpTask
+from cr.contract.filesystem import FilesystemResource, filesystems
 from cr.dump import rights
 from cr.dump.objects import NAMESPACES
 from cr.kernel import proc
+from cr.kernel.mounts import FSCONFIG_CMD_CREATE, fsconfig, fsmount, fsopen
 from cr.kernel.namespaces import (
     CLONE_NEWUSER,
     FLAGS,
@@ -31,9 +34,13 @@ from cr.resources.namespaces.time_namespace import dump_for_children
 from cr.resources.tasks.own_settings import own_entry
 
 if TYPE_CHECKING:
+    from cr.kernel.mountinfo import Mount
+    from cr.resources.mounts.machinery.survey import Survey
     from images import messages as m
 
 _HIERARCHIES = ("pid", "user")
+_VIEWED = ("ipc", "net")
+"""kinds that a filesystem shows and nobody can ask it which; of a proc, its first process tells"""
 _MAPS = ("uid_map", "gid_map")
 
 
@@ -55,6 +62,9 @@ def record(context: DumpContext) -> None:
         if number and not context.images.exists("timens", number):
             dump_for_children(task, number, context)
     survey.look_at_proc(context.once(SHOWN, dict[int, int]))
+    if "mount survey" in context.shared:
+        survey.look_at_views(cast("Survey", context.shared["mount survey"]))
+    survey.look_at_groups()
     if survey.found:
         context.images.write("woodfrog-namespaces", entries=survey.found.values())
 
@@ -93,6 +103,14 @@ def _ids(context: DumpContext) -> Iterator[list[int]]:
             yield proc.ns_ids(thread.status, "NSpid")
 
 
+def _device_of(name: str) -> int:
+    """The device, as mountinfo counts, of the filesystem that one gets who mounts it here."""
+    config = fsopen(name)
+    fsconfig(config, FSCONFIG_CMD_CREATE)
+    number = os.fstat(fsmount(config)).st_dev
+    return os.major(number) << 20 | os.minor(number)
+
+
 def _read_maps() -> bytes:
     return "\0".join(proc.read_text("self", name) for name in (*_MAPS, "setgroups")).encode()
 
@@ -123,6 +141,52 @@ class _Survey:
             entry = self.found.get(self._numbers.get(("pid", inode), 0))
             if entry is not None:
                 entry.proc_device.append(device)
+
+    def look_at_views(self, mounts: Survey) -> None:
+        """Which filesystems show an inner ipc or network namespace: the kernel has one of each for all who mount it."""
+        for resource in filesystems():
+            there = [found.mount for table in mounts.found.values() for found in table if found.resource is resource]
+            if resource.shows in _VIEWED and len({mount.device for mount in there}) > 1:
+                self._look_at_view(resource, there)
+
+    def _look_at_view(self, resource: type[FilesystemResource], mounts: list[Mount]) -> None:
+        kind, name = resource.shows, resource.names[0]
+        devices, shared = {mount.device for mount in mounts}, {mount.device for mount in mounts if mount.shared}
+        inner = {proc.namespace_inode(task.pid, kind): task for task in self.context.live_tasks}
+        inner.pop(self._root[kind], None)
+        for task in inner.values():
+            with open_namespace(task.pid, kind) as fd:
+                device = int(ask([(fd, FLAGS[kind])], lambda: str(_device_of(name)).encode()))
+                if device in shared:
+                    log.warning(f"the {name} that {task} sees is shared: it will show the root task's namespace")
+                elif device in devices:
+                    self._entry(fd, kind).proc_device.append(device)
+
+    def look_at_groups(self) -> None:
+        """Groups that the root task's user namespace does not know, or does not let anybody set, came with its tasks.
+
+        Where all in it have them, they bring them again; where not, somebody has come later, and what can be set is.
+        """
+        root = self.context.root
+        if self._root["user"] == proc.namespace_inode("self", "user"):
+            return
+        groups, known = [int(word) for word in root.leader.status["Groups"].split()], idmaps.gids(self.context)
+        denied = proc.read_text(root.pid, "setgroups").strip() == "deny"
+        if not denied and all(map(known.knows_outside, groups)):
+            return
+        if denied and not self._all_have(groups):
+            log.warning(f"{root}: others in its user namespace have other groups, setgroups will be allowed there")
+            return
+        with open_namespace(root.pid, "user") as fd:
+            entry = self._entry(fd, "user")
+        entry.setgroups_denied = denied
+        entry.group.extend(groups)
+
+    def _all_have(self, groups: list[int]) -> bool:
+        here = self.context.root.ids["user_ns_id"]
+        tasks = [task for task in self.context.live_tasks if task.ids["user_ns_id"] == here]
+        found = [thread.status["Groups"].split() for task in tasks for thread in task.threads]
+        return all([int(word) for word in words] == groups for words in found)
 
     def _look_at(self, fd: int, kind: str) -> None:
         if kind == "user":

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cr import log
 from cr.contract.dumping import DumpTask
+from cr.kernel import proc
+from cr.kernel.numbers import NUMBERS
 from cr.model import CheckpointError
 from cr.remote import gadgets
-from cr.remote.call_site import CallSite
+from cr.remote.call_site import DATA, CallSite
 from cr.remote.foothold import Foothold, find_system_call
+from cr.resources.tasks.limits import INFINITY, parse_limits
 
 _LIMITS = {
     "RLIMIT_AS": resource.RLIMIT_AS,
@@ -79,7 +84,7 @@ def make(task: DumpTask, site: CallSite, size: int) -> Foothold:
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.EAGAIN):
             raise
-    with _raised(task):
+    with _raised(task, site):
         try:
             return Foothold.make(task.leader.tracee, site, size=size)
         except OSError as error:
@@ -90,15 +95,16 @@ def make(task: DumpTask, site: CallSite, size: int) -> Foothold:
 
 
 @contextmanager
-def _raised(task: DumpTask) -> Iterator[None]:
+def _raised(task: DumpTask, site: CallSite) -> Iterator[None]:
     """The soft limits on memory are as high as the hard ones inside the block."""
     before: list[tuple[int, tuple[int, int]]] = []
     try:
+        have = parse_limits(proc.read_text(task.pid, "limits"))
         for limit in _LIMITS.values():
-            soft, hard = resource.prlimit(task.pid, limit)
+            soft, hard = have[limit]
             if soft != hard:
+                _set(task, site, limit, (hard, hard))
                 before.append((limit, (soft, hard)))
-                resource.prlimit(task.pid, limit, (hard, hard))
         yield
     except PermissionError as error:
         raise CheckpointError(
@@ -106,4 +112,16 @@ def _raised(task: DumpTask) -> Iterator[None]:
         ) from error
     finally:
         for limit, values in before:
-            resource.prlimit(task.pid, limit, values)
+            _set(task, site, limit, values)
+
+
+def _set(task: DumpTask, site: CallSite, limit: int, values: tuple[int, int]) -> None:
+    """By the task itself, where it can: for us it would take a right if the task is another user's."""
+    if not site.restorer:
+        soft, hard = (resource.RLIM_INFINITY if value == INFINITY else value for value in values)
+        resource.prlimit(task.pid, limit, (soft, hard))
+        return
+    data = struct.pack("<QQ", *values)
+    result = site.call(task.leader.tracee, NUMBERS["prlimit64"], 0, limit, DATA, 0, data=data)
+    if result < 0:
+        raise OSError(-result, f"prlimit: {os.strerror(-result)}")

@@ -17,6 +17,10 @@ from cr.values import dataclass
 
 RED_ZONE = 128
 """what x86-64 code may use below its stack pointer (System V ABI)"""
+DATA_SIZE = 16
+"""room for what an argument points to"""
+DATA = -(1 << 40)
+"""an argument: the address of `data`; no other number of a call's"""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,16 @@ class CallSite:
     restorer: int = 0
     stack: tuple[int, int] = (0, 0)
 
-    def call(self, tracee: Tracee, number: int, *arguments: int) -> int:
-        """The raw result; registers and signal mask are as before, no byte of the task changes."""
-        home = _lay(tracee, self.restorer, self.stack) if self.restorer else None
+    def call(self, tracee: Tracee, number: int, *arguments: int, data: bytes = b"") -> int:
+        """The raw result; registers and signal mask are as before, no byte of the task changes.
+
+        Up to 16 bytes of `data` stand where an argument says DATA, as long as the call lasts; needs a `restorer`.
+        """
+        assert len(data) <= (DATA_SIZE if self.restorer else 0)
+        home = _lay(tracee, self.restorer, self.stack, data) if self.restorer else None
+        if home:
+            place = home[0] + len(home[1]) - DATA_SIZE
+            arguments = tuple(place if argument == DATA else argument for argument in arguments)
         try:
             result = tracee.system_call(self.instruction, number, *arguments, stack=home[0] if home else 0)
         finally:
@@ -48,14 +59,17 @@ class CallSite:
         return _place(tracee, self.stack, len(ptrace.get_xstate(tracee.tid)) + 4) is not None
 
 
-def _lay(tracee: Tracee, restorer: int, stack: tuple[int, int]) -> tuple[int, bytes]:
-    """Write the way home; (its address, the bytes that were there).  The thread may start on it at once."""
+def _lay(tracee: Tracee, restorer: int, stack: tuple[int, int], data: bytes) -> tuple[int, bytes]:
+    """Write the way home, and the data at its end; (its address, the bytes that were there).
+
+    The thread may start on it at once.
+    """
     xstate = signal_xstate(ptrace.get_xstate(tracee.tid))
     address = _place(tracee, stack, len(xstate))
     assert address is not None
     at = _xstate_address(address)
     frame = struct.pack("<Q", restorer) + ucontext(tracee.registers, tracee.sigmask, at)
-    frame = frame.ljust(at - address, b"\0") + xstate
+    frame = frame.ljust(at - address, b"\0") + xstate + data.ljust(DATA_SIZE, b"\0")
     before = vm.read(tracee.tid, address, len(frame))
     vm.write(tracee.tid, address, frame)
     return address, before
@@ -72,7 +86,7 @@ def _place(tracee: Tracee, stack: tuple[int, int], size: int) -> int | None:
     end of the main stack, which the kernel makes larger than nearly all programs need.
     """
     start, end = stack
-    size += 8 + UCONTEXT_SIZE + XSTATE_ALIGN
+    size += 8 + UCONTEXT_SIZE + XSTATE_ALIGN + DATA_SIZE
     rsp = tracee.registers.rsp
     address = (rsp - RED_ZONE - size) & -16 if start <= rsp < end else start
     return address if start <= address and address + size <= end else None

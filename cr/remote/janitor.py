@@ -73,7 +73,7 @@ def _undo(actions: list[Action]) -> Iterator[OSError]:
     for action in reversed(actions):
         try:
             action()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it is gone already
         except OSError as error:
             yield error

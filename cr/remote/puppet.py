@@ -18,7 +18,8 @@ LOAD_ADDRESS = 0x400000
 _HEADER_SIZE = 64 + 56
 SEED_INSTRUCTION = LOAD_ADDRESS + _HEADER_SIZE + IDLE_SYSCALL_OFFSET
 """Where the seed has a `syscall` instruction."""
-OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEFORK | ptrace.O_TRACEVFORK | ptrace.O_EXITKILL
+SURVIVING = ptrace.O_TRACESYSGOOD | ptrace.O_TRACECLONE | ptrace.O_TRACEFORK | ptrace.O_TRACEVFORK
+OPTIONS = SURVIVING | ptrace.O_EXITKILL
 
 
 def elf(code: bytes = IDLE) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 from cr.contract.nesting import pid_seen_by
 from cr.contract.restoring import RestoreContext, RestoreTask
@@ -79,12 +80,16 @@ def exit_main_thread(task: RestoreTask, context: RestoreContext) -> None:
     task.puppet.sigmask = (1 << 64) - 1
 
 
-def stop_again(task: RestoreTask) -> None:
-    """Let a finished task go into its job-control stop, while its parent is still held."""
+def stop_again(task: RestoreTask, context: RestoreContext) -> None:
+    """Let a finished task go into its job-control stop, while its parent is still held.
+
+    The kernel no longer ends it when we are killed: the janitor does.
+    """
     action = _action(task, task.stop_signal)
     blocked = task.core.tc.blk_sigset >> (task.stop_signal - 1) & 1
     signo = task.stop_signal if not action and not blocked else signal.SIGSTOP
     pid = task.puppet.tid
+    context.undo.append(partial(_end_if_left, pid, proc.stat(pid).start_time))
     os.kill(pid, signo)
     for thread in task.threads:
         thread.puppet.detach()
@@ -93,6 +98,12 @@ def stop_again(task: RestoreTask) -> None:
         if time.monotonic() > deadline:
             raise CheckpointError(f"{task} does not stop again (it is in state {proc.stat(pid).state})")
         time.sleep(0.0005)
+
+
+def _end_if_left(pid: int, start_time: int) -> None:
+    """What has stopped again; not another task with its pid, which the next attempt may have made already."""
+    if proc.stat(pid).start_time == start_time and proc.status(pid)["TracerPid"] == "0":
+        os.kill(pid, signal.SIGKILL)
 
 
 def _action(task: RestoreTask, signo: int) -> int:

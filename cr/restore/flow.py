@@ -17,6 +17,7 @@ from cr.contract.restoring import RestoreContext, RestoreThread
 from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
+from cr.remote import puppet
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.namespaces import network_lock
@@ -85,6 +86,8 @@ class Builder:
         context = self.context
         later = laziness(context)
         self._make_root()
+        for resource in fd_resources():
+            resource.foresee(context)
         self._grow()
         if later is not None:
             later.hand_over()
@@ -124,7 +127,7 @@ class Builder:
             for thread in task.threads:
                 thread.puppet.store()
             if task.stop_signal:
-                deaths.stop_again(task)
+                deaths.stop_again(task, context)
 
     def _make_root(self) -> None:
         context = self.context
@@ -189,6 +192,7 @@ class Builder:
         for action in context.before_release:
             action()
         context.undo.forget()
+        self._let_live()
         context.report.pid = context.root.puppet.tid
         context.report.tasks = len(context.tasks)
         network_lock.release(context)  # what a task sends into a locked network is sent again only after seconds
@@ -197,14 +201,26 @@ class Builder:
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
-            if context.options.leave_stopped:
-                os.kill(task.puppet.tid, signal.SIGSTOP)
             for thread in task.threads:
                 thread.puppet.detach()
         for action in context.when_done:
             action()
         plugins.resume(task.puppet.tid for task in context.live_tasks)
         self._close()
+
+    def _let_live(self) -> None:
+        """From here on all tasks go on when we are killed, where until now all would have ended.
+
+        The first of a pid namespace takes all others with it, so it comes behind them: killed in between, we leave
+        nothing.  Without a pid namespace there is no such switch, only the shortest way: no task runs in between.
+        """
+        for task in reversed(self.context.live_tasks):
+            if task.stop_signal:
+                continue
+            if self.context.options.leave_stopped:
+                os.kill(task.puppet.tid, signal.SIGSTOP)
+            for thread in task.threads:
+                thread.puppet.options(puppet.SURVIVING)
 
     @staticmethod
     def _dare(action: Callable[[], None]) -> None:

@@ -82,7 +82,7 @@ def all_new(context: RestoreContext) -> bool:
 
 
 def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
-    """Before the root puppet is born: the seed joins the namespaces that exist already, which it inherits."""
+    """Before the root puppet is born, which inherits what the seed has: it joins the namespaces that exist already."""
     there = {kind: fd for kind, fd in handed_over(context).items() if kind != "user" or not _joins_user_late(context)}
     program = Program()
     if there:
@@ -90,6 +90,8 @@ def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
         context.add_joins(program, [(there[kind], FLAGS[kind]) for kind in ordered])
     if "user" in there:
         _take_ids(program, context)
+    elif "user" not in handed_over(context):
+        user_namespaces.take_groups(program, context)
     if program.calls:
         context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
 

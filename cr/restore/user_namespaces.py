@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 _KEEP = -1
 
 
+def take_groups(program: Program, context: RestoreContext) -> None:
+    """Those that the tree could not take on in its user namespace."""
+    groups = nesting(context).outer_groups()
+    if groups is not None:
+        program.call("setgroups", len(groups), program.data(struct.pack(f"<{len(groups)}I", *groups)))
+
+
 def join(user: int, here: int, puppet: tuple[Tracee, Identity], task: RestoreTask, context: RestoreContext) -> None:
     """Take a puppet from the user namespace `here` to one right below it, with the ids that `task` has further out.
 

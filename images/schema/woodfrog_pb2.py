@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cimages/schema/woodfrog.proto\"\xa5\x03\n\x13woodfrog_task_entry\x12\x0b\n\x03tid\x18\x01 \x02(\r\x12\x0c\n\x04\x63pus\x18\x02 \x03(\r\x12\x13\n\x0btimer_slack\x18\x03 \x01(\x04\x12\x13\n\x0bio_priority\x18\x04 \x01(\r\x12\x17\n\x0f\x63oredump_filter\x18\x05 \x01(\r\x12\x16\n\x0e\x61utogroup_nice\x18\x06 \x01(\x11\x12\x14\n\x0c\x63puid_faults\x18\x07 \x01(\x08\x12\x19\n\x11stop_was_reported\x18\x08 \x01(\x08\x12$\n\x05sleep\x18\t \x01(\x0b\x32\x15.woodfrog_sleep_entry\x12\x13\n\x0b\x65xit_signal\x18\n \x01(\r\x12\x1e\n\x06sealed\x18\x0b \x03(\x0b\x32\x0e.woodfrog_span\x12\x0e\n\x06\x65xited\x18\x0c \x01(\r\x12#\n\x04name\x18\r \x03(\x0b\x32\x15.woodfrog_memory_name\x12\x18\n\x10pid_for_children\x18\x0e \x01(\r\x12\x19\n\x11time_for_children\x18\x0f \x01(\r\x12\"\n\x05outer\x18\x10 \x01(\x0b\x32\x13.woodfrog_outer_ids\"=\n\x12woodfrog_outer_ids\x12\x0b\n\x03uid\x18\x01 \x03(\r\x12\x0b\n\x03gid\x18\x02 \x03(\r\x12\r\n\x05group\x18\x03 \x03(\r\"0\n\x12woodfrog_pid_entry\x12\x0b\n\x03pid\x18\x01 \x02(\r\x12\r\n\x05inner\x18\x02 \x03(\r\"\x95\x01\n\x18woodfrog_namespace_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0c\n\x04kind\x18\x02 \x02(\r\x12\x0e\n\x06parent\x18\x03 \x01(\r\x12\r\n\x05owner\x18\x04 \x01(\r\x12\x11\n\towner_uid\x18\x05 \x01(\r\x12\x18\n\x10setgroups_denied\x18\x06 \x01(\x08\x12\x13\n\x0bproc_device\x18\x07 \x03(\r\"@\n\x14woodfrog_memory_name\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\x12\x0c\n\x04name\x18\x03 \x02(\x0c\"+\n\rwoodfrog_span\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\"a\n\x14woodfrog_sleep_entry\x12\r\n\x05\x63lock\x18\x01 \x02(\r\x12\x11\n\tremaining\x18\x02 \x02(\x04\x12\x19\n\x11remainder_address\x18\x03 \x02(\x04\x12\x0c\n\x04\x63\x61ll\x18\x04 \x01(\r\"\xe4\x01\n\x13woodfrog_file_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0c\n\x04name\x18\x02 \x01(\x0c\x12\x11\n\tsemaphore\x18\x03 \x01(\x08\x12&\n\x06target\x18\x04 \x03(\x0b\x32\x16.woodfrog_epoll_target\x12\x0e\n\x06packet\x18\x05 \x03(\r\x12\x13\n\x0b\x65vents_lost\x18\x06 \x01(\x08\x12-\n\nfilesystem\x18\x07 \x03(\x0b\x32\x19.woodfrog_filesystem_mark\x12$\n\x05slave\x18\x08 \x01(\x0b\x32\x15.woodfrog_device_file\">\n\x14woodfrog_device_file\x12\x0b\n\x03uid\x18\x01 \x02(\r\x12\x0b\n\x03gid\x18\x02 \x02(\r\x12\x0c\n\x04mode\x18\x03 \x02(\r\"[\n\x18woodfrog_filesystem_mark\x12\x0c\n\x04path\x18\x01 \x02(\x0c\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x0c\n\x04mask\x18\x03 \x02(\x04\x12\x14\n\x0cignored_mask\x18\x04 \x02(\x04\"5\n\x15woodfrog_epoll_target\x12\x0b\n\x03tfd\x18\x01 \x02(\r\x12\x0f\n\x07\x66ile_id\x18\x02 \x02(\r\"f\n\x15woodfrog_autofs_entry\x12\x0f\n\x07pipe_id\x18\x01 \x01(\r\x12\x11\n\tdirectory\x18\x02 \x03(\x0c\x12)\n\x07symlink\x18\x03 \x03(\x0b\x32\x18.woodfrog_autofs_symlink\"7\n\x17woodfrog_autofs_symlink\x12\x0c\n\x04name\x18\x01 \x02(\x0c\x12\x0e\n\x06target\x18\x02 \x02(\x0c\"P\n\x15woodfrog_plugin_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0e\n\x06plugin\x18\x02 \x02(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x02(\x0c\x12\r\n\x05\x66lags\x18\x04 \x01(\r\"\xc9\x02\n\x17woodfrog_io_uring_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x12\n\nsq_entries\x18\x03 \x02(\r\x12\x12\n\ncq_entries\x18\x04 \x02(\r\x12\r\n\x05setup\x18\x05 \x02(\r\x12\x14\n\x0c\x61rray_offset\x18\x06 \x02(\r\x12\x11\n\tsubmitted\x18\x07 \x02(\r\x12\x11\n\tcompleted\x18\x08 \x02(\r\x12\r\n\x05rings\x18\t \x02(\x0c\x12\x10\n\x08requests\x18\n \x02(\x0c\x12%\n\x04\x66ile\x18\x0b \x03(\x0b\x32\x17.woodfrog_io_uring_file\x12)\n\x06\x62uffer\x18\x0c \x03(\x0b\x32\x19.woodfrog_io_uring_buffer\x12\r\n\x05\x66iles\x18\r \x02(\r\x12\x0f\n\x07\x62uffers\x18\x0e \x02(\r\x12\r\n\x05owner\x18\x0f \x02(\r\"3\n\x16woodfrog_io_uring_file\x12\r\n\x05index\x18\x01 \x02(\r\x12\n\n\x02\x66\x64\x18\x02 \x02(\r\"J\n\x18woodfrog_io_uring_buffer\x12\r\n\x05index\x18\x01 \x02(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x02(\x04\x12\x0e\n\x06length\x18\x03 \x02(\x04')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cimages/schema/woodfrog.proto\"\xc6\x03\n\x13woodfrog_task_entry\x12\x0b\n\x03tid\x18\x01 \x02(\r\x12\x0c\n\x04\x63pus\x18\x02 \x03(\r\x12\x13\n\x0btimer_slack\x18\x03 \x01(\x04\x12\x13\n\x0bio_priority\x18\x04 \x01(\r\x12\x17\n\x0f\x63oredump_filter\x18\x05 \x01(\r\x12\x16\n\x0e\x61utogroup_nice\x18\x06 \x01(\x11\x12\x14\n\x0c\x63puid_faults\x18\x07 \x01(\x08\x12\x19\n\x11stop_was_reported\x18\x08 \x01(\x08\x12$\n\x05sleep\x18\t \x01(\x0b\x32\x15.woodfrog_sleep_entry\x12\x13\n\x0b\x65xit_signal\x18\n \x01(\r\x12\x1e\n\x06sealed\x18\x0b \x03(\x0b\x32\x0e.woodfrog_span\x12\x0e\n\x06\x65xited\x18\x0c \x01(\r\x12#\n\x04name\x18\r \x03(\x0b\x32\x15.woodfrog_memory_name\x12\x18\n\x10pid_for_children\x18\x0e \x01(\r\x12\x1f\n\x17pid_for_children_is_new\x18\x11 \x01(\x08\x12\x19\n\x11time_for_children\x18\x0f \x01(\r\x12\"\n\x05outer\x18\x10 \x01(\x0b\x32\x13.woodfrog_outer_ids\"=\n\x12woodfrog_outer_ids\x12\x0b\n\x03uid\x18\x01 \x03(\r\x12\x0b\n\x03gid\x18\x02 \x03(\r\x12\r\n\x05group\x18\x03 \x03(\r\"0\n\x12woodfrog_pid_entry\x12\x0b\n\x03pid\x18\x01 \x02(\r\x12\r\n\x05inner\x18\x02 \x03(\r\"\xa4\x01\n\x18woodfrog_namespace_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0c\n\x04kind\x18\x02 \x02(\r\x12\x0e\n\x06parent\x18\x03 \x01(\r\x12\r\n\x05owner\x18\x04 \x01(\r\x12\x11\n\towner_uid\x18\x05 \x01(\r\x12\x18\n\x10setgroups_denied\x18\x06 \x01(\x08\x12\x13\n\x0bproc_device\x18\x07 \x03(\r\x12\r\n\x05group\x18\x08 \x03(\r\"@\n\x14woodfrog_memory_name\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\x12\x0c\n\x04name\x18\x03 \x02(\x0c\"+\n\rwoodfrog_span\x12\r\n\x05start\x18\x01 \x02(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x02(\x04\"a\n\x14woodfrog_sleep_entry\x12\r\n\x05\x63lock\x18\x01 \x02(\r\x12\x11\n\tremaining\x18\x02 \x02(\x04\x12\x19\n\x11remainder_address\x18\x03 \x02(\x04\x12\x0c\n\x04\x63\x61ll\x18\x04 \x01(\r\"\xe4\x01\n\x13woodfrog_file_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0c\n\x04name\x18\x02 \x01(\x0c\x12\x11\n\tsemaphore\x18\x03 \x01(\x08\x12&\n\x06target\x18\x04 \x03(\x0b\x32\x16.woodfrog_epoll_target\x12\x0e\n\x06packet\x18\x05 \x03(\r\x12\x13\n\x0b\x65vents_lost\x18\x06 \x01(\x08\x12-\n\nfilesystem\x18\x07 \x03(\x0b\x32\x19.woodfrog_filesystem_mark\x12$\n\x05slave\x18\x08 \x01(\x0b\x32\x15.woodfrog_device_file\">\n\x14woodfrog_device_file\x12\x0b\n\x03uid\x18\x01 \x02(\r\x12\x0b\n\x03gid\x18\x02 \x02(\r\x12\x0c\n\x04mode\x18\x03 \x02(\r\"[\n\x18woodfrog_filesystem_mark\x12\x0c\n\x04path\x18\x01 \x02(\x0c\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x0c\n\x04mask\x18\x03 \x02(\x04\x12\x14\n\x0cignored_mask\x18\x04 \x02(\x04\"5\n\x15woodfrog_epoll_target\x12\x0b\n\x03tfd\x18\x01 \x02(\r\x12\x0f\n\x07\x66ile_id\x18\x02 \x02(\r\"f\n\x15woodfrog_autofs_entry\x12\x0f\n\x07pipe_id\x18\x01 \x01(\r\x12\x11\n\tdirectory\x18\x02 \x03(\x0c\x12)\n\x07symlink\x18\x03 \x03(\x0b\x32\x18.woodfrog_autofs_symlink\"7\n\x17woodfrog_autofs_symlink\x12\x0c\n\x04name\x18\x01 \x02(\x0c\x12\x0e\n\x06target\x18\x02 \x02(\x0c\"P\n\x15woodfrog_plugin_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\x0e\n\x06plugin\x18\x02 \x02(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x02(\x0c\x12\r\n\x05\x66lags\x18\x04 \x01(\r\"\xc9\x02\n\x17woodfrog_io_uring_entry\x12\n\n\x02id\x18\x01 \x02(\r\x12\r\n\x05\x66lags\x18\x02 \x02(\r\x12\x12\n\nsq_entries\x18\x03 \x02(\r\x12\x12\n\ncq_entries\x18\x04 \x02(\r\x12\r\n\x05setup\x18\x05 \x02(\r\x12\x14\n\x0c\x61rray_offset\x18\x06 \x02(\r\x12\x11\n\tsubmitted\x18\x07 \x02(\r\x12\x11\n\tcompleted\x18\x08 \x02(\r\x12\r\n\x05rings\x18\t \x02(\x0c\x12\x10\n\x08requests\x18\n \x02(\x0c\x12%\n\x04\x66ile\x18\x0b \x03(\x0b\x32\x17.woodfrog_io_uring_file\x12)\n\x06\x62uffer\x18\x0c \x03(\x0b\x32\x19.woodfrog_io_uring_buffer\x12\r\n\x05\x66iles\x18\r \x02(\r\x12\x0f\n\x07\x62uffers\x18\x0e \x02(\r\x12\r\n\x05owner\x18\x0f \x02(\r\"3\n\x16woodfrog_io_uring_file\x12\r\n\x05index\x18\x01 \x02(\r\x12\n\n\x02\x66\x64\x18\x02 \x02(\r\"J\n\x18woodfrog_io_uring_buffer\x12\r\n\x05index\x18\x01 \x02(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x02(\x04\x12\x0e\n\x06length\x18\x03 \x02(\x04')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,37 +32,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'images.schema.woodfrog_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WOODFROG_TASK_ENTRY']._serialized_start=33
-  _globals['_WOODFROG_TASK_ENTRY']._serialized_end=454
-  _globals['_WOODFROG_OUTER_IDS']._serialized_start=456
-  _globals['_WOODFROG_OUTER_IDS']._serialized_end=517
-  _globals['_WOODFROG_PID_ENTRY']._serialized_start=519
-  _globals['_WOODFROG_PID_ENTRY']._serialized_end=567
-  _globals['_WOODFROG_NAMESPACE_ENTRY']._serialized_start=570
-  _globals['_WOODFROG_NAMESPACE_ENTRY']._serialized_end=719
-  _globals['_WOODFROG_MEMORY_NAME']._serialized_start=721
-  _globals['_WOODFROG_MEMORY_NAME']._serialized_end=785
-  _globals['_WOODFROG_SPAN']._serialized_start=787
-  _globals['_WOODFROG_SPAN']._serialized_end=830
-  _globals['_WOODFROG_SLEEP_ENTRY']._serialized_start=832
-  _globals['_WOODFROG_SLEEP_ENTRY']._serialized_end=929
-  _globals['_WOODFROG_FILE_ENTRY']._serialized_start=932
-  _globals['_WOODFROG_FILE_ENTRY']._serialized_end=1160
-  _globals['_WOODFROG_DEVICE_FILE']._serialized_start=1162
-  _globals['_WOODFROG_DEVICE_FILE']._serialized_end=1224
-  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_start=1226
-  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_end=1317
-  _globals['_WOODFROG_EPOLL_TARGET']._serialized_start=1319
-  _globals['_WOODFROG_EPOLL_TARGET']._serialized_end=1372
-  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_start=1374
-  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_end=1476
-  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_start=1478
-  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_end=1533
-  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_start=1535
-  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_end=1615
-  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_start=1618
-  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_end=1947
-  _globals['_WOODFROG_IO_URING_FILE']._serialized_start=1949
-  _globals['_WOODFROG_IO_URING_FILE']._serialized_end=2000
-  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_start=2002
-  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_end=2076
+  _globals['_WOODFROG_TASK_ENTRY']._serialized_end=487
+  _globals['_WOODFROG_OUTER_IDS']._serialized_start=489
+  _globals['_WOODFROG_OUTER_IDS']._serialized_end=550
+  _globals['_WOODFROG_PID_ENTRY']._serialized_start=552
+  _globals['_WOODFROG_PID_ENTRY']._serialized_end=600
+  _globals['_WOODFROG_NAMESPACE_ENTRY']._serialized_start=603
+  _globals['_WOODFROG_NAMESPACE_ENTRY']._serialized_end=767
+  _globals['_WOODFROG_MEMORY_NAME']._serialized_start=769
+  _globals['_WOODFROG_MEMORY_NAME']._serialized_end=833
+  _globals['_WOODFROG_SPAN']._serialized_start=835
+  _globals['_WOODFROG_SPAN']._serialized_end=878
+  _globals['_WOODFROG_SLEEP_ENTRY']._serialized_start=880
+  _globals['_WOODFROG_SLEEP_ENTRY']._serialized_end=977
+  _globals['_WOODFROG_FILE_ENTRY']._serialized_start=980
+  _globals['_WOODFROG_FILE_ENTRY']._serialized_end=1208
+  _globals['_WOODFROG_DEVICE_FILE']._serialized_start=1210
+  _globals['_WOODFROG_DEVICE_FILE']._serialized_end=1272
+  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_start=1274
+  _globals['_WOODFROG_FILESYSTEM_MARK']._serialized_end=1365
+  _globals['_WOODFROG_EPOLL_TARGET']._serialized_start=1367
+  _globals['_WOODFROG_EPOLL_TARGET']._serialized_end=1420
+  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_start=1422
+  _globals['_WOODFROG_AUTOFS_ENTRY']._serialized_end=1524
+  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_start=1526
+  _globals['_WOODFROG_AUTOFS_SYMLINK']._serialized_end=1581
+  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_start=1583
+  _globals['_WOODFROG_PLUGIN_ENTRY']._serialized_end=1663
+  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_start=1666
+  _globals['_WOODFROG_IO_URING_ENTRY']._serialized_end=1995
+  _globals['_WOODFROG_IO_URING_FILE']._serialized_start=1997
+  _globals['_WOODFROG_IO_URING_FILE']._serialized_end=2048
+  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_start=2050
+  _globals['_WOODFROG_IO_URING_BUFFER']._serialized_end=2124
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class woodfrog_task_entry(_message.Message):
-    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed", "exited", "name", "pid_for_children", "time_for_children", "outer")
+    __slots__ = ("tid", "cpus", "timer_slack", "io_priority", "coredump_filter", "autogroup_nice", "cpuid_faults", "stop_was_reported", "sleep", "exit_signal", "sealed", "exited", "name", "pid_for_children", "pid_for_children_is_new", "time_for_children", "outer")
     TID_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
     TIMER_SLACK_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class woodfrog_task_entry(_message.Message):
     EXITED_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PID_FOR_CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    PID_FOR_CHILDREN_IS_NEW_FIELD_NUMBER: _ClassVar[int]
     TIME_FOR_CHILDREN_FIELD_NUMBER: _ClassVar[int]
     OUTER_FIELD_NUMBER: _ClassVar[int]
     tid: int
@@ -38,9 +39,10 @@ class woodfrog_task_entry(_message.Message):
     exited: int
     name: _containers.RepeatedCompositeFieldContainer[woodfrog_memory_name]
     pid_for_children: int
+    pid_for_children_is_new: bool
     time_for_children: int
     outer: woodfrog_outer_ids
-    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., exited: _Optional[int] = ..., name: _Optional[_Iterable[_Union[woodfrog_memory_name, _Mapping]]] = ..., pid_for_children: _Optional[int] = ..., time_for_children: _Optional[int] = ..., outer: _Optional[_Union[woodfrog_outer_ids, _Mapping]] = ...) -> None: ...
+    def __init__(self, tid: _Optional[int] = ..., cpus: _Optional[_Iterable[int]] = ..., timer_slack: _Optional[int] = ..., io_priority: _Optional[int] = ..., coredump_filter: _Optional[int] = ..., autogroup_nice: _Optional[int] = ..., cpuid_faults: _Optional[bool] = ..., stop_was_reported: _Optional[bool] = ..., sleep: _Optional[_Union[woodfrog_sleep_entry, _Mapping]] = ..., exit_signal: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., exited: _Optional[int] = ..., name: _Optional[_Iterable[_Union[woodfrog_memory_name, _Mapping]]] = ..., pid_for_children: _Optional[int] = ..., pid_for_children_is_new: _Optional[bool] = ..., time_for_children: _Optional[int] = ..., outer: _Optional[_Union[woodfrog_outer_ids, _Mapping]] = ...) -> None: ...
 
 class woodfrog_outer_ids(_message.Message):
     __slots__ = ("uid", "gid", "group")
@@ -61,7 +63,7 @@ class woodfrog_pid_entry(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., inner: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class woodfrog_namespace_entry(_message.Message):
-    __slots__ = ("id", "kind", "parent", "owner", "owner_uid", "setgroups_denied", "proc_device")
+    __slots__ = ("id", "kind", "parent", "owner", "owner_uid", "setgroups_denied", "proc_device", "group")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +71,7 @@ class woodfrog_namespace_entry(_message.Message):
     OWNER_UID_FIELD_NUMBER: _ClassVar[int]
     SETGROUPS_DENIED_FIELD_NUMBER: _ClassVar[int]
     PROC_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     id: int
     kind: int
     parent: int
@@ -76,7 +79,8 @@ class woodfrog_namespace_entry(_message.Message):
     owner_uid: int
     setgroups_denied: bool
     proc_device: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[int] = ..., kind: _Optional[int] = ..., parent: _Optional[int] = ..., owner: _Optional[int] = ..., owner_uid: _Optional[int] = ..., setgroups_denied: _Optional[bool] = ..., proc_device: _Optional[_Iterable[int]] = ...) -> None: ...
+    group: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[int] = ..., kind: _Optional[int] = ..., parent: _Optional[int] = ..., owner: _Optional[int] = ..., owner_uid: _Optional[int] = ..., setgroups_denied: _Optional[bool] = ..., proc_device: _Optional[_Iterable[int]] = ..., group: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class woodfrog_memory_name(_message.Message):
     __slots__ = ("start", "end", "name")

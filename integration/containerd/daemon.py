@@ -12,7 +12,7 @@ from typing import Any
 from integration import shims
 from integration.containerd.image import IMAGE, write_image
 from integration.containers import ENVIRONMENT, PATIENCE, wait_for
-from integration.podman.engine import COUNTER
+from integration.counting.container import COUNTER
 
 CONFIGURATION = """\
 version = 2

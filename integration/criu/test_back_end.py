@@ -8,7 +8,7 @@ import pytest
 
 from integration import shims
 from integration.containers import PROJECT, WOODFROG
-from integration.runc.container import CountingContainer
+from integration.counting.container import TALKER, CountingContainer
 from integration.shell.terminal import PROMPT, Terminal
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -58,8 +58,7 @@ def test_a_terminal(engine: str, tmp_path: Path) -> None:
 
 
 def test_what_it_refuses_is_told(engine: str, tmp_path: Path) -> None:
-    talker = Path(__file__).parent.parent.joinpath("runc", "talker.py").read_text()
-    with Driven(tmp_path / "c", "driven", engine, "/usr/bin/python3", "-c", talker) as container, container.pipes():
+    with Driven(tmp_path / "c", "driven", engine, "/usr/bin/python3", "-c", TALKER) as container, container.pipes():
         container.start()
         container.goes_on(beyond=2)
         with pytest.raises(AssertionError, match="tcp"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from integration import shims
 from integration.containers import PROJECT
-from integration.runc.container import CountingContainer
+from integration.counting.container import CountingContainer
 
 _UNIFIED = "/sys/fs/cgroup/unified"
 _ALONE = ["unshare", "--mount", "sh", "-c", f'umount {_UNIFIED} && exec "$@"', "sh"]

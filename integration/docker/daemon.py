@@ -11,7 +11,8 @@ from typing import Any
 
 from integration import shims
 from integration.containers import PATIENCE, PROJECT, wait_for
-from integration.podman.engine import COUNTER, write_image
+from integration.counting.container import COUNTER
+from integration.podman.engine import write_image
 
 IMAGE = "woodfrog/counter"
 

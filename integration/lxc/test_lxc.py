@@ -12,7 +12,8 @@ import pytest
 
 from integration import shims
 from integration.containers import PATIENCE, PROJECT, wait_for
-from integration.podman.engine import COUNTER, write_image
+from integration.counting.container import COUNTER
+from integration.podman.engine import write_image
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from integration import shims
 from integration.containers import PATIENCE, PROJECT, wait_for
+from integration.counting.container import COUNTER
 
-COUNTER = (Path(__file__).parent.parent / "runc" / "counter.sh").read_text()
 PROGRAMS = ("/bin/bash", "/bin/mv", "/bin/cat", "/bin/mkfifo", "/bin/ls", "/bin/stty")
 PLACES = ("bin", "lib", "lib64", "etc", "dev", "proc", "sys", "tmp", "work", "run", "var", "usr")
 CGROUPS = Path("/sys/fs/cgroup")

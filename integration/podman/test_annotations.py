@@ -11,7 +11,8 @@ import pytest
 
 from integration import shims
 from integration.containers import wait_for
-from integration.podman.engine import COUNTER, IMAGE, Counter, Podman
+from integration.counting.container import COUNTER
+from integration.podman.engine import IMAGE, Counter, Podman
 from runtime.checkpoints import CHECKPOINT, RESTORE
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]

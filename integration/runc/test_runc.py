@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from integration.containers import ENGINE, ENVIRONMENT, PROJECT, free_port, wait_for
-from integration.runc.container import SHELL, RuncContainer, comes_back_at_a_terminal
+from integration.counting.checks import (
+    SHELL,
+    comes_back,
+    comes_back_at_a_terminal,
+    comes_back_from_a_chain,
+    is_left_running,
+    keeper,
+)
+from integration.runc.container import RuncContainer
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@contextmanager
-def counting(tmp_path: Path, name: str) -> Iterator[RuncContainer]:
-    with RuncContainer(tmp_path / "c", f"runc-{name}") as container:
-        container.start()
-        container.goes_on(beyond=2)
-        yield container
 
 
 @pytest.mark.parametrize(
@@ -39,27 +37,17 @@ def counting(tmp_path: Path, name: str) -> Iterator[RuncContainer]:
     ],
 )
 def test_every_option_of_both_directions(tmp_path: Path, options: str) -> None:
-    with counting(tmp_path, "options") as container:
-        before = container.count()
-        container.twice(lambda number: container.goes_on(before + number), *options.split())
-        assert container.status() == "running"
+    with RuncContainer.counting(tmp_path, "options") as container:
+        comes_back(container, *options.split())
 
 
 def test_pre_dumps_and_a_parent(tmp_path: Path) -> None:
-    """With criu: not on a kernel that has no soft-dirty."""
-    with counting(tmp_path, "before") as container:
-        before = container.count()
-        container.snapshot("--pre-dump")
-        container.goes_on(container.count() + 2)
-        container.snapshot("--pre-dump", "--parent-path", f"../{container.images.name}")
-        container.goes_on(container.count() + 2)
-        container.checkpoint("--parent-path", f"../{container.images.name}")
-        container.restore(fresh=True)
-        container.goes_on(before + 2)
+    with RuncContainer.counting(tmp_path, "before") as container:
+        comes_back_from_a_chain(container, 2)
 
 
 def test_pages_over_the_network(tmp_path: Path) -> None:
-    with counting(tmp_path, "pages") as container:
+    with RuncContainer.counting(tmp_path, "pages") as container:
         before, images = container.count(), container.place / f"images{container.rounds + 1}"
         images.mkdir()
         page_server = ["page-server", "--address", "127.0.0.1", "--images-dir", str(images), "--status-fd", "1"]
@@ -78,7 +66,7 @@ def test_pages_over_the_network(tmp_path: Path) -> None:
 
 def test_pages_on_demand(tmp_path: Path) -> None:
     """With criu the restore of a container fails."""
-    with counting(tmp_path, "lazy") as container:
+    with RuncContainer.counting(tmp_path, "lazy") as container:
         before = container.count()
         container.checkpoint()
         lazy = ["lazy-pages", "--images-dir", str(container.images), "--work-dir", str(container.images)]
@@ -91,24 +79,19 @@ def test_pages_on_demand(tmp_path: Path) -> None:
 
 
 def test_leave_running(tmp_path: Path) -> None:
-    with counting(tmp_path, "running") as container:
-        pids = container.pids()
-        container.snapshot("--leave-running")
-        assert container.pids() == pids
-        container.goes_on(container.count() + 2)
-        assert container.status() == "running"
+    with RuncContainer.counting(tmp_path, "running") as container:
+        is_left_running(container)
 
 
 def test_a_paused_container_is_frozen_and_runs_when_it_is_thawed(tmp_path: Path) -> None:
     """With criu the restore hangs: its own processes land in a cgroup that is still frozen."""
-    with counting(tmp_path, "paused") as container:
+    with RuncContainer.counting(tmp_path, "paused") as container:
         container.verb("pause", container.name)
-        before = container.count()
-        container.twice(lambda number: container.goes_on(before + number))
+        comes_back(container)
 
 
 def test_a_paused_container_that_is_left_stays_paused(tmp_path: Path) -> None:
-    with counting(tmp_path, "paused") as container:
+    with RuncContainer.counting(tmp_path, "paused") as container:
         container.verb("pause", container.name)
         before = container.count()
         container.snapshot("--leave-running")
@@ -120,18 +103,12 @@ def test_a_paused_container_that_is_left_stays_paused(tmp_path: Path) -> None:
 
 def test_established_connections_in_a_network_namespace_of_its_own(tmp_path: Path) -> None:
     """With criu: "Network is unreachable", since lo is down in the empty namespace that runc asks for."""
-    talker = Path(__file__).with_name("talker.py").read_text()
-    with RuncContainer(tmp_path / "c", "runc-tcp", ["/usr/bin/python3", "-c", talker]) as container:
-        container.start()
-        container.goes_on(beyond=2)
+    with RuncContainer.talking(tmp_path) as container:
         container.twice(lambda number: container.goes_on(container.count() + 2), "--tcp-established")
 
 
 def test_without_the_option_connections_are_refused_and_go_on(tmp_path: Path) -> None:
-    talker = Path(__file__).with_name("talker.py").read_text()
-    with RuncContainer(tmp_path / "c", "runc-tcp", ["/usr/bin/python3", "-c", talker]) as container:
-        container.start()
-        container.goes_on(beyond=2)
+    with RuncContainer.talking(tmp_path) as container:
         container.rounds += 1
         with pytest.raises(AssertionError, match="use --tcp-established"):
             container.verb("checkpoint", "--image-path", str(container.images), container.name)
@@ -146,8 +123,7 @@ def test_in_a_user_namespace(tmp_path: Path) -> None:
         linux["uidMappings"] = linux["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 65536}]
         container.start()
         container.goes_on(beyond=2)
-        before = container.count()
-        container.twice(lambda number: container.goes_on(before + number))
+        comes_back(container)
 
 
 def test_a_terminal(tmp_path: Path) -> None:
@@ -189,18 +165,4 @@ def test_namespaces_of_somebody_else(tmp_path: Path, kind: str) -> None:
         next(space for space in spaces if space["type"] == kind)["path"] = f"/proc/{pid}/ns/{file}"
         container.start()
         container.goes_on(beyond=2)
-        before = container.count()
-        container.twice(lambda number: container.goes_on(before + number))
-
-
-@contextmanager
-def keeper() -> Iterator[int]:
-    """A process in namespaces of its own."""
-    command = ["unshare", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "sleep", "1000"]
-    with subprocess.Popen(command, start_new_session=True) as outer:
-        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-        wait_for(lambda: children.read_text().strip(), "the process in the namespaces")
-        try:
-            yield int(children.read_text())
-        finally:
-            outer.kill()
+        comes_back(container)

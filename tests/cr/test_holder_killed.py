@@ -39,6 +39,9 @@ class Fault:
     def install(self) -> None:
         ptrace.syscall = vm.syscall = self  # type: ignore[attr-defined]
 
+    def remove(self) -> None:
+        ptrace.syscall = vm.syscall = self.kernel  # type: ignore[attr-defined]
+
     def _point(self, name: str) -> None:
         self.count += 1
         if self.count == self.at:

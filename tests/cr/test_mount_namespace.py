@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import cr
 from cr.model import CheckpointError, Refused
 from tests.cr.harness import Workload, alive
 
@@ -47,6 +48,21 @@ def test_every_kind_of_mount_comes_back_more_than_once(tmp_path: Path) -> None:
             workload.restore(**inside(tmp_path))
         workload.check()
     assert host_mounts(tmp_path) == before
+
+
+def test_images_inside_of_what_goes_into_them(tmp_path: Path) -> None:
+    """A tmpfs would be archived into itself, until it is full."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", shared], check=True)
+    try:
+        with Workload("plain", tmp_path, prefix=NEW_NAMESPACE) as workload:
+            with pytest.raises(Refused, match=rf"images directory {shared} lies in mount .*: choose one outside"):
+                cr.dump(workload.pid, str(shared), root="/")
+            workload.check()
+        assert not list(shared.glob("*.img"))
+    finally:
+        subprocess.run(["umount", shared], check=True)
 
 
 def test_the_same_images_can_be_restored_twice(tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import cr
 from cr.model import CheckpointError, Refused
-from tests.cr.harness import PYTHON, WORKLOADS, Workload, wait_for
+from tests.cr.harness import PYTHON, WORKLOADS, Workload
 from tests.cr.test_namespaces import unshare_fork
 
 pytestmark = pytest.mark.root
@@ -95,6 +94,26 @@ def test_below_a_user_namespace(shape: str, tmp_path: Path) -> None:
         workload.cycle()
 
 
+@pytest.mark.parametrize("says", ["deny", "allow"])
+def test_groups_that_a_user_namespace_does_not_know(says: str, tmp_path: Path) -> None:
+    """As it is in those that ordinary users make; there setgroups is denied."""
+    only_root = [PYTHON, str(WORKLOADS / "only_root.py")]
+    prefix = only_root if says == "allow" else unshare_fork("user", "map-root-user", "pid", "net")
+    prefix = ["setpriv", "--groups=27,1000", *prefix]
+    with Workload("nested", tmp_path, ["owned", "--", *INNER], prefix=prefix) as workload:
+        before = groups(workload.pid)
+        assert before == (["27", "1000"], says)
+        workload.dump()
+        assert groups(workload.restore()) == before
+        workload.check()
+
+
+def groups(pid: int) -> tuple[list[str], str]:
+    """As the host counts, and what /proc/PID/setgroups says."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Groups:"))
+    return line.split()[1:], Path(f"/proc/{pid}/setgroups").read_text().strip()
+
+
 def test_a_task_that_fell_to_one_with_fewer_rights_is_refused(tmp_path: Path) -> None:
     command = [PYTHON, str(WORKLOADS / "visitor.py"), "user", *INNER]
     with Workload("nested", tmp_path, ["--", *command]) as workload:
@@ -127,17 +146,31 @@ def test_a_pid_that_is_taken_at_an_outer_level(tmp_path: Path) -> None:
         workload.check()
 
 
-def test_a_pid_namespace_for_children_in_which_nobody_is(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        ["unshare", "--pid", "sleep", "60"], stdin=subprocess.DEVNULL, start_new_session=True
-    ) as task:
-        try:
-            wait_for(lambda: Path(f"/proc/{task.pid}/comm").read_text() == "sleep\n", "sleep")
-            with pytest.raises(Refused, match=r"another pid namespace for its children, in which there is no process"):
-                cr.dump(task.pid, str(tmp_path / "images"))
-            assert task.poll() is None
-        finally:
-            task.kill()
+@pytest.mark.parametrize("kinds", [(), ("pid", "net"), ("user", "map-root-user", "pid")])
+def test_a_pid_namespace_for_children_in_which_nobody_has_been(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with Workload("future_children", tmp_path, prefix=unshare_fork(*kinds) if kinds else []) as workload:
+        workload.dump(leave_running=True, snapshot="always")
+        for _ in range(2):
+            workload.dump()
+            workload.restore()
+        workload.check()
+
+
+def test_a_pid_namespace_for_children_in_which_nobody_is_any_more(tmp_path: Path) -> None:
+    with Workload("future_children", tmp_path, ["gone"]) as workload:
+        with pytest.raises(Refused, match=r"another pid namespace for its children, in which no process of the tree"):
+            workload.dump()
+        workload.check()
+
+
+def test_an_inner_mqueue_and_an_inner_sysfs(tmp_path: Path) -> None:
+    """Each shows the ipc or network namespace of who has mounted it."""
+    with Workload("inner_views", tmp_path, prefix=unshare_fork("pid", "mount", "net", "ipc")) as workload:
+        for _ in range(2):
+            workload.dump(external=["mnt[]"])
+            workload.restore(root="/", external=["mnt[]"])
+        workload.check()
 
 
 def test_an_inner_proc_that_is_shared_is_refused(tmp_path: Path) -> None:

@@ -165,3 +165,9 @@ def overlay_root(place: Path) -> Iterator[Path]:
             subprocess.run(["umount", place / "rootfs"], check=True)
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def inside(bundle: Bundle, script: str) -> str:
+    """What a shell script says that is the container's process."""
+    bundle.shell(script)
+    return bundle.ok("run", bundle.id)

@@ -28,14 +28,23 @@ class Ordinary:
     def __init__(self, place: Path, *capabilities: str) -> None:
         self.place, self.bundle = place, place / "bundle"
         kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
-        self.become = ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups"]
+        self.source = place / "source"
+        self.source.mkdir()
+        self.become = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(ROOT)]
+        self.become += [str(self.source), "setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups"]
         self.become += [f"--{kind}={kept}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
-        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(place), "HOME": str(place)}
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.source),
+            "XDG_RUNTIME_DIR": str(place),
+            "HOME": str(place),
+        }
 
     def verb(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """The runtime's command, as this user."""
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, **more}
-        command = [*self.become, sys.executable, "-m", "runtime.main", *words]
+        python = self.source / Path(sys.executable).relative_to(ROOT)
+        command = [*self.become, str(python), "-m", "runtime.main", *words]
         return subprocess.run(command, cwd=self.place, env=self.environment, timeout=60, check=False, **options)
 
     def ok(self, *words: str) -> str:

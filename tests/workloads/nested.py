@@ -16,8 +16,8 @@ from portrait import Portrait
 
 ROOT = DIRECTORY / "root"
 OPTIONS, COMMAND = sys.argv[2 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
-UNLIKE = ("setgroups", "time namespace", "time_for_children namespace")
-"""of a tree that has a user namespace of its own: there is a new time namespace for it, and groups can be set"""
+UNLIKE = ("time namespace", "time_for_children namespace")
+"""of a tree that has a user namespace of its own: there is a new time namespace for it"""
 
 
 def mount(*arguments: str) -> None:

@@ -20,7 +20,7 @@ from cr.resources.files.file_name import DELETED, leads_to, tree_root
 from cr.resources.files.ghost_dump import dump_ghost, too_large
 from cr.resources.files.ghost_restore import ghost_file
 from cr.resources.files.link_remap import dump_link, linked_file, needs_link
-from cr.resources.files.proc_file import dump_dead, open_dead, open_fdinfo
+from cr.resources.files.proc_file import dump_dead, open_before_births, open_dead, open_fdinfo
 from cr.resources.files.remaps import LINKED, PROCFS, remaps, write_remaps
 from cr.resources.memory.memfd import is_memfd
 
@@ -71,6 +71,14 @@ class RegularFile(FdResource):
     @classmethod
     def finish_dump(cls, context: DumpContext) -> None:
         write_remaps(context)
+
+    @classmethod
+    def foresee(cls, context: RestoreContext) -> None:
+        for remap in remaps(context).values():
+            record = context.file_entries.get(remap.orig_id)
+            if remap.remap_type == PROCFS and record is not None:
+                path = path_of(record.reg, context)
+                open_before_births(record.reg, remap.remap_id, path, _flags(record.reg), context)
 
     @classmethod
     def describe(cls, entry: m.reg_file_entry) -> str:
@@ -169,15 +177,12 @@ def path_of(entry: m.reg_file_entry, context: RestoreContext) -> bytes:
 
 def open_entry(entry: m.reg_file_entry, context: RestoreContext) -> int:
     """Open the file of an entry with its flags, or what stands for it."""
-    path, remap = path_of(entry, context), remaps(context).get(entry.id)
-    flags = entry.flags & ~_NOT_REOPENED | os.O_NOCTTY
-    if flags & files.O_TMPFILE_BIT:
-        flags &= ~os.O_TMPFILE
+    path, remap, flags = path_of(entry, context), remaps(context).get(entry.id), _flags(entry)
     try:
         if remap is None:
             return _open_path(path, flags, entry.mnt_id, context)
         if remap.remap_type == PROCFS:
-            return open_dead(remap.remap_id, path, flags, entry.mnt_id, context)
+            return open_dead(entry.id, remap.remap_id, path, flags, entry.mnt_id, context)
         if remap.remap_type == LINKED:
             base = linked_file(remap.remap_id, path, context)
         else:
@@ -185,6 +190,12 @@ def open_entry(entry: m.reg_file_entry, context: RestoreContext) -> int:
         return files.reopen(base, flags & ~os.O_NOFOLLOW)
     except OSError as error:
         raise CheckpointError(f"cannot open {entry.name}, which a task had open: {error.strerror}") from error
+
+
+def _flags(entry: m.reg_file_entry) -> int:
+    """Those of the open(2) at restore."""
+    flags: int = entry.flags & ~_NOT_REOPENED | os.O_NOCTTY
+    return flags & ~os.O_TMPFILE if flags & files.O_TMPFILE_BIT else flags
 
 
 def _open_path(path: bytes, flags: int, mnt_id: int, context: RestoreContext) -> int:

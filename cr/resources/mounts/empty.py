@@ -19,6 +19,7 @@ class Mqueue(FilesystemResource):
     code = 14
     everywhere = True
     has_content = True
+    shows = "ipc"
 
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:

@@ -11,6 +11,7 @@ class Sysfs(FilesystemResource):
     names = ("sysfs",)
     code = 2
     everywhere = True
+    shows = "net"
 
 
 class Devtmpfs(FilesystemResource):

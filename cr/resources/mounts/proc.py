@@ -23,6 +23,7 @@ class Proc(FilesystemResource):
     code = 1
     everywhere = True
     has_content = True
+    shows = "pid"
 
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:

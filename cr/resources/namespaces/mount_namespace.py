@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,9 @@ class MountNamespace(NamespaceResource):
         from cr.resources.mounts.machinery import archive  # noqa: F401 (loaded before anything is frozen)
         from cr.resources.mounts.machinery.record import look
 
-        yield from look(context, _visible(task.pid)).obstacles
+        survey = look(context, _visible(task.pid))
+        yield from survey.obstacles
+        yield from _images_inside(survey, context)
 
     @classmethod
     def dump(cls, task: DumpTask, ns_id: int, context: DumpContext) -> None:
@@ -59,6 +62,20 @@ class MountNamespace(NamespaceResource):
     @classmethod
     def prepared(cls, ns_id: int, context: RestoreContext) -> int | None:
         return context.shared.get(("mount namespace", ns_id))
+
+
+def _images_inside(survey: Survey, context: DumpContext) -> Iterable[str]:
+    """Images in a filesystem whose content goes into the images would never be complete."""
+    directory = context.options.images_dir
+    number = os.stat(directory).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    for mount in survey.archived():
+        if mount.device_name == device:
+            yield (
+                f"the images directory {directory} lies in {mount}, whose files go into the images: "
+                "choose one outside of the container"
+            )
+            return
 
 
 def _visible(root: int) -> dict[int, list[Mount]]:

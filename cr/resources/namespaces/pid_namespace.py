@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def for_children(pid: int) -> int:
-    """Inode of the pid namespace that a task's children are born in; 0 where nobody is in it, as yet or any more.
+    """Inode of the pid namespace that a task's children are born in; 0 where nobody has been in it yet.
 
     ProcessLookupError where the task itself is ending.
     """
@@ -62,10 +62,10 @@ class PidNamespace(NamespaceResource):
         if own != proc.namespace_inode(context.root_pid, "pid") and own not in there:
             found.append(f"{task} is in a pid namespace whose first process is outside of the tree: dump both together")
         later = for_children(task.pid)
-        if later != own and later not in there:
+        if later not in (0, own) and later not in there:
             found.append(
-                f"{task} has another pid namespace for its children, in which there is no process of the tree: "
-                "let it start the first one before the dump, or end it"
+                f"{task} has another pid namespace for its children, in which no process of the tree is (any more): "
+                "dump all of it together, or end this one: it can have no children"
             )
         stays = own == proc.namespace_inode("self", "pid") or outside(context).namespace("pid", own)
         if task.parent is None and task.vpid != 1 and not stays:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cr.contract import idmaps
+from cr.contract.nesting import nesting
 from cr.contract.resource import NamespaceResource
 from cr.kernel import proc
 from cr.kernel.namespaces import CLONE_NEWUSER, open_namespace, within
@@ -58,6 +59,8 @@ class UserNamespace(NamespaceResource):
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         entry = context.images.read_one("userns", ns_id)
         task = context.first_in(cls.ids_field, ns_id)
+        if nesting(context).denies_groups():
+            proc.write_file(f"/proc/{task.puppet.tid}/setgroups", "deny")  # not possible once there is a map
         for name in MAPS:
             _write_map(task.puppet.tid, name, getattr(entry, name))
         become_root(task.leader, context)
@@ -79,7 +82,8 @@ def become_root(thread: RestoreThread, context: RestoreContext, uid: int = 0, gi
     """The puppet's ids are nobody's in its new user namespace: it takes those of its root, if there is one."""
     program = Program()
     if idmaps.gids(context).knows(gid):
-        program.call("setgroups", 0, 0, may_fail=True, note="EPERM where the namespace denies it")
+        if nesting(context).outer_groups() is None:
+            program.call("setgroups", 0, 0, may_fail=True, note="EPERM where the namespace denies it")
         program.call("setresgid", gid, gid, gid)
     if idmaps.uids(context).knows(uid):
         program.call("setresuid", uid, uid, uid)

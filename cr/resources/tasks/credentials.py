@@ -67,7 +67,7 @@ class Credentials(ThreadResource):
             return
         program.call("prctl", controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         if nesting(context).user_of(thread.task) == nesting(context).root_user:
-            _set_ids(program, entry, have)
+            _set_ids(program, entry, with_groups=_can_set_groups(entry, have, context))
         else:
             _set_known_ids(program, thread, context)
         _set_capabilities(program, entry, have)
@@ -125,8 +125,16 @@ def _drop_capabilities(program: Program, entry: m.creds_entry, have: dict[str, s
     _capset(program, _mask(list(entry.cap_eff)), _mask(list(entry.cap_prm)), _mask(list(entry.cap_inh)) & inheritable)
 
 
-def _set_ids(program: Program, entry: m.creds_entry, have: dict[str, str]) -> None:
-    if entry.groups or have["Groups"].split():  # some user namespaces do not let groups be set
+def _can_set_groups(entry: m.creds_entry, have: dict[str, str], context: RestoreContext) -> bool:
+    """In the root task's user namespace; what cannot be set there was brought along (cr.restore.user_namespaces)."""
+    if not entry.groups and not have["Groups"].split():
+        return False  # nothing to do, and some user namespaces do not let groups be set
+    gids = idmaps.gids(context)
+    return not nesting(context).denies_groups() and all(map(gids.knows, entry.groups))
+
+
+def _set_ids(program: Program, entry: m.creds_entry, *, with_groups: bool) -> None:
+    if with_groups:
         groups = program.data(struct.pack(f"<{len(entry.groups)}I", *entry.groups))
         program.call("setgroups", len(entry.groups), groups)
     program.call("setresgid", entry.gid, entry.egid, entry.sgid)

@@ -30,15 +30,22 @@ class NamespacesOfChildren(ProcessResource):
         for kind in _KINDS:
             try:
                 inode = proc.namespace_inode(thread.task.pid, f"{kind}_for_children")
-            except FileNotFoundError:
-                continue  # a pid namespace in which nobody is: the namespace's resource refuses
+            except FileNotFoundError:  # a pid namespace in which nobody has been yet
+                own_entry(thread, context).pid_for_children_is_new = True
+                continue
             if inode != proc.namespace_inode(thread.task.pid, kind):
                 number = numbers.setdefault((kind, inode), len(numbers) + 1)
                 setattr(own_entry(thread, context), f"{kind}_for_children", number)
 
     @classmethod
     def rebuild(cls, program: Program, thread: RestoreThread, context: RestoreContext) -> None:
-        """That of time comes with the births of the children, that of pids before the descriptors."""
+        """That of time comes with the births of the children, that of pids before the descriptors.
+
+        A new one comes here, when the last that we bear for a moment has gone: the first in it would stay the only one.
+        """
+        entry = restored_entry(thread, context)
+        if entry is not None and entry.pid_for_children_is_new:
+            program.call("unshare", CLONE_NEWPID, note="for its children")
 
 
 def of_pids(task: RestoreTask, context: RestoreContext) -> None:

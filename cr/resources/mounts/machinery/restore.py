@@ -15,7 +15,7 @@ from cr.resources.mounts.machinery.assembly import Assembly
 from cr.resources.mounts.machinery.deleted import DeletedParts
 from cr.resources.mounts.machinery.external import MountOptions
 from cr.resources.mounts.machinery.hands import Hands
-from cr.resources.mounts.machinery.inner_proc import replace_later
+from cr.resources.mounts.machinery.inner_views import replace_later
 from cr.resources.mounts.machinery.labels import relabel
 from cr.resources.mounts.machinery.plan import make_plan
 from cr.resources.mounts.machinery.workshop import Workshop

@@ -77,6 +77,13 @@ class Survey:
             self.found[ns_id] = [known[mount.id] for mount in mounts if mount.id in known]
         self._check_sharing()
 
+    def archived(self) -> Iterator[Mount]:
+        """Those whose files are written into the images."""
+        for table in self.found.values():
+            for found in table:
+                if found.kind is Kind.MADE and found.resource is not None and found.resource.has_content:
+                    yield found.mount
+
     def _kept(self, mounts: list[Mount]) -> Iterator[Mount]:
         """Without those under --skip-mnt."""
         if not any(is_root(mount, mounts) for mount in mounts):
