@@ -129,3 +129,5 @@ def network_namespace(name: str) -> Iterator[Path]:
         yield Path("/run/netns") / name
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
+        if not os.listdir("/run/netns"):
+            subprocess.run(["umount", "/run/netns"], check=True)  # ip(8) never does

@@ -75,8 +75,12 @@ class Strained:
         self.file = os.open(DIRECTORY / "file", os.O_RDWR | os.O_CREAT)
         os.write(self.file, b"x" * 100)
         self.high = [os.dup2(self.file, number) for number in (40, 50, 63)]
+        until_we_end, self.alive = os.pipe()
         if os.fork() == 0:
-            time.sleep(1000)
+            os.close(self.alive)
+            os.read(until_we_end, 1)
+            os._exit(0)
+        os.close(until_we_end)
         os.setgroups([])
         os.setresgid(USER, USER, USER)
         os.setresuid(USER, USER, USER)

@@ -85,3 +85,5 @@ with workload() as check:
     check.wait()
     check.equal(facts(), before, "what is left of the dead")
     check.that(Path(f"/proc/self/task/{dead}" if again is thread_again else f"/proc/{dead}").exists(), "the other one")
+    if again is process_again:
+        end(dead)
