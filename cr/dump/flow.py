@@ -67,7 +67,10 @@ def _dump(options: Options, *, foreseen: bool = True) -> DumpReport:
         host_ids = _dump_frozen(tree, context)
         if snapshot.begin(context):
             _run_on(tree, context)
-        _commit(context, host_ids)
+            _commit(context, host_ids)
+        else:
+            _commit(context, host_ids)
+            _note_frozen(context)  # they still stand
         tracking.begin(context).keep()
         options.notification("post-dump")
         if (later := lending(context)) is not None:
@@ -124,9 +127,7 @@ def _dump_frozen(tree: FrozenTree, context: DumpContext) -> dict[str, int]:
     plugins.checkpoint(task.pid for task in context.live_tasks)
     network_lock.lock(context)
     context.options.notification("query-ext-files")
-    ids = _collect(context)
-    _note_frozen(context)
-    return ids
+    return _collect(context)
 
 
 def _note_frozen(context: DumpContext) -> None:
