@@ -61,7 +61,8 @@ class Lineage:
 
     def _find_place(self, sid: int, strangers: list[RestoreTask]) -> None:
         """The lowest of the parents, once all of them are on one line upwards."""
-        while True:
+        strangers = [task for task in strangers if not self._trace_to_member(sid, task)]
+        while strangers:
             parents = [task.parent for task in strangers if task.parent is not None]
             for lowest in parents:
                 line = {task.vpid for task in self._line(lowest)}
@@ -73,6 +74,17 @@ class Lineage:
             strangers = [task for task in strangers if task.parent is not youngest]
             if moved.parent is None or moved.parent.entry.sid != sid:
                 strangers.append(moved)
+
+    def _trace_to_member(self, sid: int, task: RestoreTask) -> bool:
+        """Whether a task of the session stands above; then all in between were born in the session too."""
+        above = task.parent
+        while above is not None and self.born.get(above.vpid) != sid:
+            above = above.parent
+        if above is None:
+            return False
+        while task.parent is not above and task.parent is not None:
+            task = self._must_be_born_in(sid, task)
+        return True
 
     def _line(self, task: RestoreTask) -> Iterator[RestoreTask]:
         """The task itself and whom it is below while all are being born."""

@@ -67,3 +67,18 @@ def test_what_cannot_have_happened() -> None:
         Lineage(tasks)
     assert "session 3" in objection([task.entry for task in tasks])
     assert objection([task.entry for task in tasks[:3]]) == ""
+
+
+def test_who_is_below_a_task_of_a_dead_leaders_session_was_born_in_it() -> None:
+    """The leader 3 stood below 2; 5 has called setsid(2) since, which 6 was born before."""
+    lineage = Lineage(family((1, 0, 1), (2, 1, 2), (4, 2, 3), (5, 4, 5), (6, 5, 3)))
+    assert {sid: task.vpid for sid, task in lineage.places.items()} == {3: 2}
+    assert lineage.born == {4: 3, 5: 3, 6: 3}
+
+
+def test_the_place_of_a_dead_leader_is_found_in_the_end() -> None:
+    """Two below a member of the session, one of them two steps down, and one far from it."""
+    rows = [(1, 0, 1), (4, 1, 4), (6, 4, 2), (8, 6, 8), (10, 6, 10), (13, 6, 2), (27, 8, 8), (19, 10, 2), (26, 10, 10)]
+    lineage = Lineage(family(*rows))
+    assert {sid: task.vpid for sid, task in lineage.places.items()} == {2: 4}
+    assert lineage.born[10] == 2
