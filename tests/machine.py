@@ -55,7 +55,7 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if os.geteuid() != 0 or not in_own_pid_namespace():
         yield
         return
-    before = look(() if request.config.getoption("--alone") else OWN)
+    before = look(() if request.config.getoption("--alone", default=False) else OWN)
     yield
     left = left_behind(before)
     assert not left, f"the tests have left behind: {left}"
