@@ -183,20 +183,23 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
 
 
 def check_cgroup(manager: Manager) -> None:
-    """One that is there already is used, but not if it is frozen, as our process would be too, nor if others are in it:
-    they would share its limits, be paused with the container, and be killed with it.
+    """One that is there already is used, but not if others are in it: they would share its limits, be paused with the
+    container, and be killed with it.
     """
+    if count := others_in_cgroup(manager):
+        raise ContainerError(f"container's cgroup is not empty: {count} process(es) found; name another cgroupsPath")
+
+
+def others_in_cgroup(manager: Manager) -> int:
+    """How many processes are in the cgroup.  ContainerError if it is frozen: our process would be frozen too."""
     from cgroups import CgroupError
 
     if not manager.exists():
-        return
+        return 0
     try:
         if cgroup.is_frozen(cgroup.record(manager)):
             raise ContainerError("container's cgroup unexpectedly frozen")
-        if count := len(manager.pids()):
-            raise ContainerError(
-                f"container's cgroup is not empty: {count} process(es) found; name another cgroupsPath"
-            )
+        return len(manager.pids())
     except CgroupError as err:
         raise ContainerError(str(err)) from err
 

@@ -10,7 +10,7 @@ from cr.kernel.namespaces import CLONE_NEWNET, setns
 from cr.kernel.netdevice import set_link_up
 from runtime import cgroup, check, limits, paths
 from runtime.container import Container, new_record
-from runtime.create import check_cgroup, make_cgroup, undo, write_pid_file
+from runtime.create import make_cgroup, others_in_cgroup, undo, write_pid_file
 from runtime.delete import RESTORE_ROOT, unmount_restore_root
 from runtime.engine import Engine, RestoreRequest
 from runtime.errors import ContainerError
@@ -59,7 +59,8 @@ class Thaw:
         """Restore; the pid of init.  A failure leaves nothing behind."""
         check_rights()
         self.container.store.check_free()
-        check_cgroup(self.manager)
+        if count := others_in_cgroup(self.manager):  # an image brings its cgroupsPath along, for each of its twins
+            self.reporter.warn(f"container's cgroup is not empty: {count} process(es) found")
         if options.get("manage_cgroups") == "strict":
             self._check_strict()
             options = {**options, "manage_cgroups": "full"}  # what the engine will find there is of our own making

@@ -46,6 +46,23 @@ def test_twice_in_a_row(bundle: Bundle) -> None:
     cycle(bundle, times=3)
 
 
+def test_twins_from_one_image_may_share_a_cgroup(bundle: Bundle) -> None:
+    """The configuration of both names it; containerd restores such twins."""
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    checkpoint(bundle, "--leave-running")
+    twin = f"{bundle.id}-twin"
+    bundle.detached("restore", "-d", "--image-path", images(bundle), twin)
+    try:
+        states = [json.loads(bundle.verb("state", name).stdout) for name in (bundle.id, twin)]
+        assert [state["status"] for state in states] == ["running", "running"]
+        assert states[0]["pid"] != states[1]["pid"]
+    finally:
+        for name in (bundle.id, twin):
+            bundle.verb("kill", name, "KILL")
+        wait_for(lambda: bundle.verb("delete", twin).returncode == 0, "its removal")
+
+
 def test_work_path_takes_log_and_statistics(bundle: Bundle, tmp_path: Path) -> None:
     counting(bundle)
     start(bundle)
