@@ -1,7 +1,7 @@
 """Containers of real programs for the end-to-end tests: made, frozen and thawed by the `woodfrog` command.
 
 A container's root is an overlay over the host's own root, so a program of a Debian package is in it with all that
-it needs.  The upper layer is in a tmpfs of the container's own; /work in the container is for its test.
+it needs.  The upper layer is in a tmpfs of the container's own; /data in the container is for its test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 WOODFROG = [str(Path(sys.executable).parent / "woodfrog")]
 ENGINE = [str(Path(sys.executable).parent / "woodfrog-criu")]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-WORK = "/work"
+WORK = "/data"
 CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID",
     "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
@@ -141,7 +141,7 @@ class Container:
 
     @property
     def work(self) -> Path:
-        """/work of the container, seen from the host."""
+        """/data of the container, seen from the host."""
         return self.bundles[-1] / "rootfs" / WORK.lstrip("/")
 
     @property

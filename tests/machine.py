@@ -75,8 +75,11 @@ def _processes() -> Iterator[str]:
 
 
 def _mounts() -> Iterator[str]:
+    """Without that of network namespaces, which ip(8) and podman make at the first one, for good."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        yield " ".join(line.split()[3:5])
+        root, place = line.split()[3:5]
+        if place != "/run/netns":
+            yield f"{root} {place}"
 
 
 def _cgroups() -> Iterator[str]:

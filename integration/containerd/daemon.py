@@ -123,14 +123,14 @@ class Containerd:
     def counted(self, name: str) -> int:
         """How far it has counted."""
         try:
-            return int((self.root(name) / "work" / "count").read_text())
+            return int((self.root(name) / "data" / "count").read_text())
         except FileNotFoundError:
             return 0
 
     def goes_on(self, name: str, beyond: int) -> None:
         """It counts beyond a number, and has never started anew."""
         wait_for(lambda: self.counted(name) > beyond, f"{name} to count beyond {beyond}")
-        assert (self.root(name) / "work" / "starts").read_text().split() == ["start"]
+        assert (self.root(name) / "data" / "starts").read_text().split() == ["start"]
 
     def root(self, name: str) -> Path:
         """Where the shim has mounted the container's root."""

@@ -48,7 +48,7 @@ def test_a_program_that_is_not_there(ctr: Containerd) -> None:
 
 
 def test_options_of_run(ctr: Containerd) -> None:
-    root = "(echo x >/work/y) 2>/dev/null || echo no"
+    root = "(echo x >/data/y) 2>/dev/null || echo no"
     assert ctr.run("--rm", "--read-only", IMAGE, "still", "/bin/bash", "-c", root) == "no"
     inside = ctr.run("--rm", "--net-host", IMAGE, "open", "/bin/ls", "-l", "/proc/self/ns/net").split()[-1]
     assert inside == os.readlink("/proc/self/ns/net")
@@ -74,13 +74,13 @@ def test_a_terminal(ctr: Containerd) -> None:
 def test_exec(ctr: Containerd) -> None:
     ctr.count("host")
     enter = ("tasks", "exec", "--exec-id")
-    assert ctr(*enter, "one", "host", "/bin/cat", "/work/starts") == "start"
+    assert ctr(*enter, "one", "host", "/bin/cat", "/data/starts") == "start"
     done = ctr.attempt(*enter, "two", "host", "/bin/bash", "-c", "exit 3")
     assert done.returncode == 3, done.stderr
-    ctr(*enter, "three", "--detach", "--fifo-dir", str(ctr.place), "host", "/bin/bash", "-c", "echo $$ >/work/other")
-    wait_for((ctr.root("host") / "work" / "other").exists, "the detached process")
+    ctr(*enter, "three", "--detach", "--fifo-dir", str(ctr.place), "host", "/bin/bash", "-c", "echo $$ >/data/other")
+    wait_for((ctr.root("host") / "data" / "other").exists, "the detached process")
     assert (
-        ctr(*enter, "four", "--cwd", "/work", "--user", "7:8", "host", "/bin/bash", "-c", "echo $UID $PWD") == "7 /work"
+        ctr(*enter, "four", "--cwd", "/data", "--user", "7:8", "host", "/bin/bash", "-c", "echo $UID $PWD") == "7 /data"
     )
 
 
@@ -89,7 +89,7 @@ def test_pause_and_resume(ctr: Containerd) -> None:
     ctr("tasks", "pause", "sleeper")
     assert ctr.status("sleeper") == "PAUSED"
     before = ctr.counted("sleeper")
-    assert ctr.attempt("tasks", "exec", "--exec-id", "x", "sleeper", "/bin/cat", "/work/count").returncode != 0
+    assert ctr.attempt("tasks", "exec", "--exec-id", "x", "sleeper", "/bin/cat", "/data/count").returncode != 0
     assert ctr.counted("sleeper") == before
     ctr("tasks", "resume", "sleeper")
     assert ctr.status("sleeper") == "RUNNING"
@@ -133,7 +133,7 @@ def test_checkpoint_and_restore(ctr: Containerd) -> None:
         assert ctr.status(name) == "RUNNING"
         assert ctr.counted(name) < before + 20
         ctr.goes_on(name, before)
-        assert ctr("tasks", "exec", "--exec-id", "look", name, "/bin/cat", "/work/starts") == "start"
+        assert ctr("tasks", "exec", "--exec-id", "look", name, "/bin/cat", "/data/starts") == "start"
     ctr("tasks", "checkpoint", "--exit", "--image-path", str(ctr.place / "again"), "twin")
     wait_for(lambda: ctr.status("twin") == "STOPPED", "its end")
     assert (ctr.place / "again" / "inventory.img").exists()
@@ -150,7 +150,7 @@ def test_a_restore_that_fails_says_why(ctr: Containerd) -> None:
     ctr.clean()
     done = ctr.attempt("containers", "restore", "--live", "robbed", ROBBED)
     assert done.returncode != 0
-    assert "cannot open /work/pause" in done.stderr
+    assert "cannot open /data/pause" in done.stderr
     assert not list(ctr.state.glob("*/*"))
     ctr.kill_shims()
     wait_for(lambda: ctr.status("robbed") == "", "containerd to clean up")

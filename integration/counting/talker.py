@@ -1,10 +1,10 @@
-"""A server and its client in one process, over 127.0.0.1, that exchange numbers; the last one goes to /work/count."""
+"""A server and its client in one process, over 127.0.0.1, that exchange numbers; the last one goes to /data/count."""
 
 import os
 import socket
 import time
 
-with open("/work/starts", "a") as starts:
+with open("/data/starts", "a") as starts:
     starts.write("start\n")
 listener = socket.create_server(("127.0.0.1", 0))
 client = socket.create_connection(listener.getsockname())
@@ -16,7 +16,7 @@ while True:
     answer = server.recv(100)
     server.sendall(answer)
     assert client.recv(100) == b"%d\n" % number
-    with open("/work/next", "w") as output:
+    with open("/data/next", "w") as output:
         output.write(f"{number}\n")
-    os.rename("/work/next", "/work/count")
+    os.rename("/data/next", "/data/count")
     time.sleep(0.02)

@@ -106,6 +106,6 @@ class Docker:
     def count(self, name: str) -> int:
         """How far it has counted."""
         try:
-            return int(self.file(name, "work/count").read_text())
+            return int(self.file(name, "data/count").read_text())
         except FileNotFoundError:
             return 0

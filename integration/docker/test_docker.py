@@ -41,7 +41,7 @@ def test_checkpoint_and_start(docker: Docker) -> None:
         wait_for(lambda: docker("inspect", "--format", "{{.State.Running}}", "counter") == "false", "its end")
         docker.thaw("counter", name)
         wait_for(lambda at=before: docker.count("counter") > at, f"the container to count beyond {before}")
-        assert docker("exec", "counter", "/bin/cat", "/work/starts") == "start"
+        assert docker("exec", "counter", "/bin/cat", "/data/starts") == "start"
 
 
 def test_leave_running(docker: Docker) -> None:
@@ -96,7 +96,7 @@ def test_pause_top_stats_and_update(docker: Docker) -> None:
 def test_volumes_and_a_read_only_root(docker: Docker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("bound")
     mounts = ("--volume", f"{tmp_path}:/bound:ro", "--volume", "/cargo", "--tmpfs", "/scratch", "--read-only")
-    script = "echo x >/scratch/y && echo gold >/cargo/hold && cat /bound/file; (echo z >/work/y) 2>/dev/null || echo no"
+    script = "echo x >/scratch/y && echo gold >/cargo/hold && cat /bound/file; (echo z >/data/y) 2>/dev/null || echo no"
     alone = ("run", "--rm", "--network", "none")
     assert docker(*alone, *mounts, IMAGE, "/bin/bash", "-c", script) == "boundno"
 

@@ -75,14 +75,14 @@ class Lxc:
 
     def count(self) -> int:
         try:
-            return int((self.place / "root" / "work" / "count").read_text())
+            return int((self.place / "root" / "data" / "count").read_text())
         except FileNotFoundError:
             return 0
 
     def goes_on(self, beyond: int) -> None:
         """It counts beyond a number, and has never started anew."""
         wait_for(lambda: self.count() > beyond, f"the container to count beyond {beyond}")
-        assert (self.place / "root" / "work" / "starts").read_text().split() == ["start"]
+        assert (self.place / "root" / "data" / "starts").read_text().split() == ["start"]
 
 
 @pytest.fixture

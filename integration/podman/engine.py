@@ -18,7 +18,7 @@ from integration.containers import PATIENCE, PROJECT, wait_for
 from integration.counting.container import COUNTER
 
 PROGRAMS = ("/bin/bash", "/bin/mv", "/bin/cat", "/bin/mkfifo", "/bin/ls", "/bin/stty")
-PLACES = ("bin", "lib", "lib64", "etc", "dev", "proc", "sys", "tmp", "work", "run", "var", "usr")
+PLACES = ("bin", "lib", "lib64", "etc", "dev", "proc", "sys", "tmp", "data", "run", "var", "usr")
 CGROUPS = Path("/sys/fs/cgroup")
 IMAGE = "localhost/woodfrog/counter"
 CONFIGURATION = """\
@@ -140,7 +140,7 @@ class Counter:
 
     def _number(self, root: Path) -> int:
         try:
-            return int((root / "work" / "count").read_text())
+            return int((root / "data" / "count").read_text())
         except FileNotFoundError:
             return 0
 
@@ -148,7 +148,7 @@ class Counter:
         """It counts beyond a number, and has never started anew."""
         root = self.root(name)
         wait_for(lambda: self._number(root) > beyond, f"the container to count beyond {beyond}")
-        assert (root / "work" / "starts").read_text().split() == ["start"]
+        assert (root / "data" / "starts").read_text().split() == ["start"]
 
     def running(self) -> bool:
         return self.podman("inspect", "--format", "{{.State.Running}}", self.name) == "true"

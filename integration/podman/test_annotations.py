@@ -52,12 +52,12 @@ def test_a_container_goes_on_where_podman_stopped_it(podman: Installation) -> No
         podman("start", "pair")
         counter.goes_on(before)
         assert not (podman.below / "mine").exists()
-        assert podman("exec", "pair", "/bin/cat", "/work/starts") == "start"
+        assert podman("exec", "pair", "/bin/cat", "/data/starts") == "start"
 
 
 def test_a_new_container_from_a_checkpoint_that_a_hook_kept(podman: Installation) -> None:
     """podman's own checkpoint is kept at poststop; a volume carries the files that the program has open."""
-    volume = ("--volume", "files:/work")
+    volume = ("--volume", "files:/data")
     first = (*volume, "--annotation", f"{CHECKPOINT}=kept", IMAGE, "/bin/bash", "-c", COUNTER)
     podman("run", "--detach", "--name", "first", "--network", "none", *first)
     wait_for(lambda: number(podman) > 2, "the container to count")

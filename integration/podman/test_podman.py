@@ -200,7 +200,7 @@ def test_into_a_pod(podman: Podman, tmp_path: Path) -> None:
         second = podman("pod", "inspect", "--format", "{{.Id}}", "second")
         podman("container", "restore", "--import", archive, "--pod", second, "--name", "moved")
         wait_for(lambda: number_in(podman, "moved") > before, "the container to go on")
-        assert podman("exec", "moved", "/bin/cat", "/work/starts") == "start"
+        assert podman("exec", "moved", "/bin/cat", "/data/starts") == "start"
     finally:
         podman("pod", "rm", "--force", "--all", "--time", "0")
 
@@ -208,6 +208,6 @@ def test_into_a_pod(podman: Podman, tmp_path: Path) -> None:
 def number_in(podman: Podman, name: str) -> int:
     """How far a container has counted."""
     try:
-        return int((podman.root_of(name) / "work" / "count").read_text())
+        return int((podman.root_of(name) / "data" / "count").read_text())
     except FileNotFoundError:
         return 0

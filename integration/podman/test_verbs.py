@@ -50,13 +50,13 @@ def test_run_and_its_exit_code(podman: Podman) -> None:
 
 def test_exec(podman: Podman) -> None:
     Counter(podman, "host")
-    assert podman("exec", "host", "/bin/cat", "/work/starts") == "start"
-    assert podman("exec", "--env", "A=b", "--workdir", "/work", "host", "/bin/bash", "-c", "echo $A $PWD") == "b /work"
+    assert podman("exec", "host", "/bin/cat", "/data/starts") == "start"
+    assert podman("exec", "--env", "A=b", "--workdir", "/data", "host", "/bin/bash", "-c", "echo $A $PWD") == "b /data"
     assert podman("exec", "--user", "7:8", "host", "/bin/bash", "-c", "echo $UID") == "7"
     assert podman.attempt("exec", "host", "/bin/bash", "-c", "exit 9").returncode == 9
     assert "tty" not in podman("exec", "--tty", "host", "/bin/stty", "size")
-    podman("exec", "--detach", "host", "/bin/bash", "-c", "echo here >/work/detached")
-    wait_for((podman.root_of("host") / "work" / "detached").exists, "the detached process")
+    podman("exec", "--detach", "host", "/bin/bash", "-c", "echo here >/data/detached")
+    wait_for((podman.root_of("host") / "data" / "detached").exists, "the detached process")
 
 
 def test_logs_attach_and_stop(podman: Podman) -> None:
@@ -112,7 +112,7 @@ def test_pause_top_stats_and_update(podman: Podman) -> None:
     podman("pause", "busy")
     before = counter.count()
     assert podman("ps", "--all", "--format", "{{.Status}}").startswith("Paused")
-    assert podman.attempt("exec", "busy", "/bin/cat", "/work/count").returncode != 0
+    assert podman.attempt("exec", "busy", "/bin/cat", "/data/count").returncode != 0
     assert counter.count() == before
     podman("unpause", "busy")
     counter.goes_on(before)
@@ -140,7 +140,7 @@ def test_volumes_and_read_only(podman: Podman, tmp_path: Path) -> None:
     script = "echo x >/scratch/y; echo gold >/cargo/hold; cat /bound/file; (echo z >/bound/file) 2>/dev/null || echo no"
     assert shell(podman, script, *mounts) == "boundno"
     assert shell(podman, "cat /cargo/hold", *mounts) == "gold"
-    script = "(echo x >/work/y) 2>/dev/null || echo no; echo z >/tmp/z && cat /tmp/z"
+    script = "(echo x >/data/y) 2>/dev/null || echo no; echo z >/tmp/z && cat /tmp/z"
     assert shell(podman, script, "--read-only").split() == ["no", "z"]
     assert "deep" in shell(podman, "cat /proc/mounts", "--tmpfs", "/deep")
     podman("volume", "rm", "cargo")
@@ -163,7 +163,7 @@ def test_networks(podman: Podman, kind: str) -> None:
 
 def test_a_user_namespace(podman: Podman) -> None:
     maps = ("--uidmap", "0:100000:5000", "--gidmap", "0:200000:5000")
-    text = shell(podman, "echo $UID; cat /proc/self/uid_map; echo x >/work/mine; ls -ln /work/mine", *maps).split()
+    text = shell(podman, "echo $UID; cat /proc/self/uid_map; echo x >/data/mine; ls -ln /data/mine", *maps).split()
     assert text[:4] == ["0", "0", "100000", "5000"]
     assert text[6:8] == ["0", "0"]
 
@@ -177,12 +177,12 @@ def test_init(podman: Podman) -> None:
 
 
 def test_a_health_check(podman: Podman) -> None:
-    check = ("--health-cmd", '["/bin/ls", "/work/well"]', "--health-interval", "disable", "--health-retries", "1")
+    check = ("--health-cmd", '["/bin/ls", "/data/well"]', "--health-interval", "disable", "--health-retries", "1")
     Counter(podman, "patient", *check)
-    podman("exec", "patient", "/bin/bash", "-c", "echo >/work/well")
+    podman("exec", "patient", "/bin/bash", "-c", "echo >/data/well")
     podman("healthcheck", "run", "patient")
     assert podman("inspect", "--format", "{{.State.Health.Status}}", "patient") == "healthy"
-    podman("exec", "patient", "/bin/mv", "/work/well", "/work/ill")
+    podman("exec", "patient", "/bin/mv", "/data/well", "/data/ill")
     assert podman.attempt("healthcheck", "run", "patient").returncode == 1
     assert podman("inspect", "--format", "{{.State.Health.Status}}", "patient") == "unhealthy"
 

@@ -14,9 +14,9 @@ from integration.containers import WORK, Container, program, wait_for
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SCRIPT = """
-cd /work
-postgres -D data -k /work -c listen_addresses=127.0.0.1 -c shared_buffers=16MB -c max_connections=20 >log 2>&1 &
-until psql -h /work -d postgres -qAtc 'SELECT 1' >/dev/null 2>&1; do sleep 0.1; done
+cd /data
+postgres -D data -k /data -c listen_addresses=127.0.0.1 -c shared_buffers=16MB -c max_connections=20 >log 2>&1 &
+until psql -h /data -d postgres -qAtc 'SELECT 1' >/dev/null 2>&1; do sleep 0.1; done
 exec psql -h {host} -d postgres -qAt -v ON_ERROR_STOP=0 0<>commands >answers 2>&1
 """
 ROWS = 10_000

@@ -253,7 +253,7 @@ with workload() as check:
     check.that(not daemon or automounted("one"), "the automounter does not work")
     child, question, answer = child_elsewhere()
     before, filled = view(), content()
-    Path("/work/deep/file").touch()
+    Path("/data/deep/file").touch()
     group = watch()
     check.wait()
     check.equal(view(), before, "the mounts")
