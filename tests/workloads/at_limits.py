@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from lib import DIRECTORY, workload
+from lib import DIRECTORY, answering, workload
 
 HARD = "hard" in sys.argv
 ROOM = 1 << 20 if "room" in sys.argv else 0
@@ -137,15 +137,7 @@ def child(asked: int, answer: int) -> None:
 
 
 with workload() as check:
-    (asked, ask), (answered, answer) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child(asked, answer)
-        except BaseException as error:
-            os.write(answer, repr(error).encode())
-        os._exit(0)
-    os.close(answer)
+    pid, ask, answered = answering(child)
     check.equal(os.read(answered, 1000), b"well", "before")
     check.wait()
     os.write(ask, b"?")

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from lib import DIRECTORY, workload
+from lib import DIRECTORY, answering, workload
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET = 0x20000, 0x8000000, 0x40000000
 MS_PRIVATE, MS_REC = 1 << 18, 1 << 14
@@ -45,14 +45,7 @@ def child(asked: int, answer: int) -> None:
 
 
 with workload() as check:
-    (asked, ask), (answered, answer) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            child(asked, answer)
-        except BaseException as error:
-            os.write(answer, repr(error).encode())
-        os._exit(0)
+    pid, ask, answered = answering(child)
     mount("mqueue", DIRECTORY / "own-queues")
     mount("sysfs", DIRECTORY / "own-system")
     check.equal(os.read(answered, 1000), b"well", "before")

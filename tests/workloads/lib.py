@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DIRECTORY = Path(sys.argv[1])
@@ -74,3 +74,18 @@ def workload() -> Iterator[Check]:
     _verdict("\n".join(check.failures) or "PASS")
     sys.stdout.flush()
     os._exit(bool(check.failures))
+
+
+def answering(child: Callable[[int, int], None]) -> tuple[int, int, int]:
+    """A process that runs `child(asked, answer)`, two descriptors: its pid, and our ends of these pipes."""
+    (asked, ask), (answered, answer) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(asked, answer)
+        except BaseException as error:
+            os.write(answer, repr(error).encode())
+        os._exit(0)
+    os.close(asked)
+    os.close(answer)
+    return pid, ask, answered
