@@ -89,7 +89,7 @@ def _inner_ids(context: DumpContext) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for ids in _ids(context):
         known = [number for number in ids[level:] if number]
-        if len(known) > len(found.get(known[0], [])) + 1:
+        if known and len(known) > len(found.get(known[0], [])) + 1:  # none: a session from outside of our own namespace
             found[known[0]] = known[1:]
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,27 @@ def test_an_inner_proc_that_is_shared_is_refused(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="shows an inner pid namespace and is shared"):
             workload.dump(external=["mnt[]"])
         workload.check()
+
+
+def test_a_session_that_is_outside_of_our_own_pid_namespace(tmp_path: Path) -> None:
+    """As of a job of a shell that came along: the session has no number here (proc(5): 0)."""
+    engine = f"{sys.executable} -m cr.cli"
+    script = f"""
+        sleep 1000 < /dev/null > /dev/null 2>&1 &
+        child=$!
+        {engine} dump -t $child -D images --shell-job || exit 1
+        wait $child
+        {engine} restore -d -D images --shell-job --pidfile pid || exit 2
+        grep -q '^State:.S' /proc/$child/status && [ "$(cat images/pid)" = $child ] || exit 3
+        kill -9 $child
+    """
+    (tmp_path / "images").mkdir()
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(cr.__file__).parent.parent)},
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
