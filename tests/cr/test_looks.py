@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("when", ["pre-dump", "query-ext-files"])
-def test_everything_changes_right_before_the_freeze(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_changes_right_before_the_freeze(when: str, tmp_path: Path) -> None:
     """At the second moment the tasks are frozen: then it is too late, and all is as it was."""
     with Workload("changing", tmp_path) as workload:
         told: list[str] = []
