@@ -20,7 +20,7 @@ from lib import DIRECTORY, workload
 ROOT = DIRECTORY / "root"
 CLONE_NEWNS = 0x20000
 # fmt: off
-_DIRECTORIES = ("proc", "dev", "usr", "etc", "run", "tmp", "old", "work/deep", "b1", "b2", "b3", "gone", "hidden",
+_DIRECTORIES = ("proc", "dev", "usr", "etc", "run", "tmp", "old", "data/deep", "b1", "b2", "b3", "gone", "hidden",
                 "covered", "auto")
 # fmt: on
 
@@ -83,7 +83,7 @@ def bind() -> None:
     mount("--bind", "run", "b2")
     mount("--make-slave", "b2")
     mount("--make-shared", "b2")
-    mount("-o", "bind,ro", "work/deep", "b3")
+    mount("-o", "bind,ro", "data/deep", "b3")
     mount("--bind", "run/sub/gone", "gone")
     os.rmdir("run/sub/gone")
     mount("-t", "tmpfs", "below", "hidden/below")
