@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 
 PAGE_IS_WPALLOWED = 1 << 0
 PAGE_IS_WRITTEN = 1 << 1
@@ -30,26 +31,29 @@ Run = tuple[int, int, int]
 
 
 def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0) -> list[Run]:
-    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart.
+    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart."""
+    return list(_walk(fd, 0, (start, end), (invert, all_of, any_of, report)))
+
+
+def _walk(fd: int, flags: int, pages: tuple[int, int], categories: tuple[int, int, int, int]) -> Iterator[Run]:
+    """All that a scan with these members of struct pm_scan_arg finds.
 
     How far a scan came is told by the runs themselves: `walk_end` of the answer is that of the kernel's last full
     buffer of 512 runs, although it went on to the end after that (fs/proc/task_mmu.c, v6.18).
     """
-    found: list[Run] = []
     buffer = ctypes.create_string_buffer(24 * _REGIONS)
+    start, end = pages
     while start < end:
-        argument = bytearray(
-            _SCAN.pack(96, 0, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, invert, all_of, any_of, report)
-        )
+        argument = bytearray(_SCAN.pack(96, flags, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, *categories))
         try:
             count = fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
         except OSError as error:
             if error.errno == errno.EINTR:
                 continue
             raise
-        found += struct.iter_unpack("<3Q", buffer.raw[: 24 * count])
+        found = list(struct.iter_unpack("<3Q", buffer.raw[: 24 * count]))
+        yield from found
         start = found[-1][1] if count == _REGIONS else end
-    return found
 
 
 def scan_with_guards(
@@ -65,16 +69,13 @@ def scan_with_guards(
 
 
 def protect(fd: int, start: int, end: int, *, any_of: int, invert: int, all_of: int) -> None:
-    """From now on, these pages of tracked mappings (see cr.kernel.userfaultfd) are PAGE_IS_WRITTEN once written to."""
-    while start < end:
-        argument = bytearray(_SCAN.pack(96, _WP_MATCHING, start, end, 0, 0, 0, 0, invert, all_of, any_of, 0))
-        try:
-            fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
-        except OSError as error:
-            if error.errno == errno.EINTR:
-                continue
-            raise
-        start = struct.unpack_from("<Q", argument, 32)[0]
+    """From now on, these pages of tracked mappings (see cr.kernel.userfaultfd) are PAGE_IS_WRITTEN once written to.
+
+    The kernel looks at categories only where it has runs to report: without a buffer it marks every entry of a page
+    table, empty ones too (fs/proc/task_mmu.c, v6.18), which look like swapped pages from then on.
+    """
+    for _ in _walk(fd, _WP_MATCHING, (start, end), (invert, all_of, any_of, any_of)):
+        pass
 
 
 def clear_soft_dirty(pid: int | str) -> None:

@@ -69,6 +69,18 @@ def test_a_chain_of_pre_dumps(arguments: list[str], tmp_path: Path) -> None:
         work.check()
 
 
+def test_pages_that_were_never_there_stay_away(tmp_path: Path) -> None:
+    """The kernel's way to protect pages can put marks on those that are not there: swapped ones, it would seem."""
+    with Workload("sparse", tmp_path) as work:
+        cr.pre_dump(work.pid, str(tmp_path / "first"))
+        first = pages(tmp_path / "first", work.pid)[0]
+        work.dump(prev_images_dir="../first", track_mem=True)
+        own, inherited = pages(work.images, work.pid)
+        assert own + inherited < first + 512
+        work.restore()
+        work.check()
+
+
 def test_snapshots_of_a_tree_that_runs_on(tmp_path: Path) -> None:
     with Workload("rounds", tmp_path) as work:
         for name, parent in (("first", ""), ("second", "../first")):
