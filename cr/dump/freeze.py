@@ -10,16 +10,20 @@ from contextlib import contextmanager
 from functools import partial
 
 from cr.contract.dumping import DumpTask, DumpThread
+from cr.dump import vfork
 from cr.dump.context import inside_vdso, lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
 from cr.remote.critical import critical
 from cr.remote.janitor import Undo
+from cr.remote.letting_go import let_go
 from cr.remote.tracee import TaskGone, Tracee
 from cr.values import dataclass, field, replace
 
 _WALL = 0x40000000
 _NUDGES = 100
+_AT_ONCE = 0.005
+"""seconds in which a thread stops unless it waits in the kernel for something else"""
 
 
 def _reaped(tid: int) -> bool:
@@ -77,12 +81,10 @@ class FrozenTree:
 
     def release(self) -> None:
         """Let every thread go on as it was; tasks stopped by job control stay stopped, a frozen cgroup frozen."""
+        runs = not self._refreeze
         self._freeze_again()
         for task in self.tasks.values():
-            for thread in task.threads:
-                if thread.tracee.tid:
-                    self._let_go(thread.tracee)
-            task.threads.clear()
+            self._let_go(task, runs)
 
     def kill(self) -> None:
         """End every task, children last, so that nobody sees them die."""
@@ -109,11 +111,10 @@ class FrozenTree:
             time.sleep(0.0002)
 
     @staticmethod
-    def _let_go(tracee: Tracee) -> None:
-        try:
-            tracee.detach()
-        except ProcessLookupError:
-            return  # it was killed meanwhile, or never came to a stop: the kernel lets go of it when we end
+    def _let_go(task: DumpTask, runs: bool = True) -> None:
+        if tracees := [thread.tracee for thread in task.threads if thread.tracee.tid]:
+            let_go(tracees, runs=runs)
+        task.threads.clear()
 
     @contextmanager
     def _cgroup_frozen(self) -> Iterator[None]:
@@ -210,13 +211,16 @@ class FrozenTree:
         return task
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
-        """Until no thread is new.  All are told to stop before any is waited for."""
+        """Until no thread is new.  All are told to stop before any is waited for.
+
+        The main thread comes last: signals to the process go to it as long as it runs (see cr.remote.letting_go).
+        """
         leader_ended, workers = bool(task.exited_main), set[int]()
         while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads} - workers:
             workers |= {tid for tid in fresh - {task.tgid} if proc.is_worker(task.tgid, tid)}
             fresh -= workers
             held = [
-                thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := _seize(task, tid))
+                thread for tid in sorted(fresh, key=lambda tid: (tid == task.pid, tid)) if (thread := _seize(task, tid))
             ]
             leader_ended |= task.tgid in fresh and task.tgid not in {thread.tid for thread in held}
             task.threads += held
@@ -229,6 +233,8 @@ class FrozenTree:
 
     def _settle_all(self) -> None:
         for task in list(self.tasks.values()):
+            if self.tasks.get(task.pid) is not task:
+                continue  # it was let go again
             if not task.is_zombie or any(thread.tracee.tid for thread in task.threads):
                 self._settle(task, task.threads)
                 self._seize_threads(task, settle=True)  # those that were stopped
@@ -236,13 +242,29 @@ class FrozenTree:
     def _settle(self, task: DumpTask, threads: list[DumpThread]) -> None:
         for thread in list(threads):
             try:
-                thread.tracee.settle(self.deadline)
+                self._stand_still(thread)
                 _leave_vdso(thread, self.deadline)
             except TaskGone:
                 thread.tracee.tid = 0
                 task.threads.remove(thread)
             except TimeoutError:
                 raise _why_no_stop(thread) from None
+
+    def _stand_still(self, thread: DumpThread) -> None:
+        """One that waits in vfork(2) for a child which we hold already never would: the child has to go on."""
+        try:
+            thread.tracee.settle(min(self.deadline, time.monotonic() + _AT_ONCE))
+        except TimeoutError:
+            if vfork.waits(thread):
+                self._free_vfork_children(thread.task)
+            thread.tracee.settle(self.deadline)
+
+    def _free_vfork_children(self, parent: DumpTask) -> None:
+        """They are found again, as any other child, once they have called exec or ended."""
+        for child in [task for task in self.tasks.values() if vfork.is_vfork_child(task, parent)]:
+            self._settle(child, child.threads)
+            self._let_go(child)
+            del self.tasks[child.pid]
 
     def _look_again(self, task: DumpTask) -> None:
         """What was seen before the task stood still may have changed until then."""
@@ -344,13 +366,12 @@ def _why_not(task: DumpTask, tid: int) -> str:
 
 
 def _why_no_stop(thread: DumpThread) -> CheckpointError:
-    state = proc.stat(thread.tid).state
-    where = proc.read_text(thread.tid, "wchan")
-    if where in ("kernel_clone", "wait_for_vfork_done", "wait_for_completion_state"):
+    if vfork.waits(thread):
         children = ", ".join(map(str, proc.children(thread.task.pid)))
         return WaitsInVfork(
             f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
         )
+    state, where = proc.stat(thread.tid).state, proc.read_text(thread.tid, "wchan")
     return CheckpointError(
         f"{thread.task} does not stop: its thread {thread.tid} is in state {state}, waiting in {where}; try again later"
     )
