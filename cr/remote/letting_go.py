@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cr.kernel import proc
 from cr.remote.tracee import WALL, Tracee
 
-_PATIENCE = 0.1
+_PATIENCE = 0.02
 """seconds for a main thread to take its signals: it needs some 50 microseconds once it has a processor"""
 
 _END = 0.02
