@@ -31,6 +31,7 @@ def main() -> int:
     hide_the_machine()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a shell would start it, not as an interpreter runs
         os.execvp(sys.argv[1], sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda signo, _: os.kill(child, signo))
