@@ -20,7 +20,7 @@ from cr.values import dataclass, field, replace
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cr.contract.dumping import DumpContext, DumpTask, OpenFile
+    from cr.contract.dumping import DumpContext, OpenFile
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
@@ -203,16 +203,10 @@ def _describe_session(info: m.tty_info_entry, index: int, context: DumpContext, 
     """
     number = os.makedev(136, index)
     for task in context.live_tasks:
-        if _terminal_of(task) == number and session in (None, task.stat.sid):
+        if task.stat.terminal == number and session in (None, task.stat.sid):
             info.sid = task.vsid
             info.pgrp = _group(task.stat.tty_pgrp, context)
             return
-
-
-def _terminal_of(task: DumpTask) -> int:
-    """Device number of a task's controlling terminal; proc(5) packs it as the old dev_t does."""
-    number = task.stat.tty_nr & 0xFFFFFFFF
-    return os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
 
 
 def _group(pgid: int, context: DumpContext) -> int:
