@@ -8,7 +8,6 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 
 PAGE_IS_WPALLOWED = 1 << 0
 PAGE_IS_WRITTEN = 1 << 1
@@ -30,30 +29,29 @@ Run = tuple[int, int, int]
 """start, end (addresses), categories"""
 
 
-def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0) -> list[Run]:
-    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart."""
-    return list(_walk(fd, 0, (start, end), (invert, all_of, any_of, report)))
-
-
-def _walk(fd: int, flags: int, pages: tuple[int, int], categories: tuple[int, int, int, int]) -> Iterator[Run]:
-    """All that a scan with these members of struct pm_scan_arg finds.
+def scan(
+    fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0, flags: int = 0
+) -> list[Run]:
+    """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart.
 
     How far a scan came is told by the runs themselves: `walk_end` of the answer is that of the kernel's last full
     buffer of 512 runs, although it went on to the end after that (fs/proc/task_mmu.c, v6.18).
     """
+    found: list[Run] = []
     buffer = ctypes.create_string_buffer(24 * _REGIONS)
-    start, end = pages
     while start < end:
-        argument = bytearray(_SCAN.pack(96, flags, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, *categories))
+        argument = bytearray(
+            _SCAN.pack(96, flags, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, invert, all_of, any_of, report)
+        )
         try:
             count = fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
         except OSError as error:
             if error.errno == errno.EINTR:
                 continue
             raise
-        found = list(struct.iter_unpack("<3Q", buffer.raw[: 24 * count]))
-        yield from found
+        found += struct.iter_unpack("<3Q", buffer.raw[: 24 * count])
         start = found[-1][1] if count == _REGIONS else end
+    return found
 
 
 def scan_with_guards(
@@ -68,14 +66,13 @@ def scan_with_guards(
     return scan(fd, start, end, any_of=any_of, invert=invert, all_of=all_of, report=report)
 
 
-def protect(fd: int, start: int, end: int, *, any_of: int, invert: int, all_of: int) -> None:
+def protect(fd: int, start: int, end: int, *, any_of: int) -> None:
     """From now on, these pages of tracked mappings (see cr.kernel.userfaultfd) are PAGE_IS_WRITTEN once written to.
 
-    The kernel looks at categories only where it has runs to report: without a buffer it marks every entry of a page
-    table, empty ones too (fs/proc/task_mmu.c, v6.18), which look like swapped pages from then on.
+    The runs are asked for although nobody needs them: without, the kernel does not look at categories, and puts a
+    marker at each page that is not there, which is PAGE_IS_SWAPPED afterwards (fs/proc/task_mmu.c, v6.18).
     """
-    for _ in _walk(fd, _WP_MATCHING, (start, end), (invert, all_of, any_of, any_of)):
-        pass
+    scan(fd, start, end, any_of=any_of, flags=_WP_MATCHING)
 
 
 def clear_soft_dirty(pid: int | str) -> None:
