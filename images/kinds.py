@@ -193,6 +193,8 @@ _TABLE = (
     ImageKind("woodfrog-files", "woodfrog-files.img", "WOODFROG_FILES", 0x57464649, "woodfrog_file_entry"),
     ImageKind("woodfrog-io-uring", "woodfrog-io-uring.img", "WOODFROG_IO_URING", 0x57464952,
               "woodfrog_io_uring_entry"),
+    ImageKind("woodfrog-userfaultfd", "woodfrog-userfaultfd.img", "WOODFROG_USERFAULTFD", 0x57465546,
+              "woodfrog_userfaultfd_entry"),
     ImageKind("woodfrog-sk-senders", "woodfrog-sk-senders.img", "WOODFROG_SK_SENDERS", 0x57465353,
               "woodfrog_sk_sender"),
     ImageKind("woodfrog-sockets", "woodfrog-sockets.img", "WOODFROG_SOCKETS", 0x5746534B, "woodfrog_socket_entry"),

@@ -219,3 +219,5 @@ from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_option as woodfrog_socket_option
 from images.schema.woodfrog_pb2 import woodfrog_span as woodfrog_span
 from images.schema.woodfrog_pb2 import woodfrog_task_entry as woodfrog_task_entry
+from images.schema.woodfrog_pb2 import woodfrog_userfaultfd_entry as woodfrog_userfaultfd_entry
+from images.schema.woodfrog_pb2 import woodfrog_userfaultfd_range as woodfrog_userfaultfd_range

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from cr.contract.dumping import DumpTask, DumpThread
+from cr.dump import user_faults
 from cr.dump.context import inside_vdso, lead_out
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
@@ -20,6 +21,7 @@ from cr.values import dataclass, field, replace
 
 _WALL = 0x40000000
 _NUDGES = 100
+_SHORTLY = 0.1  # seconds in which nearly every thread stops
 
 
 def _reaped(tid: int) -> bool:
@@ -34,6 +36,10 @@ class WaitsInVfork(CheckpointError):
     """A task that cannot be stopped before its child has called exec or ended."""
 
 
+class WaitsForPage(CheckpointError):
+    """A thread that waits inside of the kernel for a page which a task of the tree itself is to bring."""
+
+
 @dataclass
 class FrozenTree:
     """The tasks of a tree, parents before children, every thread seized and standing still."""
@@ -45,6 +51,8 @@ class FrozenTree:
     level: int = 0
     """depth of the root's pid namespace: index of its ids in NSpid and the like"""
     tasks: dict[int, DumpTask] = field(default_factory=dict)
+    _unstopped: list[Tracee] = field(default_factory=list)
+    """threads that were told to stop and let go before they did"""
     _refreeze: bool = False
     _safety: Undo = field(default_factory=Undo)
     """gives the cgroup its former state even if we are killed"""
@@ -53,6 +61,7 @@ class FrozenTree:
         """Seize until nothing new appears; on failure everything seized so far is let go.
 
         A task that waits in vfork(2) cannot be stopped; such waits are short as a rule, so it is tried again.
+        Nor can one in a system call that needs a page of a userfaultfd(2), until a task that we hold has brought it.
         """
         while True:
             try:
@@ -62,6 +71,26 @@ class FrozenTree:
                     raise
                 self.tasks.clear()
                 time.sleep(0.005)
+            except WaitsForPage:
+                if time.monotonic() > self.deadline:
+                    raise
+                self._see_off()
+                self.tasks.clear()
+
+    def _see_off(self) -> None:
+        """Everybody runs: those that did not stop come to it now, and are let go too."""
+        while self._unstopped:
+            tracee = self._unstopped.pop()
+            try:
+                tracee.settle(self.deadline)
+                tracee.detach()
+            except (TaskGone, ProcessLookupError):
+                continue
+            except TimeoutError:
+                raise CheckpointError(
+                    f"thread {tracee.tid} does not stop: it waits for a page that whoever handles its page faults "
+                    "(userfaultfd(2)) does not bring; try again later"
+                ) from None
 
     def _freeze_once(self) -> None:
         self.level = len(proc.ns_ids(proc.status(self.root_pid), "NSpid")) - 1
@@ -108,12 +137,13 @@ class FrozenTree:
         while left := [tid for tid in left if not _reaped(tid)]:
             time.sleep(0.0002)
 
-    @staticmethod
-    def _let_go(tracee: Tracee) -> None:
+    def _let_go(self, tracee: Tracee) -> None:
         try:
             tracee.detach()
         except ProcessLookupError:
-            return  # it was killed meanwhile, or never came to a stop: the kernel lets go of it when we end
+            self._unstopped.append(
+                tracee
+            )  # it was killed meanwhile, or never came to a stop: the kernel lets go of it when we end
 
     @contextmanager
     def _cgroup_frozen(self) -> Iterator[None]:
@@ -236,13 +266,25 @@ class FrozenTree:
     def _settle(self, task: DumpTask, threads: list[DumpThread]) -> None:
         for thread in list(threads):
             try:
-                thread.tracee.settle(self.deadline)
+                self._wait_for_stop(thread)
                 _leave_vdso(thread, self.deadline)
             except TaskGone:
                 thread.tracee.tid = 0
                 task.threads.remove(thread)
             except TimeoutError:
                 raise _why_no_stop(thread) from None
+
+    def _wait_for_stop(self, thread: DumpThread) -> None:
+        """Sooner or later, unless it waits for somebody who stands still already."""
+        try:
+            thread.tracee.settle(min(self.deadline, time.monotonic() + _SHORTLY))
+        except TimeoutError:
+            if any(user_faults.holds_one(task.tgid) for task in self.tasks.values()):
+                raise WaitsForPage(
+                    f"{thread.task} does not stop: its thread {thread.tid} waits for a page that whoever handles its "
+                    "page faults (userfaultfd(2)) does not bring; try again later"
+                ) from None
+            thread.tracee.settle(self.deadline)
 
     def _look_again(self, task: DumpTask) -> None:
         """What was seen before the task stood still may have changed until then."""

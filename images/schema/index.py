@@ -222,4 +222,6 @@ MODULES = {
     "woodfrog_socket_option": "woodfrog_sockets_pb2",
     "woodfrog_span": "woodfrog_pb2",
     "woodfrog_task_entry": "woodfrog_pb2",
+    "woodfrog_userfaultfd_entry": "woodfrog_pb2",
+    "woodfrog_userfaultfd_range": "woodfrog_pb2",
 }

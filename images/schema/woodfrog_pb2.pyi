@@ -243,3 +243,41 @@ class woodfrog_io_uring_buffer(_message.Message):
     address: int
     length: int
     def __init__(self, index: _Optional[int] = ..., address: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class woodfrog_userfaultfd_entry(_message.Message):
+    __slots__ = ("id", "flags", "features", "user_mode_only", "owner", "range")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    USER_MODE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    flags: int
+    features: int
+    user_mode_only: bool
+    owner: int
+    range: _containers.RepeatedCompositeFieldContainer[woodfrog_userfaultfd_range]
+    def __init__(self, id: _Optional[int] = ..., flags: _Optional[int] = ..., features: _Optional[int] = ..., user_mode_only: _Optional[bool] = ..., owner: _Optional[int] = ..., range: _Optional[_Iterable[_Union[woodfrog_userfaultfd_range, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_userfaultfd_range(_message.Message):
+    __slots__ = ("start", "end", "modes", "zero", "protected", "poisoned", "mapped", "private", "present")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    MODES_FIELD_NUMBER: _ClassVar[int]
+    ZERO_FIELD_NUMBER: _ClassVar[int]
+    PROTECTED_FIELD_NUMBER: _ClassVar[int]
+    POISONED_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    modes: int
+    zero: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    protected: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    poisoned: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    mapped: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    private: bool
+    present: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., modes: _Optional[int] = ..., zero: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., protected: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., poisoned: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., mapped: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., private: _Optional[bool] = ..., present: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ...) -> None: ...

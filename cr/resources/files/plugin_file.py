@@ -10,6 +10,7 @@ from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.model import CheckpointError
 from cr.resources.events.io_uring_build import is_ring
+from cr.resources.events.userfaultfd_build import is_userfaultfd
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -37,7 +38,7 @@ class PluginFile(FdResource):
     @classmethod
     def has(cls, file_id: int, context: RestoreContext) -> bool:
         """What no kind of ours has is a plug-in's, should it be there or not."""
-        return not is_ring(file_id, context)
+        return not is_ring(file_id, context) and not is_userfaultfd(file_id, context)
 
     @classmethod
     def make(cls, entry: m.ext_file_entry, context: RestoreContext) -> int:
