@@ -281,3 +281,47 @@ class woodfrog_userfaultfd_range(_message.Message):
     private: bool
     present: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
     def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., modes: _Optional[int] = ..., zero: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., protected: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., poisoned: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., mapped: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., private: _Optional[bool] = ..., present: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_message_queue(_message.Message):
+    __slots__ = ("device", "inode", "name", "uid", "gid", "mode", "most", "size", "unlinked", "message")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    INODE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    UNLINKED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    device: int
+    inode: int
+    name: bytes
+    uid: int
+    gid: int
+    mode: int
+    most: int
+    size: int
+    unlinked: bool
+    message: _containers.RepeatedCompositeFieldContainer[woodfrog_queued_message]
+    def __init__(self, device: _Optional[int] = ..., inode: _Optional[int] = ..., name: _Optional[bytes] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., mode: _Optional[int] = ..., most: _Optional[int] = ..., size: _Optional[int] = ..., unlinked: _Optional[bool] = ..., message: _Optional[_Iterable[_Union[woodfrog_queued_message, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_queued_message(_message.Message):
+    __slots__ = ("priority", "content")
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    priority: int
+    content: bytes
+    def __init__(self, priority: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class woodfrog_message_queue_file(_message.Message):
+    __slots__ = ("id", "device", "inode", "flags")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    INODE_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    device: int
+    inode: int
+    flags: int
+    def __init__(self, id: _Optional[int] = ..., device: _Optional[int] = ..., inode: _Optional[int] = ..., flags: _Optional[int] = ...) -> None: ...

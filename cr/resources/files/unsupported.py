@@ -32,7 +32,6 @@ REASONS = {
     "anon_inode:[nstree]": "a namespace listing: close it",
     "/dmabuf:": "a buffer shared with hardware (dma-buf): let the program release its devices",
     "/secretmem": "secret memory (memfd_secret), which nobody else may read: close it",
-    "mqueue:": "a POSIX message queue",
 }
 
 
