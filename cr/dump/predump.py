@@ -64,6 +64,7 @@ def _look(context: DumpContext) -> None:
             continue  # it ended while we looked
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
+    user_faults.look(tree, context)
     tracking.begin(context).report(tree)
 
 

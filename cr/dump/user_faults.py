@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MISSING, _PROTECTED = faults.FLAGS["um"], faults.FLAGS["uw"]
 _TOLD = pagemap.PAGE_IS_PRESENT | pagemap.PAGE_IS_SWAPPED | pagemap.PAGE_IS_WRITTEN | pagemap.PAGE_IS_WPALLOWED
+_IN_USE = "userfaultfd in use"
 _LOWEST = 0x10000
 _SIZE = PROGRAM_OFFSET + 2 * vm.PAGE_SIZE
 _PATIENCE = 5.0
@@ -42,10 +43,13 @@ def objections(tasks: list[DumpTask]) -> Iterator[str]:
 
 
 def in_use(context: DumpContext) -> bool:
-    """Whether a task of the frozen tree has a userfaultfd, or one is on its way to it."""
-    return bool(userfaultfds(context)) or context.once(
-        "userfaultfd in use", lambda: any(holds_one(task.pid) for task in context.live_tasks)
-    )
+    """Whether a task has a userfaultfd, or one is on its way to it."""
+    return context.once(_IN_USE, lambda: any(holds_one(task.pid) for task in context.live_tasks))
+
+
+def look(tasks: list[DumpTask], context: DumpContext) -> None:
+    """Answer that from outside: for thousands of descriptors it takes longer than tasks should stand still."""
+    context.once(_IN_USE, lambda: any(holds_one(task.pid) for task in tasks))
 
 
 def modes_of(mapping: Mapping) -> int:
@@ -65,6 +69,7 @@ def without_content(task: DumpTask, context: DumpContext) -> list[Span]:
 
 def settle(context: DumpContext) -> None:
     """All descriptor tables are known, and no program has run in any task: fill in the entries of the userfaultfds."""
+    context.shared[_IN_USE] = bool(userfaultfds(context))
     spaces = list({task.ids["vm_id"]: task for task in context.live_tasks}.values())
     registered = {task.pid: [each for each in task.mappings if modes_of(each)] for task in spaces}
     _check_within_reach([task for task in context.live_tasks if any(modes_of(each) for each in task.mappings)])

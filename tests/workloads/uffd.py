@@ -24,9 +24,9 @@ libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_i
 libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 
 
-def memory(pages: int, fd: int = -1) -> int:
-    """The address of new memory, with guard pages around so that nothing merges with it."""
-    flags = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+def memory(pages: int, fd: int = -1, *, shared: bool = True) -> int:
+    """The address of new memory, or of a file, with guard pages around so that nothing merges with it."""
+    flags = (mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE) if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     whole = libc.mmap(None, (pages + 2) * PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     return int(libc.mmap(whole + PAGE, pages * PAGE, 3, flags | 0x10, fd, 0))
 
