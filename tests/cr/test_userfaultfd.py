@@ -13,7 +13,7 @@ import cr
 from cr.contract.dumping import DumpTask
 from cr.dump import user_faults
 from cr.kernel import proc
-from cr.model import BadImages, Refused
+from cr.model import BadImages, CheckpointError, Refused
 from cr.resources.events import userfaultfd_build
 from images import messages as m
 from tests.cr.harness import Workload, alive, end_tree, wait_for
@@ -83,6 +83,20 @@ def test_what_cannot_be_told_is_refused(argument: str, sentence: str, tmp_path: 
 def test_a_report_of_forks_is_not_sent_for_ours(tmp_path: Path) -> None:
     with Workload("passed_faults", tmp_path, ["fork"]) as workload:
         workload.dump(leave_running=True, snapshot="always")
+        workload.check()
+
+
+def test_who_waits_too_long_in_the_kernel_is_named(tmp_path: Path) -> None:
+    with Workload("passed_faults", tmp_path, ["kernel", "slow"]) as workload:
+        with pytest.raises(CheckpointError, match=r"waits for a page that whoever handles its page faults"):
+            workload.dump(timeout=1)
+        workload.check()
+
+
+def test_a_thread_that_cannot_run_is_refused(tmp_path: Path) -> None:
+    with Workload("protected_thread", tmp_path) as workload:
+        with pytest.raises(Refused, match=r"has its rseq\(2\) area in a page that is missing, or protected"):
+            workload.dump()
         workload.check()
 
 

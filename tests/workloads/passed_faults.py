@@ -2,7 +2,7 @@
 
 All have memory at the same addresses.  Arguments: "gone" (one is for a process that has ended), "outside" (for one that
 is no descendant), "handed" (for memory of our own, only such a one has it), "unset" (not set up), "kernel" (a child
-waits in a system call), "fork" (one comes with an event).
+waits in a system call for a second, or "slow", for four), "fork" (one comes with an event).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def main() -> None:
             check.equal(one.recv(1), b"b", "what the first child reads")
             one.send(b"\3")
             check.equal(contexts[0].wait_for(1), [area + 3 * PAGE], "the first child waits in write(2)")
-            threading.Timer(1, lambda: contexts[0].copy(area + 3 * PAGE, b"c")).start()
+            threading.Timer(4 if "slow" in sys.argv else 1, lambda: contexts[0].copy(area + 3 * PAGE, b"c")).start()
         check.wait()
         if own is not None:
             check.equal(own.events(), [], "events of our own")
