@@ -31,7 +31,8 @@ def describe(pid: int, mapping: Mapping, entry: m.woodfrog_userfaultfd_range) ->
             if categories & pagemap.PAGE_IS_GUARD:
                 continue
             if categories & pagemap.PAGE_IS_SWAPPED:
-                for span, marker in _told_apart(fd, start, end):
+                huge = "ht" in mapping.flags
+                for span, marker in [_huge(start, end, categories)] if huge else _told_apart(fd, start, end):
                     _note(entry, span, categories, marker)
                     marks += [span] if marker else []
             else:
@@ -39,6 +40,12 @@ def describe(pid: int, mapping: Mapping, entry: m.woodfrog_userfaultfd_range) ->
     finally:
         os.close(fd)
     return marks
+
+
+def _huge(start: int, end: int, categories: int) -> tuple[Span, int]:
+    """Pages of hugetlbfs are never in swap."""
+    written = categories & pagemap.PAGE_IS_WRITTEN
+    return (start, end), pagemap.MARKED_POISONED if written else pagemap.MARKED_PROTECTED
 
 
 def _told_apart(fd: int, start: int, end: int) -> Iterator[tuple[Span, int]]:

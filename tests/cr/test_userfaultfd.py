@@ -158,3 +158,16 @@ def test_a_lazy_restore_leaves_registered_memory_to_the_program(tmp_path: Path) 
         with lazy_pages(workload.images):
             workload.restore(lazy_pages=True)
             workload.check()
+
+
+@pytest.mark.parametrize("arguments", [[], ["shared"]])
+def test_huge_pages(arguments: list[str], tmp_path: Path) -> None:
+    knob = Path("/proc/sys/vm/nr_hugepages")
+    before = knob.read_text()
+    knob.write_text(str(int(before) + 8))
+    try:
+        with Workload("huge_faults", tmp_path, arguments) as workload:
+            workload.dump(leave_running=True)
+            workload.cycle()
+    finally:
+        knob.write_text(before)

@@ -51,11 +51,11 @@ class Context:
     def register(self, start: int, pages: int, modes: int) -> None:
         self._ioctl(0xC020AA00, start, pages * PAGE, modes, 0)
 
-    def copy(self, page: int, content: bytes, *, protect: bool = False) -> None:
-        source = memory(1)
-        ctypes.memmove(source, content.ljust(PAGE, b"\0"), PAGE)
-        self._ioctl(0xC028AA03, page, source, PAGE, 2 if protect else 0, 0)
-        libc.munmap(ctypes.c_void_p(source), PAGE)
+    def copy(self, page: int, content: bytes, *, protect: bool = False, size: int = PAGE) -> None:
+        source = memory(size // PAGE)
+        ctypes.memmove(source, content.ljust(size, b"\0"), size)
+        self._ioctl(0xC028AA03, page, source, size, 2 if protect else 0, 0)
+        libc.munmap(ctypes.c_void_p(source), size)
 
     def zero(self, page: int) -> None:
         self._ioctl(0xC020AA04, page, PAGE, 0, 0)
@@ -63,8 +63,8 @@ class Context:
     def poison(self, page: int) -> None:
         self._ioctl(0xC020AA08, page, PAGE, 0, 0)
 
-    def protect(self, page: int, *, on: bool = True) -> None:
-        self._ioctl(0xC018AA06, page, PAGE, int(on))
+    def protect(self, page: int, *, on: bool = True, size: int = PAGE) -> None:
+        self._ioctl(0xC018AA06, page, size, int(on))
 
     def map_again(self, page: int) -> None:
         self._ioctl(0xC020AA07, page, PAGE, 0, 0)
