@@ -21,6 +21,10 @@ from cr.values import dataclass, field, replace
 
 _WALL = 0x40000000
 _NUDGES = 100
+_WAIT = (
+    "inside of the kernel, as it seems for whoever handles its page faults (userfaultfd(2)) to bring a page or to read "
+    "an event: try again later"
+)
 _SHORTLY = 0.1  # seconds in which nearly every thread stops
 
 
@@ -87,10 +91,7 @@ class FrozenTree:
             except (TaskGone, ProcessLookupError):
                 continue
             except TimeoutError:
-                raise CheckpointError(
-                    f"thread {tracee.tid} does not stop: it waits for a page that whoever handles its page faults "
-                    "(userfaultfd(2)) does not bring; try again later"
-                ) from None
+                raise CheckpointError(f"thread {tracee.tid} does not stop: it waits {_WAIT}") from None
 
     def _freeze_once(self) -> None:
         self.level = len(proc.ns_ids(proc.status(self.root_pid), "NSpid")) - 1
@@ -280,10 +281,7 @@ class FrozenTree:
             thread.tracee.settle(min(self.deadline, time.monotonic() + _SHORTLY))
         except TimeoutError:
             if any(user_faults.holds_one(task.tgid) for task in self.tasks.values()):
-                raise WaitsForPage(
-                    f"{thread.task} does not stop: its thread {thread.tid} waits for a page that whoever handles its "
-                    "page faults (userfaultfd(2)) does not bring; try again later"
-                ) from None
+                raise WaitsForPage(f"{thread.task} does not stop: its thread {thread.tid} waits {_WAIT}") from None
             thread.tracee.settle(self.deadline)
 
     def _look_again(self, task: DumpTask) -> None:

@@ -1,26 +1,21 @@
 """Whose memory the userfaultfds of a tree are for, and what is registered with them.
 
-The kernel shows neither.  But it takes a registration only of memory that is there: a page at an address that is free
-in all tasks, mapped in one of them for a moment, tells which userfaultfds are for this one.  And a range that is
-registered already can be registered again, without any change, with its own userfaultfd only.
+The kernel shows neither.  Whose they are is found out in cr.dump.fault_owners.  And a range that is registered already
+can be registered again, without any change, with its own userfaultfd only.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask
-from cr.dump import scratch
+from cr.dump.fault_owners import categories, is_of_the_dead, recognised
 from cr.dump.fault_states import describe
-from cr.kernel import faults, missing_pages, pagemap, proc, ptrace, vm
-from cr.model import CheckpointError, Refused
-from cr.remote.critical import critical
-from cr.remote.foothold import PROGRAM_OFFSET
+from cr.kernel import faults, pagemap, ptrace, vm
+from cr.model import Refused
 from cr.resources.events.userfaultfd import LINK, Found, userfaultfds
 
 if TYPE_CHECKING:
@@ -28,18 +23,22 @@ if TYPE_CHECKING:
     from cr.kernel.proc import Mapping
 
 _MISSING, _PROTECTED = faults.FLAGS["um"], faults.FLAGS["uw"]
-_TOLD = pagemap.PAGE_IS_PRESENT | pagemap.PAGE_IS_SWAPPED | pagemap.PAGE_IS_WRITTEN | pagemap.PAGE_IS_WPALLOWED
 _IN_USE = "userfaultfd in use"
-_LOWEST = 0x10000
-_SIZE = PROGRAM_OFFSET + 2 * vm.PAGE_SIZE
-_PATIENCE = 5.0
 
 
 def objections(tasks: list[DumpTask]) -> Iterator[str]:
     """Before the freeze: memory that is registered, and nobody there who could handle its faults."""
-    registered = [(task, mapping) for task in tasks for mapping in task.mappings if modes_of(mapping)]
+    registered = [(task, mapping) for task in tasks for mapping in _seen(task) if modes_of(mapping)]
     if registered and not any(holds_one(task.pid) for task in tasks):
         yield from (_strange(task, mapping) for task, mapping in registered)
+
+
+def _seen(task: DumpTask) -> list[Mapping]:
+    """The mappings of a task that runs, none where it has ended."""
+    try:
+        return task.mappings
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def in_use(context: DumpContext) -> bool:
@@ -53,6 +52,9 @@ def look(tasks: list[DumpTask], context: DumpContext) -> None:
 
 
 def modes_of(mapping: Mapping) -> int:
+    """UFFDIO_REGISTER_MODE_* of a mapping; 0: it is not registered."""
+    if mapping.flags.isdisjoint(faults.FLAGS):
+        return 0
     return sum(mode for flag, mode in faults.FLAGS.items() if flag in mapping.flags)
 
 
@@ -70,17 +72,14 @@ def without_content(task: DumpTask, context: DumpContext) -> list[Span]:
 def settle(context: DumpContext) -> None:
     """All descriptor tables are known, and no program has run in any task: fill in the entries of the userfaultfds."""
     context.shared[_IN_USE] = bool(userfaultfds(context))
-    spaces = list({task.ids["vm_id"]: task for task in context.live_tasks}.values())
+    spaces = list({task.ids["vm_id"]: task for task in reversed(context.live_tasks)}.values())
     registered = {task.pid: [each for each in task.mappings if modes_of(each)] for task in spaces}
-    _check_within_reach([task for task in context.live_tasks if any(modes_of(each) for each in task.mappings)])
-    if (registered_somewhere := any(registered.values())) and context.obstacles:
+    registered_somewhere = any(registered.values())
+    _check_within_reach(context.live_tasks if registered_somewhere else [])
+    if registered_somewhere and context.obstacles:
         raise Refused(context.obstacles)  # what is not known of it, could stop us for good when its pages are read
-    strangers = userfaultfds(context)
-    for task in spaces if strangers else ():
-        ours = _recognised(task, strangers, context)
-        strangers = [found for found in strangers if found not in ours]
-    for found in strangers:
-        if not _is_of_the_dead(found.fd):
+    for found in _strangers(sorted(spaces, key=lambda task: not registered[task.pid]), context):
+        if not is_of_the_dead(found.fd):
             context.refuse(
                 f"{found.name} is a userfaultfd for the memory of a process that is not in the tree: dump them together"
             )
@@ -89,6 +88,19 @@ def settle(context: DumpContext) -> None:
             _attribute(mapping, task, context)
     if registered_somewhere and context.obstacles:
         raise Refused(context.obstacles)
+
+
+def _strangers(spaces: list[DumpTask], context: DumpContext) -> list[Found]:
+    """Find out whose they are; those that are left.  Most are for the memory of who has them."""
+    left = list(userfaultfds(context))
+    holders = {found.holder for found in left}
+    for task in sorted(spaces, key=lambda task: task.pid not in holders):
+        if not left:
+            break
+        ours = recognised(task, left, context)
+        _of(task, context).extend(ours)
+        left = [found for found in left if found not in ours]
+    return left
 
 
 def holds_one(pid: int) -> bool:
@@ -140,100 +152,10 @@ def _check_within_reach(tasks: list[DumpTask]) -> None:
 
 def _faults(mapping: Mapping, pid: int, page: int) -> bool:
     """Whether who writes to that page waits for a handler of userfaultfd(2); with WP_ASYNC nobody does."""
-    modes, found = modes_of(mapping), _categories(pid, page) if modes_of(mapping) else 0
+    modes, found = modes_of(mapping), categories(pid, page) if modes_of(mapping) else 0
     if modes & _MISSING and not found & (pagemap.PAGE_IS_PRESENT | pagemap.PAGE_IS_SWAPPED):
         return True
     return bool(modes & _PROTECTED) and not found & (pagemap.PAGE_IS_WRITTEN | pagemap.PAGE_IS_WPALLOWED)
-
-
-def _recognised(task: DumpTask, candidates: list[Found], context: DumpContext) -> list[Found]:
-    """Those that are for the memory of a task."""
-    with critical(), scratch.foothold(task, _SIZE, _free_everywhere(context.live_tasks)) as foothold:
-        page = foothold.address + PROGRAM_OFFSET
-        mine = [found for found in candidates if _is_for(found, task, page)]
-    for found in mine:
-        found.entry.owner = task.vpid
-    _of(task, context).extend(mine)
-    return mine
-
-
-def _free_everywhere(tasks: list[DumpTask]) -> int:
-    """Where no task has anything, nor next to it; low, where nobody outside is likely to have anything either."""
-    margin = vm.PAGE_SIZE
-    with open("/proc/sys/vm/mmap_min_addr") as file:
-        position = max(_LOWEST, int(file.read())) + margin
-    for start, end in sorted((each.start, each.end) for task in tasks for each in task.mappings):
-        if start - position >= _SIZE + margin:
-            return position
-        position = max(position, end + margin)
-    raise CheckpointError("the tasks leave no address free in all of them, by which to tell their userfaultfds apart")
-
-
-def _is_for(found: Found, task: DumpTask, page: int) -> bool:
-    """The page is there and empty, in the task alone; the one behind it too.  Both are unregistered afterwards."""
-    end = page + 2 * vm.PAGE_SIZE
-    try:
-        faults.register(found.fd, page, end, _MISSING)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOMEM):  # nothing is there, or the memory is gone
-            return False
-        raise
-    reader = _Reader(task.pid, page + vm.PAGE_SIZE)
-    try:
-        missing_pages.zero(found.fd, page, vm.PAGE_SIZE)
-        if not _categories(task.pid, page) & pagemap.PAGE_IS_PRESENT:
-            return False  # a stranger has something there
-        found.entry.user_mode_only = not found.entry.features & faults.FEATURE_SIGBUS and not _waits(reader, found.fd)
-        return True
-    finally:
-        faults.unregister(found.fd, page, end)  # a reader that waits goes on
-        if reader.ident is not None:
-            reader.join()
-
-
-def _categories(pid: int, page: int) -> int:
-    """What PAGEMAP_SCAN says of one page."""
-    fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        found = pagemap.scan(fd, page, page + vm.PAGE_SIZE, any_of=0, report=_TOLD)
-    finally:
-        os.close(fd)
-    return found[0][2] if found else 0
-
-
-class _Reader(threading.Thread):
-    """Reads a missing page of a task: the kernel lets it wait, or fail at once (UFFD_USER_MODE_ONLY)."""
-
-    def __init__(self, pid: int, page: int) -> None:
-        super().__init__(daemon=True)
-        self._pid, self._page = pid, page
-
-    def run(self) -> None:
-        try:
-            vm.read(self._pid, self._page, 1)
-        except OSError:
-            return
-
-
-def _waits(reader: threading.Thread, fd: int) -> bool:
-    before, deadline = _unresolved(fd), time.monotonic() + _PATIENCE
-    reader.start()
-    while reader.is_alive() and time.monotonic() < deadline:
-        if _unresolved(fd) > before:
-            return True
-        time.sleep(0.0001)
-    return reader.is_alive()
-
-
-def _unresolved(fd: int) -> int:
-    """How many wait for a page, or for an event to be read."""
-    lines = dict(line.split(":", 1) for line in proc.fdinfo(os.getpid(), fd).splitlines())
-    return int(lines["total"])
-
-
-def _is_of_the_dead(fd: int) -> bool:
-    _, code = missing_pages.zero(fd, _LOWEST, vm.PAGE_SIZE)
-    return code == errno.ESRCH
 
 
 def _attribute(mapping: Mapping, task: DumpTask, context: DumpContext) -> None:

@@ -88,7 +88,9 @@ def test_a_report_of_forks_is_not_sent_for_ours(tmp_path: Path) -> None:
 
 def test_who_waits_too_long_in_the_kernel_is_named(tmp_path: Path) -> None:
     with Workload("passed_faults", tmp_path, ["kernel", "slow"]) as workload:
-        with pytest.raises(CheckpointError, match=r"waits for a page that whoever handles its page faults"):
+        with pytest.raises(
+            CheckpointError, match=r"waits inside of the kernel, as it seems for whoever handles its page faults"
+        ):
             workload.dump(timeout=1)
         workload.check()
 

@@ -27,9 +27,11 @@ LINK = "anon_inode:[userfaultfd]"
 
 @dataclass
 class Found:
-    """A userfaultfd of the tree: its name for the user, our own descriptor of it, and what is known of it by now."""
+    """A userfaultfd of the tree: its name for the user, the pid of a task that has it, our own descriptor of it, and
+    what is known of it by now."""
 
     name: str
+    holder: int
     fd: int
     entry: m.woodfrog_userfaultfd_entry
 
@@ -64,7 +66,7 @@ class UserFaultFd(FdResource):
         )  # fmt: skip
         fd = os.dup(file.local)
         context.at_release.append(lambda: os.close(fd))  # held any longer, it would keep what its holders closed
-        userfaultfds(context).append(Found(str(file), fd, entry))
+        userfaultfds(context).append(Found(str(file), file.task.pid, fd, entry))
         return m.ext_file_entry(id=file.id, fown=common(file)["fown"])
 
     @classmethod

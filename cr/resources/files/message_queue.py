@@ -24,11 +24,10 @@ _IMAGE = "woodfrog-mqueue-files"
 
 
 def is_message_queue(file: OpenFile) -> bool:
-    """What mq_open(3) gives is a file right below the root of the mqueue filesystem, in a mount that nobody sees."""
-    if not stat.S_ISREG(file.stat.st_mode) or file.flags & os.O_PATH:
+    """A file of a mqueue filesystem: what mq_open(3) gives is in a mount that nobody sees."""
+    if not stat.S_ISREG(file.stat.st_mode) or os.major(file.stat.st_dev) or file.flags & os.O_PATH:
         return False
-    looks_like_it = file.link.count("/") == 1 or file.link.endswith(DELETED)
-    return looks_like_it and files.filesystem(file.local)[0] == mqueue.MAGIC
+    return files.filesystem(file.local)[0] == mqueue.MAGIC
 
 
 class MessageQueueFile(FdResource):
