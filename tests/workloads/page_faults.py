@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import threading
 
 from lib import workload
 from uffd import (
@@ -102,6 +103,14 @@ def main() -> None:
             finish(page)
             writer.result()
             check.equal(ctypes.string_at(page, 1), b"w", "what was written")
+
+        failed: list[bool] = []
+        inside = threading.Thread(target=lambda: failed.append(unreadable(some + 10 * PAGE)), daemon=True)
+        inside.start()
+        check.equal(both.wait_for(1), [some + 10 * PAGE], "a fault of the kernel's own")
+        both.copy(some + 10 * PAGE, b"k")
+        inside.join(10)
+        check.equal(failed, [False], "whether a system call failed, without UFFD_USER_MODE_ONLY")
 
         check.equal(ctypes.string_at(shared, 6), b"CACHED", "a page that is mapped")
         reader = Touch(shared + PAGE)
