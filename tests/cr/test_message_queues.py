@@ -21,7 +21,7 @@ MESSAGES = [(9, b"top"), (5, b"a"), (5, b""), (5, b"b"), (0, b"last")]
 
 
 @pytest.mark.parametrize(
-    "prefix", [unshare("ipc"), unshare_fork("ipc", "pid"), unshare("user", "map-root-user", "ipc")]
+    "prefix", [unshare("ipc"), unshare_fork("ipc", "pid", "mount"), unshare("user", "map-root-user", "ipc")]
 )
 def test_queues_messages_and_descriptors(prefix: list[str], tmp_path: Path) -> None:
     with Workload("queues", tmp_path, prefix=prefix) as workload:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize(
-    "prefix", [[], unshare_fork("pid", "uts", "ipc"), unshare_fork("user", "map-root-user", "pid")]
+    "prefix", [[], unshare_fork("pid", "mount", "uts", "ipc"), unshare_fork("user", "map-root-user", "pid")]
 )
 def test_ranges_pages_and_waiting_threads(prefix: list[str], tmp_path: Path) -> None:
     with Workload("page_faults", tmp_path, prefix=prefix) as workload:
