@@ -142,9 +142,7 @@ class FrozenTree:
         try:
             tracee.detach()
         except ProcessLookupError:
-            self._unstopped.append(
-                tracee
-            )  # it was killed meanwhile, or never came to a stop: the kernel lets go of it when we end
+            self._unstopped.append(tracee)  # or it was killed; the kernel lets go of it when we end
 
     @contextmanager
     def _cgroup_frozen(self) -> Iterator[None]:
