@@ -153,7 +153,7 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         kind,
         "created" if kind == "startContainer" else "creating",
         os.getpid(),
-        plan.process.environment if kind == "startContainer" else None,  # it is one of the container's programs
+        plan.process.environment,  # these run among the container's own programs
     )
 
     if config.get("hooks"):
