@@ -6,7 +6,7 @@ import os
 
 from cr.kernel import capabilities, prctl
 from oci.config import load_config, without_nulls
-from runtime import cgroup, check, checkpoints, launch, limits
+from runtime import cgroup, check, checkpoints, launch, limits, members
 from runtime.attributes import Attributes
 from runtime.container import FIFO, Container, new_record
 from runtime.errors import ContainerError
@@ -100,7 +100,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
         container.save()
         return _make(container, manager, plan, request, context.reporter)
     except BaseException as err:
-        undo(container, manager, err)
+        undo(container, err)
         raise
 
 
@@ -289,12 +289,14 @@ def _kill(pid: int) -> None:
         return
 
 
-def undo(container: Container, manager: Manager, cause: BaseException) -> None:
+def undo(container: Container, cause: BaseException) -> None:
     """Take away what a failed create or restore has made; what cannot be taken away is told beside the cause."""
     from cgroups import CgroupError
 
     try:
-        manager.delete()
+        strangers = members.remove_cgroup(container)
+        if strangers:
+            raise CgroupError(f"processes of others are in the cgroup of container {container.id}: {strangers}")
     except CgroupError as err:
         raise ContainerError(f"{cause}; besides, {err}") from cause
     finally:

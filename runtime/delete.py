@@ -7,12 +7,11 @@ import os
 import time
 
 from cr.kernel.mounts import MNT_DETACH, umount2
-from runtime import cgroup
+from runtime import cgroup, members
 from runtime.errors import ContainerError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cgroups import Manager
     from runtime.container import Container
     from runtime.report import Reporter
     from runtime.store import Store
@@ -56,24 +55,19 @@ def destroy(container: Container, reporter: Reporter) -> None:
     """Remove everything of a container whose init has ended.  The caller holds the lock."""
     from cgroups import CgroupError
 
-    manager = container.manager()
     try:
-        _kill_rest(manager)
-        manager.delete()
+        members.end_rest(container)
+        strangers = members.remove_cgroup(container)
     except CgroupError as err:
         raise ContainerError(f"unable to remove the cgroup of container {container.id}: {err}") from err
+    if strangers:
+        reporter.warn(f"the cgroup of container {container.id} stays: processes of others are in it: {strangers}")
     unmount_restore_root(container.store)
     try:
         container.run_hooks("poststop", "stopped")
     except ContainerError as err:
         reporter.warn(str(err))
     container.store.remove()
-
-
-def _kill_rest(manager: Manager) -> None:
-    """Without a pid namespace of its own a container's other processes outlive init."""
-    if manager.pids():
-        manager.kill()
 
 
 def unmount_restore_root(store: Store) -> None:

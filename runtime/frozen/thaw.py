@@ -75,7 +75,7 @@ class Thaw:
             self.adopt(pid)
         except BaseException as err:
             unmount_restore_root(self.container.store)
-            undo(self.container, self.manager, err)
+            undo(self.container, err)
             raise
         return pid
 
