@@ -71,12 +71,18 @@ def destroy(container: Container, reporter: Reporter) -> None:
 
 
 def unmount_restore_root(store: Store) -> None:
-    """A restore binds the rootfs to a place in the state directory; EINVAL says that no mount is left there."""
+    """A restore binds the rootfs to a place in the state directory; EINVAL says that no mount is left there.
+
+    The place goes too: an ordinary user may not even ask.
+    """
     place = store.path(RESTORE_ROOT)
     while True:
         try:
             umount2(place, MNT_DETACH)
         except OSError as err:
-            if err.errno in (errno.EINVAL, errno.ENOENT):
+            if err.errno == errno.ENOENT:
+                return
+            if err.errno == errno.EINVAL:
+                os.rmdir(place)
                 return
             raise ContainerError(f"cannot unmount {place}: {reason(err)}") from err

@@ -68,7 +68,7 @@ class Thaw:
         try:
             self.container.record["stdio"] = stdio.after_restore(directory)
             self.container.save()
-            make_cgroup(self.manager, self.config)
+            make_cgroup(self.container, self.manager)
             root = self._bind_root()
             pid = engine.restore(self._compose(root, directory, options), self.notify)
             unmount_restore_root(self.container.store)
