@@ -58,9 +58,8 @@ def processes(container: Container) -> list[int]:
 def is_in_pids_of(pid: int, container: Container) -> bool:
     """Whether a process is in the pid namespace of the container's init, or in one below."""
     try:
-        inode = os.stat(f"/proc/{container.pid}/ns/pid").st_ino
-        with open_namespace(pid, "pid") as fd:
-            return within(fd, inode) and container.running()
+        with open_namespace(container.pid, "pid") as own, open_namespace(pid, "pid") as fd:
+            return within(fd, os.fstat(own).st_ino) and container.running()
     except (FileNotFoundError, ProcessLookupError):
         return False  # one of them has ended
 
