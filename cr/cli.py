@@ -91,6 +91,7 @@ def perform(command: Command, options: Options) -> int:
     try:
         _close(options)
         check(command.name, options)
+        _look_at_inherited(options)
         if command.logs:
             open_log(options)
         return command.load()(options)
@@ -110,6 +111,20 @@ def _close(options: Options) -> None:
             os.close(int(text))
         except (ValueError, OSError) as error:
             raise CheckpointError(f"--close {text}: that is no open descriptor") from error
+
+
+def _look_at_inherited(options: Options) -> None:
+    """--inherit-fd: what is not open now is going to be a file of ours, which nobody meant."""
+    if not options.inherit_fd:
+        return
+    from cr.contract.outside import inherited
+    from cr.model import CheckpointError
+
+    for name, number in inherited(options.inherit_fd).items():
+        try:
+            os.fstat(number)
+        except OSError as error:
+            raise CheckpointError(f"--inherit-fd fd[{number}]:{name}: that descriptor is not open") from error
 
 
 def _report(command: Command, error: BaseException) -> None:

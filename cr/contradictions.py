@@ -55,11 +55,6 @@ RULES = (
         "or our parent does",
     ),
     Rule(
-        ("page-server", "lazy-pages", "service"),
-        lambda o: o.daemon and o.status_fd >= 0,
-        "--daemon and --status-fd contradict each other: the caller waits for the one to return, for the other to tell",
-    ),
-    Rule(
         (*_DUMP, "restore"),
         lambda o: o.stream,
         "--stream: images are not streamed; write them into a directory",

@@ -33,9 +33,8 @@ _EXTERNAL = {
     "netdev": "a network device that is moved in from outside at restore",
 }
 _EXIT = {
-    "0": "it was done; of a restore that was not detached: the root task ended with status 0",
+    "0": "it was done; a restore that was not detached comes back when the root task has ended, however it did",
     "1": "it failed, or a feature is missing; each reason is a line of its own in the log, and on standard error",
-    "other": "of a restore that was not detached: the exit status of the root task",
 }
 _VARIABLES = {
     "CRTOOLS_SCRIPT_ACTION": "the notification point",

@@ -13,6 +13,8 @@ from cr.options import Options
 def open_log(options: Options) -> None:
     """--log-file in the work directory, or standard error.  CheckpointError where that cannot be."""
     directory = options.work_dir or options.images_dir
+    if not directory:
+        raise CheckpointError(f"the log {options.log_file} needs a directory: name that of the images, or of the work")
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

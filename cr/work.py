@@ -74,4 +74,10 @@ def tell_status(options: Options) -> None:
     """`--status-fd`: whoever waits at the other end goes on."""
     if options.status_fd >= 0:
         os.write(options.status_fd, b"\0")
+    forget_status(options)
+
+
+def forget_status(options: Options) -> None:
+    """In a process that is not the one to tell: its copy must not keep the reader waiting for the end."""
+    if options.status_fd >= 0:
         os.close(options.status_fd)

@@ -27,10 +27,18 @@ def hide_the_machine() -> None:
     subprocess.run(["mount", "-t", "devpts", "-o", options, "tests", "/dev/pts"], check=True)
 
 
+def place_for_files() -> str:
+    """Where tests put their files: on a disk, since a tmpfs that containers see goes into their images."""
+    kind = subprocess.run(["stat", "--file-system", "--format=%T", "/tmp"], check=True, capture_output=True, text=True)
+    return "/var/tmp" if kind.stdout.strip() == "tmpfs" else "/tmp"
+
+
 def main() -> int:
     hide_the_machine()
+    os.environ.setdefault("TMPDIR", place_for_files())
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a shell would start it, not as an interpreter runs
         os.execvp(sys.argv[1], sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda signo, _: os.kill(child, signo))

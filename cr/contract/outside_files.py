@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cr.contract.outside import outside
@@ -46,9 +47,14 @@ def inherited_copy(name: str, context: RestoreContext, *others: str) -> int | No
     return None if number is None else fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
 
 
-def take(number: int, flags: int) -> int:
-    """The inherited file for a task that had it open with `flags`: the same description where its mode fits."""
+def take(number: int, flags: int, context: RestoreContext) -> int:
+    """The inherited file for a task that had it open with `flags`: the same description where its mode fits.
+
+    O_NONBLOCK and the like are what the task expects, for whoever shares the description too.
+    """
     mode = files.access_mode(fcntl.fcntl(number, fcntl.F_GETFL))
-    if mode in (files.access_mode(flags), os.O_RDWR):
-        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
-    return files.reopen(number, flags & (os.O_ACCMODE | files.STATUS_FLAGS))
+    if mode not in (files.access_mode(flags), os.O_RDWR):
+        return files.reopen(number, flags & (os.O_ACCMODE | files.STATUS_FLAGS))
+    fd = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
+    context.at_end.append(partial(files.set_status_flags, fd, flags))
+    return fd

@@ -192,7 +192,7 @@ def _protect(pid: int, private: list[Span]) -> None:
     fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
         for start, end in private:
-            pagemap.protect(fd, start, end, any_of=wanted, invert=0, all_of=0)
+            pagemap.protect(fd, start, end, any_of=wanted)
     finally:
         os.close(fd)
 

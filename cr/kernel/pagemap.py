@@ -29,7 +29,9 @@ Run = tuple[int, int, int]
 """start, end (addresses), categories"""
 
 
-def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0) -> list[Run]:
+def scan(
+    fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of: int = 0, report: int = 0, flags: int = 0
+) -> list[Run]:
     """Runs of pages of [start, end) whose categories match; `report` says which categories are told apart.
 
     How far a scan came is told by the runs themselves: `walk_end` of the answer is that of the kernel's last full
@@ -39,7 +41,7 @@ def scan(fd: int, start: int, end: int, *, any_of: int, invert: int = 0, all_of:
     buffer = ctypes.create_string_buffer(24 * _REGIONS)
     while start < end:
         argument = bytearray(
-            _SCAN.pack(96, 0, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, invert, all_of, any_of, report)
+            _SCAN.pack(96, flags, start, end, 0, ctypes.addressof(buffer), _REGIONS, 0, invert, all_of, any_of, report)
         )
         try:
             count = fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
@@ -64,17 +66,13 @@ def scan_with_guards(
     return scan(fd, start, end, any_of=any_of, invert=invert, all_of=all_of, report=report)
 
 
-def protect(fd: int, start: int, end: int, *, any_of: int, invert: int, all_of: int) -> None:
-    """From now on, these pages of tracked mappings (see cr.kernel.userfaultfd) are PAGE_IS_WRITTEN once written to."""
-    while start < end:
-        argument = bytearray(_SCAN.pack(96, _WP_MATCHING, start, end, 0, 0, 0, 0, invert, all_of, any_of, 0))
-        try:
-            fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
-        except OSError as error:
-            if error.errno == errno.EINTR:
-                continue
-            raise
-        start = struct.unpack_from("<Q", argument, 32)[0]
+def protect(fd: int, start: int, end: int, *, any_of: int) -> None:
+    """From now on, these pages of tracked mappings (see cr.kernel.userfaultfd) are PAGE_IS_WRITTEN once written to.
+
+    The runs are asked for although nobody needs them: without, the kernel does not look at categories, and puts a
+    marker at each page that is not there, which is PAGE_IS_SWAPPED afterwards (fs/proc/task_mmu.c, v6.18).
+    """
+    scan(fd, start, end, any_of=any_of, flags=_WP_MATCHING)
 
 
 def clear_soft_dirty(pid: int | str) -> None:

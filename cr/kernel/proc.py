@@ -69,6 +69,12 @@ class Stat:
     exit_code: int
 
     @property
+    def terminal(self) -> int:
+        """Device number of the controlling terminal, 0 for none; proc(5) packs it as the old dev_t does."""
+        number = self.tty_nr & 0xFFFFFFFF
+        return os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
+
+    @property
     def is_kernel_thread(self) -> bool:
         return bool(self.flags & 0x00200000)  # PF_KTHREAD
 

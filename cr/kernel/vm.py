@@ -58,6 +58,17 @@ def writev(pid: int, address: int, size: int, start: int) -> int:
     return syscall("process_vm_writev", 311, pid, local, 1, remote, 1, 0)
 
 
+def scatter(pid: int, pieces: Sequence[tuple[int, int, int]]) -> None:
+    """Copy (our address, size, address in task `pid`) each; OSError where not all of them can be written."""
+    for first in range(0, len(pieces), IOV_MAX):
+        batch = pieces[first : first + IOV_MAX]
+        local = iovecs([(ours, size) for ours, size, _ in batch])
+        remote = iovecs([(theirs, size) for _, size, theirs in batch])
+        done = syscall("process_vm_writev", 311, pid, local, len(batch), remote, len(batch), 0)
+        if done != (expected := sum(size for _, size, _ in batch)):
+            raise OSError(14, f"process_vm_writev: {done} of {expected} bytes of task {pid}")
+
+
 def equal(one: int, other: int, size: int) -> bool:
     """Whether the `size` bytes at two addresses of this process are the same."""
     return memcmp(one, other, size) == 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cr import log
 from cr.model import CheckpointError
 from cr.options import Options
-from cr.work import tell_status, write_pidfile
+from cr.work import forget_status, tell_status, write_pidfile
 
 Ready = Callable[[int], None]
 """called with the port once connections are accepted"""
@@ -32,6 +32,7 @@ def run_server(options: Options, serve: Serve) -> int:
     if options.daemon:
         started = start_server(options, serve, detached=True)
         write_pidfile(options, started.pid)
+        tell_status(options)
         return 0
     write_pidfile(options, os.getpid())
     serve(options, lambda port: tell_status(options))
@@ -60,6 +61,7 @@ def _child(options: Options, serve: Serve, channel: socket.socket, *, detached: 
     try:
         if detached:
             _detach()
+            forget_status(options)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         serve(options, lambda port: _tell(channel, str(port)))

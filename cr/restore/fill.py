@@ -18,14 +18,16 @@ PIECE = 32 << 20  # bytes of one read: the kernel looks for signals in between
 RESIDENT = 4 << 20  # bytes of a pages image that are mapped into this process's memory at a time
 SHARED_FROM = 32 << 20  # bytes from which on two cores are worth while
 OUTSIDE = 0.45  # the part that is copied from outside, a little slower than the reads inside
+FEW = 64 << 10  # bytes on end up to which a copy from outside takes less than the call of a program that reads them
 
 
 @dataclass
 class Plan:
-    """`programs` run in the puppet; `outside` is copied by us meanwhile."""
+    """`programs` run in the puppet; `outside` is copied by us meanwhile, `scattered` all at once."""
 
     programs: list[Program]
     outside: list[PageSource]
+    scattered: list[PageSource]
     reads: list[tuple[Result, int]] = field(default_factory=list)
 
 
@@ -50,9 +52,12 @@ class Filling:
         pieces = list(_cut(sources, PIECE))
         total = sum(piece.nr_pages for piece in pieces) * PAGE_SIZE
         inside, outside = _share(pieces, total * OUTSIDE if total >= SHARED_FROM else 0)
-        plan = Plan(chain.programs, outside)
+        plan = Plan(chain.programs, outside, [])
         for stretch in _stretches(inside):
-            self._read(plan, chain, stretch)
+            if sum(source.nr_pages for source in stretch) * PAGE_SIZE <= FEW and stretch[0].offset is not None:
+                plan.scattered += stretch
+            else:
+                self._read(plan, chain, stretch)
         return plan
 
     def _read(self, plan: Plan, chain: Chain, stretch: list[PageSource]) -> None:
@@ -75,6 +80,7 @@ class Filling:
         if last.calls:
             foothold.start(leader.puppet, leader.identity, last)
         try:
+            self._scatter(plan.scattered)
             for source in _cut(plan.outside, RESIDENT):
                 self._copy(source)
         finally:
@@ -83,6 +89,11 @@ class Filling:
         for result, expected in plan.reads:
             if result.value != expected:
                 raise CheckpointError(f"pages of {self.task} end early: {result.value} of {expected} bytes")
+
+    def _scatter(self, sources: list[PageSource]) -> None:
+        pieces = [(self.files.address(source), source.nr_pages * PAGE_SIZE, source.vaddr) for source in sources]
+        vm.scatter(self.task.puppet.tid, pieces)
+        self.files.forget()
 
     def _copy(self, source: PageSource) -> None:
         if source.offset is None:

@@ -20,6 +20,7 @@ class PageFiles:
     """Pages images mapped into this process, each once."""
 
     _maps: dict[tuple[str, int], tuple[mmap.mmap, int]] = field(default_factory=dict)
+    _touched: set[tuple[str, int]] = field(default_factory=set)
 
     def address(self, source: PageSource) -> int:
         """Where the bytes of a source are in our memory."""
@@ -27,13 +28,15 @@ class PageFiles:
         key = (str(source.directory.path), source.pages_id)
         if key not in self._maps:
             self._maps[key] = self._map(source)
+        self._touched.add(key)
         return self._maps[key][1] + source.offset
 
     def forget(self, source: PageSource | None = None) -> None:
         """Let go of the pages of a source, or of all: they stay in the page cache, but do not count as ours."""
         if source is None:
-            for memory, _ in self._maps.values():
-                memory.madvise(mmap.MADV_DONTNEED)
+            for key in self._touched:
+                self._maps[key][0].madvise(mmap.MADV_DONTNEED)
+            self._touched.clear()
         elif source.offset is not None:
             memory, _ = self._maps[str(source.directory.path), source.pages_id]
             memory.madvise(mmap.MADV_DONTNEED, source.offset, source.nr_pages * PAGE_SIZE)

@@ -45,25 +45,26 @@ def handed_over(context: RestoreContext) -> dict[str, int]:
 
 def _handed_over(context: RestoreContext) -> dict[str, int]:
     found = {join.kind: context.keep(open_joined(join)) for join in outside(context).joined}
-    given = outside(context).inherited
     for resource, ns_id in own_namespaces(context):
-        key = _external_key(resource.name, ns_id, context)
-        if key is None or resource.name in found:
-            continue
-        if key not in given:
-            raise CheckpointError(
-                f"the {resource.name} namespace was left outside as {key}: hand one over with --inherit-fd fd[N]:{key}"
-            )
-        found[resource.name] = given[key]
+        if resource.name not in found and (fd := _given(resource.name, ns_id, context)) is not None:
+            found[resource.name] = fd
     return found
 
 
-def _external_key(kind: str, ns_id: int, context: RestoreContext) -> str | None:
+def _given(kind: str, ns_id: int, context: RestoreContext) -> int | None:
+    """What the user hands over for a namespace that the dump has left outside; None where it has not."""
     image = EXTERNAL_KINDS.get(kind)
     if image is None or not context.images.exists(image, ns_id):
         return None
     entry = context.images.read_one(image, ns_id)
-    return str(entry.ext_key) if entry.HasField("ext_key") else None
+    if not entry.HasField("ext_key"):
+        return None
+    key, given = str(entry.ext_key), outside(context).inherited
+    if key not in given:
+        raise CheckpointError(
+            f"the {kind} namespace was left outside as {key}: hand one over with --inherit-fd fd[N]:{key}"
+        )
+    return given[key]
 
 
 def clone_flags(context: RestoreContext) -> int:
@@ -176,7 +177,11 @@ def enter(context: RestoreContext, task: RestoreTask, home: RestoreTask) -> None
     known = nesting(context)
     missing = []
     for resource, ns_id in _differing(task, home, context):
-        if context.is_made(resource.ids_field, ns_id) or resource.prepared(ns_id, context) is not None:
+        given = resource.prepared(ns_id, context)
+        given = _given(resource.name, ns_id, context) if given is None else given
+        if given is not None:
+            _join(given, resource, task, context)
+        elif context.is_made(resource.ids_field, ns_id):
             _join_other(resource, ns_id, task, context)
         else:
             missing.append((resource, ns_id))
@@ -230,14 +235,15 @@ def _make(
 
 
 def _join_other(resource: type[NamespaceResource], ns_id: int, task: RestoreTask, context: RestoreContext) -> None:
-    fd, ours = resource.prepared(ns_id, context), -1
-    if fd is None:
-        holder = context.first_in(resource.ids_field, ns_id)
-        fd = ours = os.open(f"/proc/{holder.puppet.tid}/ns/{resource.name}", os.O_RDONLY | os.O_CLOEXEC)
+    holder = context.first_in(resource.ids_field, ns_id)
+    fd = os.open(f"/proc/{holder.puppet.tid}/ns/{resource.name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        program = Program()
-        context.add_joins(program, [(fd, resource.clone_flag)])
-        context.run(task.leader, program)
+        _join(fd, resource, task, context)
     finally:
-        if ours >= 0:
-            os.close(ours)
+        os.close(fd)
+
+
+def _join(fd: int, resource: type[NamespaceResource], task: RestoreTask, context: RestoreContext) -> None:
+    program = Program()
+    context.add_joins(program, [(fd, resource.clone_flag)])
+    context.run(task.leader, program)

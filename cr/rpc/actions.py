@@ -150,10 +150,13 @@ def _check(work: Work, _: m.criu_resp) -> None:
     from cr.check.feature import NEEDED, problem
 
     work.look_over()
+    if work.request.opts.log_file:
+        work.options()  # opens it
     needed = [feature for feature in features().values() if feature.category == NEEDED]
     missing = [f"{feature.name} ({why})" for feature in needed if (why := problem(feature))]
     if missing:
         raise CheckpointError(f"this kernel lacks what is needed: {', '.join(missing)}")
+    log.info(f"this kernel has what is needed ({len(needed)} features)")
 
 
 def _cpuinfo(work: Work, word: str) -> None:

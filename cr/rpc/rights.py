@@ -37,6 +37,7 @@ def take_on(client: Client) -> None:
     os.setresuid(client.uid, client.uid, client.uid)
     capabilities.capset(kept, kept, kept)
     capabilities.set_ambient(0 if client.uid == 0 else kept)
+    prctl.set_dumpable(True)  # or /proc/self were root's; ptrace(2) of us still takes all capabilities that we have
 
 
 class _Known(NamedTuple):

@@ -16,7 +16,7 @@ from cr.rpc import rights
 from cr.rpc.conversation import Conversation, decline
 from cr.rpc.transport import Client
 from cr.values import replace
-from cr.work import tell_status, write_pidfile
+from cr.work import forget_status, tell_status, write_pidfile
 
 DEFAULT_ADDRESS = "criu_service.socket"
 PATIENCE = 60.0  # seconds that a client may take for its first request
@@ -38,6 +38,7 @@ def run(options: Options) -> int:
         if child:
             return 0
         _detach()
+        forget_status(options)
     own = {"log_file": "", "work_dir": "", "address": "", "pidfile": "", "status_fd": -1, "daemon": False}
     return serve(listener, replace(options, **own))
 

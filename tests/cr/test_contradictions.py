@@ -25,7 +25,7 @@ from cr.model import CheckpointError
         (["dump", "-t1", "--external", "disk[x]"], "--external disk[x]: the kinds are"),
         (["dump", "-t1", "--close", "99"], "--close 99: that is no open descriptor"),
         (["dump", "-t1", "--", "true"], "dump does not know what to do with 'true'"),
-        (["page-server", "--daemon", "--status-fd", "2"], "--daemon and --status-fd contradict each other"),
+        (["restore", "--inherit-fd", "fd[99]:pipe[7]"], "--inherit-fd fd[99]:pipe:[7]: that descriptor is not open"),
         (["restore", "--restore-sibling"], "makes sense only with --restore-detached"),
         (["restore", "--exec-cmd"], "--exec-cmd needs a command"),
         (["restore", "--exec-cmd", "--", "nonsense-program"], "there is no program nonsense-program"),

@@ -73,6 +73,7 @@ def test_files_left_out_come_from_us(tmp_path: Path) -> None:
             workload.restore(inherit_fd=[f"fd[{other}]:{name}", f"fd[{writer}]:{pipe}"])
             workload.check()
             assert os.read(reader, 100) == b"through our pipe"
+            assert not os.get_blocking(writer)  # as the program had it
             assert (tmp_path / "other").read_text() == "into our file"
         finally:
             for fd in (reader, writer, other):

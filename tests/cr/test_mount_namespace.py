@@ -50,6 +50,24 @@ def test_every_kind_of_mount_comes_back_more_than_once(tmp_path: Path) -> None:
     assert host_mounts(tmp_path) == before
 
 
+ON_OUR_ROOT = """
+for place in $(awk '{ print $5 }' /proc/self/mountinfo | sort -r); do
+    case $place in / | /proc | /dev) ;; *) umount -l "$place" ;; esac
+done
+exec "$@"
+"""
+
+
+def test_a_mount_namespace_on_our_own_root_needs_no_root(tmp_path: Path) -> None:
+    with Workload("plain", tmp_path, prefix=[*NEW_NAMESPACE, "sh", "-c", ON_OUR_ROOT, "sh"]) as workload:
+        mounts = [line.split()[3:5] for line in Path(f"/proc/{workload.pid}/mountinfo").read_text().splitlines()]
+        workload.dump()
+        workload.restore()
+        lines = Path(f"/proc/{workload.restored}/mountinfo").read_text().splitlines()
+        assert sorted(line.split()[3:5] for line in lines) == sorted(mounts)
+        workload.check()
+
+
 def test_images_inside_of_what_goes_into_them(tmp_path: Path) -> None:
     """A tmpfs would be archived into itself, until it is full."""
     shared = tmp_path / "shared"

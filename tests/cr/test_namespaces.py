@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+import cr
 from cr import log
 from cr.kernel import proc
 from cr.kernel.proc import namespace_inode
 from cr.model import CheckpointError, Refused
 from images import messages as m
 from images.directory import ImageDirectory
-from tests.cr.harness import Workload
+from tests.cr.harness import Workload, end_tree, wait_for
 
 pytestmark = pytest.mark.root
 UNSHARE = "/usr/bin/unshare"
@@ -201,6 +202,29 @@ def test_an_external_network_namespace_is_handed_over(tmp_path: Path) -> None:
             os.close(fd)
             assert namespace_inode(pid, "net") == namespace_inode(holder, "net")
             workload.check()
+
+
+def test_external_network_namespaces_at_two_levels(tmp_path: Path) -> None:
+    """The child of the root is in another one than the root, and both are left outside."""
+    images, script = str(tmp_path / "images"), "unshare --net sleep 1000 & exec sleep 1000"
+    root = subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdin=subprocess.DEVNULL, start_new_session=True)
+    child = wait_for(lambda: [pid for pid in proc.children(root.pid) if proc.stat(pid).comm == "sleep"], "the child")[0]
+    wait_for(lambda: proc.stat(root.pid).comm == "sleep", "the root")
+    names = {pid: f"net[{namespace_inode(pid, 'net')}]" for pid in (root.pid, child)}
+    cr.dump(root.pid, images, external=[f"{names[root.pid]}:first", f"{names[child]}:second"])
+    root.wait()
+    with other_namespace("net") as first, other_namespace("net") as second:
+        fds = [os.open(f"/proc/{holder}/ns/net", os.O_RDONLY) for holder in (first, second)]
+        with pytest.raises(CheckpointError, match=r"--inherit-fd fd\[N\]:second"):
+            cr.restore(images, inherit_fd=[f"fd[{fds[0]}]:first"])
+        pid = cr.restore(images, inherit_fd=[f"fd[{fds[0]}]:first", f"fd[{fds[1]}]:second"]).pid
+        try:
+            assert namespace_inode(pid, "net") == namespace_inode(first, "net")
+            assert namespace_inode(child, "net") == namespace_inode(second, "net")
+        finally:
+            end_tree(pid)
+            for fd in fds:
+                os.close(fd)
 
 
 @contextmanager

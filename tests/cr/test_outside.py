@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
+import subprocess
 import tty
 from pathlib import Path
 
 import pytest
 
+import cr
 from cr.contract.outside import FORMS, Outside, parse_external
+from cr.kernel import proc
 from cr.model import CheckpointError
 from cr.options import Options
-from tests.cr.harness import Workload
+from tests.cr.harness import Workload, wait_for
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,27 @@ def test_an_external_terminal_and_a_memfd_are_handed_over(base: str, tmp_path: P
     finally:
         for fd in (master, slave, other_master, other_slave, memory):
             os.close(fd)
+
+
+@pytest.mark.root
+def test_an_external_terminal_controls_its_session_again(tmp_path: Path) -> None:
+    """When the other end of the new one is closed, the session is hung up."""
+    master, slave = pty.openpty()
+    other_master, other_slave = pty.openpty()
+    status, images = os.fstat(slave), str(tmp_path / "images")
+    name = f"tty[{status.st_rdev:x}:{status.st_dev:x}]"
+    process = subprocess.Popen(["setsid", "--ctty", "sleep", "1000"], stdin=slave, stdout=slave, stderr=slave)
+    wait_for(lambda: proc.stat(process.pid).comm == "sleep", "the program")
+    cr.dump(process.pid, images, external=[name])
+    process.wait()
+    pid = cr.restore(images, inherit_fd=[f"fd[{other_slave}]:{name}"]).pid
+    assert proc.stat(pid).terminal == os.fstat(other_slave).st_rdev
+    assert proc.stat(pid).tty_pgrp == pid
+    os.close(other_slave)
+    os.close(other_master)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGHUP
+    os.close(master)
+    os.close(slave)
 
 
 @pytest.mark.root

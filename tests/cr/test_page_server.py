@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from images.pages import PAGE_SIZE, PagemapReader
 from tests.cr.harness import Workload, alive, end_tree, wait_for
 
 CRIU = os.environ.get("WOODFROG_TEST_CRIU", "")
+ENGINE = [sys.executable, "-m", "cr.cli"]
 PAGE = bytes(range(256)) * (PAGE_SIZE // 256)
 
 
@@ -311,6 +313,21 @@ def test_a_certificate_that_does_not_match(tmp_path: Path, certificates: Path) -
             workload.dump(page_server=True, address="127.0.0.1", port=server.port, **_tls(certificates, "other.pem"))
         assert _status(server) == 1
         workload.check()
+
+
+@pytest.mark.parametrize("command", ["page-server", "lazy-pages", "service"])
+def test_a_daemon_tells_when_it_is_ready(command: str, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    words = [command, "-D", str(tmp_path), "-W", str(tmp_path), "--pidfile", "pid", "-d", "--status-fd", str(write)]
+    subprocess.run([*ENGINE, *words], pass_fds=[write], check=True, timeout=30)
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        os.close(write)
+        with os.fdopen(read, "rb") as status:
+            assert status.read() == b"\0"  # and it has kept no copy
+        assert alive(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
 
 
 @pytest.mark.root

@@ -13,11 +13,11 @@ import pytest
 import cr
 from cr.dump import predump, tracker
 from cr.dump.freeze import FrozenTree
-from cr.kernel import proc
+from cr.kernel import pagemap, proc
 from cr.model import CheckpointError
 from cr.options import Options
 from images.directory import ImageDirectory
-from images.pages import PagemapReader
+from images.pages import PAGE_SIZE, PagemapReader
 from tests.cr.harness import Workload, alive, end_tree, wait_for
 
 pytestmark = pytest.mark.root
@@ -46,6 +46,21 @@ def marks(pid: int) -> set[str]:
     """VmFlags of all mappings."""
     lines = Path(f"/proc/{pid}/smaps").read_text().splitlines()
     return {flag for line in lines if line.startswith("VmFlags:") for flag in line.split()[1:]}
+
+
+def populated(pid: int) -> set[int]:
+    """Addresses of the pages that are in memory, swapped out, or marked, of all private anonymous mappings."""
+    found: set[int] = set()
+    fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY)
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        fields = line.split()
+        if fields[1].startswith("rw-p") and fields[4] == "0":
+            start, _, end = fields[0].partition("-")
+            any_of = pagemap.PAGE_IS_PRESENT | pagemap.PAGE_IS_SWAPPED
+            for first, last, _ in pagemap.scan(fd, int(start, 16), int(end, 16), any_of=any_of):
+                found |= set(range(first, last, PAGE_SIZE))
+    os.close(fd)
+    return found
 
 
 @pytest.mark.parametrize("arguments", [[], ["threads"], ["children"]])
@@ -79,6 +94,16 @@ def test_snapshots_of_a_tree_that_runs_on(tmp_path: Path) -> None:
         assert not trackers(work.pid)
         assert "uw" not in marks(work.pid)
         change(work)
+        work.check()
+
+
+def test_tracking_touches_no_page(tmp_path: Path) -> None:
+    """Memory that nobody has used yet stays so, and is not in the next snapshot either."""
+    with Workload("rounds", tmp_path) as work:
+        before = populated(work.pid)
+        for name, parent in (("first", ""), ("second", "../first")):
+            cr.dump(work.pid, str(tmp_path / name), prev_images_dir=parent, track_mem=True, leave_running=True)
+            assert populated(work.pid) == before
         work.check()
 
 

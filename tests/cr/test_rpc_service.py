@@ -113,6 +113,8 @@ def test_many_clients_at_once_and_bad_ones_among_them(service: Path) -> None:
 
 def test_a_user_dumps_and_restores_what_is_the_users_own(service: Path, place: Path) -> None:
     with sleeper(USER) as pid:
+        answer = ask_as(USER, service, place / str(USER), "DUMP", pid=pid, leave_running=True)
+        assert answer.success, answer.cr_errmsg
         answer = ask_as(USER, service, place / str(USER), "DUMP", pid=pid)
         assert answer.success, answer.cr_errmsg
         os.waitpid(pid, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,33 @@ def test_a_terminal_whose_other_end_is_outside_is_refused_or_handed_over(tmp_pat
         os.waitpid(restored, 0)
         for fd in handed:
             os.close(fd)
+
+
+def test_a_job_comes_back_to_the_controlling_terminal_of_the_restore(tmp_path: Path) -> None:
+    """As of a script that runs in a terminal, with all its streams in files."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(["sleep", "1000"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    images, null = str(tmp_path / "images"), subprocess.DEVNULL
+    cr.dump(process.pid, images, shell_job=True)
+    process.wait()
+    command = [sys.executable, "-m", "cr.cli", "restore", "-d", "-D", images, "--shell-job", "--pidfile", "pid"]
+    in_terminal = [sys.executable, "-c", _IN_TERMINAL, str(slave), *command]
+    subprocess.run(in_terminal, pass_fds=[slave], stdin=null, stdout=null, start_new_session=True, check=True)
+    restored = int((tmp_path / "images/pid").read_text())
+    assert os.readlink(f"/proc/{restored}/fd/0") == os.ttyname(slave)
+    os.kill(restored, 9)
+    done = subprocess.run(command, stdin=null, capture_output=True, text=True, start_new_session=True, check=False)
+    assert done.returncode == 1
+    assert "--shell-job needs a terminal" in done.stderr
+    os.close(master)
+    os.close(slave)
+
+
+_IN_TERMINAL = """
+import fcntl, subprocess, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+sys.exit(subprocess.run(sys.argv[2:]).returncode)
+"""
 
 
 def test_a_number_is_allocated_by_taking_the_lower_ones_for_a_moment() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.runtime.bundle import Bundle, environment, wait_for
@@ -42,10 +42,13 @@ def images(bundle: Bundle) -> str:
     return str(bundle.path.parent / "images")
 
 
-def checkpoint(bundle: Bundle, *options: str) -> None:
-    """A shell that is in the middle of starting a program (vfork) is refused for that moment."""
-    words = ("checkpoint", "--image-path", images(bundle), *options, bundle.id)
-    done = wait_for(lambda: _unless_in_vfork(bundle.verb(*words)), "the checkpoint")
+def checkpoint(bundle: Bundle, *options: str, prepare: Callable[[], list[str]] = list) -> None:
+    """A shell that is in the middle of starting a program (vfork) is refused for that moment.
+
+    `prepare` gives more options for each try.
+    """
+    words = ("checkpoint", "--image-path", images(bundle), *options)
+    done = wait_for(lambda: _unless_in_vfork(bundle.verb(*words, *prepare(), bundle.id)), "the checkpoint")
     assert done.returncode == 0, done.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,19 @@ def _ended_well(server: Started) -> bool:
 def test_pages_go_to_a_page_server_and_come_back_lazily(bundle: Bundle) -> None:
     counting(bundle)
     start(bundle)
-    server = page_server.start(_options(bundle))
-    checkpoint(bundle, "--page-server", f"127.0.0.1:{server.port}")
-    assert _ended_well(server)
+    servers: list[Started] = []
+
+    def one_more() -> list[str]:
+        """A server serves one client, a checkpoint that is refused too."""
+        servers.append(page_server.start(_options(bundle)))
+        return ["--page-server", f"127.0.0.1:{servers[-1].port}"]
+
+    checkpoint(bundle, prepare=one_more)
+    *refused, used = servers
+    for server in refused:
+        os.kill(server.pid, signal.SIGKILL)
+        os.waitpid(server.pid, 0)
+    assert _ended_well(used)
     assert any(Path(images(bundle)).glob("pages-65*.img"))
     before = count(bundle)
     bringer = start_server(_options(bundle), daemon.serve)

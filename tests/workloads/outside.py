@@ -13,6 +13,7 @@ with workload() as check:
     plain = os.open("plain", os.O_RDONLY)
     os.dup2(os.open("external", os.O_RDWR | os.O_CREAT), 50)
     reader, writer = os.pipe()
+    os.set_blocking(writer, False)
     os.dup2(writer, 51)
     os.close(reader)
     os.close(writer)
@@ -25,6 +26,7 @@ with workload() as check:
     if "pidfd" in sys.argv:
         os.pidfd_open(os.getppid())
     check.wait()
+    check.that(not os.get_blocking(51), "the pipe that was given blocks")
     os.write(50, b"into our file")
     if "pidfd" not in sys.argv:
         os.write(51, b"through our pipe")

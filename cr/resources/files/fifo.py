@@ -56,7 +56,7 @@ class Fifo(FdResource):
         file = _file(entry, context)
         given = inherited(file.name, context)
         if given is not None:
-            return take(given, file.flags)
+            return take(given, file.flags, context)
         path = context.once(("fifo", entry.pipe_id), lambda: _prepare(entry, file, context))
         fd = files.reopen(path, file.flags & (os.O_ACCMODE | files.STATUS_FLAGS) | os.O_NONBLOCK)
         files.set_status_flags(fd, file.flags)

@@ -60,7 +60,7 @@ class Pipe(FdResource):
     def make(cls, entry: m.pipe_entry, context: RestoreContext) -> int:
         given = inherited(f"pipe:[{entry.pipe_id}]", context)
         if given is not None:
-            return take(given, entry.flags)
+            return take(given, entry.flags, context)
         ends = context.once(("pipe", entry.pipe_id), lambda: _make_pipe(entry.pipe_id, context))
         fd = _take_end(ends, entry.flags)
         files.set_status_flags(fd, entry.flags)

@@ -88,7 +88,7 @@ class RegularFile(FdResource):
     def make(cls, entry: m.reg_file_entry, context: RestoreContext) -> int:
         given = inherited(entry.name, context)
         if given is not None:
-            return take(given, entry.flags)
+            return take(given, entry.flags, context)
         if entry.ext:
             raise CheckpointError(
                 f"{entry.name} was left out of the images: name it with --inherit-fd fd[N]:{entry.name}"

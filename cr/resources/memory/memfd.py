@@ -59,7 +59,7 @@ class Memfd(FdResource):
     def make(cls, entry: m.memfd_file_entry, context: RestoreContext) -> int:
         given = _given(entry.inode_id, context)
         if given is not None:
-            return take(given, entry.flags)  # as it is: where it stands is the business of whoever gives it
+            return take(given, entry.flags, context)  # as it is: where it stands is the business of whoever gives it
         fd = _open(entry, context)
         if not entry.flags & os.O_PATH:
             os.lseek(fd, entry.pos, os.SEEK_SET)

@@ -35,8 +35,24 @@ class ControllingTerminal(ProcessResource):
             info = _info(slave_id, context)
             if info is not None and info.sid == task.vpid:
                 _take(program, slave_id, info, task, context)
+        _take_handed_over(program, task, context)
         if context.options.shell_job and task is context.root:
             _come_to_foreground(program, task, context)
+
+
+def _take_handed_over(program: Program, task: RestoreTask, context: RestoreContext) -> None:
+    """A terminal that is not of the tree: it may be that of another session, whose it stays."""
+    from images import messages as m
+
+    for slot in task.fds:
+        entry = context.file_entries.get(slot.id)
+        info = terminals_of(context).infos.get(entry.tty.tty_info_id) if entry and entry.HasField("tty") else None
+        if info is not None and info.type == m.TtyType.EXT_TTY and info.sid == task.vpid:
+            program.call("ioctl", slot.fd, TIOCSCTTY, 0, may_fail=True, note="TIOCSCTTY")
+            if group := pid_seen_by(task, info.pgrp, context):
+                number = program.data(group.to_bytes(4, "little"))
+                program.call("ioctl", slot.fd, TIOCSPGRP, number, may_fail=True, note="TIOCSPGRP")
+            return
 
 
 def _info(slave_id: int, context: RestoreContext) -> m.tty_info_entry | None:

@@ -20,7 +20,7 @@ from cr.values import dataclass, field, replace
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cr.contract.dumping import DumpContext, DumpTask, OpenFile
+    from cr.contract.dumping import DumpContext, OpenFile
     from cr.contract.restoring import RestoreContext
     from images import messages as m
 
@@ -136,6 +136,7 @@ def _describe(file: OpenFile, context: DumpContext) -> m.tty_info_entry:
     info.sid = info.pgrp = 0
     if _is_external(file, context):
         info.type, info.id = m.TtyType.EXT_TTY, _EXTERNAL_ID + (status.st_rdev << 12)
+        _describe_session(info, status.st_rdev, context)
     elif device == PTMX:
         _describe_master(info, file, context)
     elif device[0] in _SLAVE_MAJORS:
@@ -165,7 +166,7 @@ def _describe_master(info: m.tty_info_entry, file: OpenFile, context: DumpContex
     info.type, info.id, info.pty.index = m.TtyType.PTY, slave_id + 1, index
     info.locked = bool(terminals.get_int(file.local, terminals.TIOCGPTLCK))
     info.packet_mode = bool(terminals.get_int(file.local, terminals.TIOCGPKT))
-    _describe_session(info, index, context, terminals.session_of(file.local))
+    _describe_session(info, os.makedev(_SLAVE_MAJORS.start, index), context, terminals.session_of(file.local))
     _describe_settings(info, file)
     with suppress(OSError), terminals.slave_file(file.local) as slave:
         found, entry = os.fstat(slave), context.files.extra(file.id).slave
@@ -192,27 +193,20 @@ def _describe_slave(info: m.tty_info_entry, file: OpenFile, context: DumpContext
     except OSError:  # its master is gone: it is hung up for good
         info.id += _LOST_ID
         return
-    _describe_session(info, index, context)
+    _describe_session(info, file.stat.st_rdev, context)
     _describe_settings(info, file)
 
 
-def _describe_session(info: m.tty_info_entry, index: int, context: DumpContext, session: int | None = None) -> None:
+def _describe_session(info: m.tty_info_entry, device: int, context: DumpContext, session: int | None = None) -> None:
     """Whose controlling terminal it is, and which group is in the foreground, as the root task sees them.
 
     Terminals of several devpts can have one number; a master knows the `session`.
     """
-    number = os.makedev(136, index)
     for task in context.live_tasks:
-        if _terminal_of(task) == number and session in (None, task.stat.sid):
+        if task.stat.terminal == device and session in (None, task.stat.sid):
             info.sid = task.vsid
             info.pgrp = _group(task.stat.tty_pgrp, context)
             return
-
-
-def _terminal_of(task: DumpTask) -> int:
-    """Device number of a task's controlling terminal; proc(5) packs it as the old dev_t does."""
-    number = task.stat.tty_nr & 0xFFFFFFFF
-    return os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
 
 
 def _group(pgid: int, context: DumpContext) -> int:

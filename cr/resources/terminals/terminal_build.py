@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cr.contract.outside_files import inherited_copy
 from cr.contract.socket_options import restore_status
-from cr.kernel import terminals
+from cr.kernel import proc, terminals
 from cr.model import BadImages, CheckpointError
 from cr.resources.terminals.terminal_data import put_input, put_output
 from cr.values import dataclass, field
@@ -210,12 +210,24 @@ def _own_terminal(entry: m.tty_file_entry, info: m.tty_info_entry, context: Rest
             f"the other end of the terminal {_path(entry, context)} was outside of the tree: "
             f"use --shell-job to give it yours, or --inherit-fd fd[N]:tty[{info.rdev:x}:{info.dev:x}]"
         )
-    for number in (0, 1, 2):
-        if os.isatty(number):
-            fd = os.open(f"/proc/self/fd/{number}", entry.flags & _ACCESS | os.O_NOCTTY | os.O_CLOEXEC)
-            context.at_end.append(lambda: terminals.set_termios(context.file(entry.id), termios(info.termios)))
-            return fd
-    raise CheckpointError("--shell-job needs a terminal as standard input, output or error")
+    path = next((f"/proc/self/fd/{number}" for number in (0, 1, 2) if os.isatty(number)), _controlling_terminal())
+    if path is None:
+        raise CheckpointError(
+            "--shell-job needs a terminal: as standard input, output or error, or as our controlling one"
+        )
+    fd = os.open(path, entry.flags & _ACCESS | os.O_NOCTTY | os.O_CLOEXEC)
+    context.at_end.append(lambda: terminals.set_termios(context.file(entry.id), termios(info.termios)))
+    return fd
+
+
+def _controlling_terminal() -> str | None:
+    """The path of ours, where it is a pseudo-terminal; None where we have none, or cannot reach it."""
+    device = proc.stat("self").terminal
+    path = f"/dev/pts/{os.minor(device)}"
+    try:
+        return path if os.stat(path).st_rdev == device else None
+    except FileNotFoundError:
+        return None
 
 
 def _controlling(entry: m.tty_file_entry, info: m.tty_info_entry, known: Terminals) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cr.contract.mounts import placed
 from cr.contract.nesting import nesting
 from cr.contract.restoring import RestoreContext
+from cr.kernel.mountinfo import mountinfo
 from cr.kernel.mounts import MNT_DETACH
 from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from cr.resources.mounts.machinery.assembly import Assembly
@@ -17,7 +18,7 @@ from cr.resources.mounts.machinery.external import MountOptions
 from cr.resources.mounts.machinery.hands import Hands
 from cr.resources.mounts.machinery.inner_views import replace_later
 from cr.resources.mounts.machinery.labels import relabel
-from cr.resources.mounts.machinery.plan import make_plan
+from cr.resources.mounts.machinery.plan import make_plan, root_of
 from cr.resources.mounts.machinery.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 def restore(ns_id: int, context: RestoreContext) -> None:
     """Fill the root puppet's namespace, and prepare the others."""
     tables = {number: _read(number, context) for number in _namespaces(context)}
-    plan = make_plan(tables, MountOptions.of(context.options), context.options.root)
+    directory = context.options.root or _own_root(tables[ns_id])
+    plan = make_plan(tables, MountOptions.of(context.options), directory)
     workshop = Workshop(plan, context, Hands(context))
     workshop.open()
     with DeletedParts(workshop) as deleted:
@@ -51,6 +53,13 @@ def restore(ns_id: int, context: RestoreContext) -> None:
     _become_root(context)
     replace_later(plan, context)
     context.before_release.append(partial(_let_go, workshop))
+
+
+def _own_root(entries: list[m.mnt_entry]) -> str:
+    """Without --root: our own root directory where that is what the tasks had, as after unshare(1) --mount; else ""."""
+    theirs = root_of(entries)
+    ours = [mount for mount in mountinfo("self") if mount.mountpoint == "/"]
+    return "/" if ours and (ours[-1].device, ours[-1].root) == (theirs.root_dev, theirs.root) else ""
 
 
 def _let_go(workshop: Workshop) -> None:
