@@ -19,7 +19,7 @@ def kill_all(paths: Sequence[str], pids: Callable[[], list[int]], thaw: Callable
     """
     if os.getpid() in pids():
         raise CgroupError(f"the cgroup to be killed holds this very process (pid {os.getpid()})")
-    for path in paths:
+    for path in paths:  # whole cgroups
         Node(path, 2).write_if_there("cgroup.kill", 1)
     pause = Pause(deadline)
     while left := pids():

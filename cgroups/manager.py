@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from cgroups import freezer, killer, oom
 from cgroups.controllers import Controller, Resources, all_controllers, cpuset
@@ -155,13 +155,17 @@ class Manager:
             if node.exists():
                 _attach(node, pid, deadline)
 
-    def pids(self) -> list[int]:
-        """The processes in the cgroup and below, in any hierarchy, sorted; none of foreign pid namespaces."""
+    def occupants(self) -> list[int]:
+        """The processes in the cgroup and below, in any hierarchy, sorted; a 0 for those of foreign pid namespaces."""
         found: set[int] = set()
         for _, node in self._nodes():
             for directory in subtree(node.path):
                 found.update(read_ids(directory, "cgroup.procs"))
-        return sorted(found - {0})
+        return sorted(found)
+
+    def pids(self) -> list[int]:
+        """The same without those of foreign pid namespaces."""
+        return [pid for pid in self.occupants() if pid]
 
     def freezer_path(self) -> str:
         """The directory that freezes: of the v1 freezer, else of v2.  Raises CgroupError without either."""
@@ -184,9 +188,10 @@ class Manager:
         """Whether all tasks are frozen."""
         return freezer.frozen(self.freezer_path())
 
-    def kill(self, deadline: float = 10.0) -> None:
-        """SIGKILL every task, frozen ones too, and wait until none is left."""
-        killer.kill_all([node.path for _, node in self._nodes()], self.pids, self._thaw_quietly, deadline)
+    def kill(self, some: Callable[[], list[int]] | None = None, deadline: float = 10.0) -> None:
+        """SIGKILL every task, frozen ones too, and wait until none is left; with `some` only those that it lists."""
+        whole = [] if some else [node.path for _, node in self._nodes()]
+        killer.kill_all(whole, some or self.pids, self._thaw_quietly, deadline)
 
     def _thaw_quietly(self) -> None:
         """A dead task leaves a frozen v1 cgroup only once it is thawed."""

@@ -202,6 +202,8 @@ from images.schema.woodfrog_netns_pb2 import woodfrog_link as woodfrog_link
 from images.schema.woodfrog_netns_pb2 import woodfrog_link_setting as woodfrog_link_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_membership as woodfrog_membership
 from images.schema.woodfrog_pb2 import woodfrog_memory_name as woodfrog_memory_name
+from images.schema.woodfrog_pb2 import woodfrog_message_queue as woodfrog_message_queue
+from images.schema.woodfrog_pb2 import woodfrog_message_queue_file as woodfrog_message_queue_file
 from images.schema.woodfrog_pb2 import woodfrog_namespace_entry as woodfrog_namespace_entry
 from images.schema.woodfrog_netns_pb2 import woodfrog_neighbour as woodfrog_neighbour
 from images.schema.woodfrog_netns_pb2 import woodfrog_netns_entry as woodfrog_netns_entry
@@ -210,6 +212,7 @@ from images.schema.woodfrog_pb2 import woodfrog_outer_ids as woodfrog_outer_ids
 from images.schema.woodfrog_sockets_pb2 import woodfrog_peer_credentials as woodfrog_peer_credentials
 from images.schema.woodfrog_pb2 import woodfrog_pid_entry as woodfrog_pid_entry
 from images.schema.woodfrog_pb2 import woodfrog_plugin_entry as woodfrog_plugin_entry
+from images.schema.woodfrog_pb2 import woodfrog_queued_message as woodfrog_queued_message
 from images.schema.woodfrog_netns_pb2 import woodfrog_setting as woodfrog_setting
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_backlog as woodfrog_sk_backlog
 from images.schema.woodfrog_sockets_pb2 import woodfrog_sk_sender as woodfrog_sk_sender
@@ -219,3 +222,5 @@ from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_entry as woodfrog
 from images.schema.woodfrog_sockets_pb2 import woodfrog_socket_option as woodfrog_socket_option
 from images.schema.woodfrog_pb2 import woodfrog_span as woodfrog_span
 from images.schema.woodfrog_pb2 import woodfrog_task_entry as woodfrog_task_entry
+from images.schema.woodfrog_pb2 import woodfrog_userfaultfd_entry as woodfrog_userfaultfd_entry
+from images.schema.woodfrog_pb2 import woodfrog_userfaultfd_range as woodfrog_userfaultfd_range

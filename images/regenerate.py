@@ -105,6 +105,7 @@ def main() -> int:
     """Regenerate in place."""
     with tempfile.TemporaryDirectory() as scratch:
         regenerate(Path(scratch))
+        Path(scratch).chmod(ROOT.stat().st_mode)  # copytree gives ROOT the mode of what it copies
         shutil.copytree(scratch, ROOT, dirs_exist_ok=True)
     return 0
 

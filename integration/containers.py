@@ -60,7 +60,7 @@ def run(*command: str, **more: Any) -> str:
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, **more}
     done = subprocess.run(command, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
-    return done.stdout
+    return str(done.stdout)
 
 
 def alive(pid: int) -> bool:
@@ -86,7 +86,8 @@ class Container:
     def __init__(self, place: Path, name: str, args: Sequence[str], uid: int = 0, gid: int = 0) -> None:
         self.place = place
         self.name = f"woodfrog-{name}-{os.getpid()}"
-        self.config: Any = default_config()
+        config: Any = default_config()
+        self.config = config
         self.config["root"]["readonly"] = False
         self.config["process"].update(
             terminal=False, args=list(args), cwd=WORK, user={"uid": uid, "gid": gid}, noNewPrivileges=False, rlimits=[]

@@ -29,12 +29,14 @@ def run_hooks(hooks: Hooks, kind: str, state: State, environment: dict[str, str]
 
 
 def run_hook(hook: Hook, state: bytes, environment: dict[str, str] | None = None) -> None:
-    """Run one program.  Its environment is exactly `env`, or the given one if that is empty; without `args`,
-    argv is the path alone.
+    """Run one program.  Its environment is exactly `env`; without that the given one, or ours, as with runc.
+
+    Without `args`, argv is the path alone.
     """
     import subprocess
 
-    env = dict(entry.partition("=")[::2] for entry in hook.get("env") or []) or environment or {}
+    named = hook.get("env")
+    env = environment if named is None else dict(entry.partition("=")[::2] for entry in named)
     argv = hook.get("args") or [hook["path"]]
     timeout = hook.get("timeout")
     try:

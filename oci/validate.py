@@ -44,11 +44,23 @@ def validate(document: object, schema: str, source: str) -> None:
         raise InvalidDocument(f"{source}: {error.json_path}: {error.message}")
 
 
+def _has_null_byte(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_null_byte, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(_has_null_byte, value))
+    return isinstance(value, str) and "\0" in value
+
+
 def read_json(path: str) -> Any:
     """Parse a JSON file; the error names the file, the line and the column."""
     try:
         with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
+            text = stream.read()
+        document = json.loads(text)
+        if "\\u0000" in text and _has_null_byte(document):
+            raise InvalidDocument(f"{path} has a string with a null byte, which no path and no argument can have")
+        return document
     except ValueError as err:
         raise InvalidDocument(f"{path} is not valid JSON: {err}") from err
     except RecursionError as err:

@@ -79,6 +79,12 @@ def manager_of(recorded: dict[str, Any]) -> Manager:
     return Manager(recorded["path"], Layout(now.kind, hierarchies), recorded["rootless"])
 
 
+def places_of(recorded: dict[str, Any]) -> dict[str, str]:
+    """Its directories, by hierarchy."""
+    paths: dict[str, str] = recorded["paths"]
+    return paths
+
+
 def is_frozen(recorded: dict[str, Any]) -> bool:
     """Whether the container is paused, read straight from the freezer's file (this is in every status)."""
     directory = recorded["freezer"]

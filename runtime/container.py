@@ -89,10 +89,14 @@ class Container:
         finally:
             os.close(fd)
 
+    def ended(self) -> bool:
+        """Whether nothing of it runs, and nobody is making it."""
+        return not self.running() and (self.record["ready"] or not self._being_created())
+
     def status(self) -> str:
         """creating, created, running, paused or stopped."""
         if not self.running():
-            return "stopped" if self.record["ready"] or not self._being_created() else "creating"
+            return "stopped" if self.ended() else "creating"
         if self.record.get("waits"):
             return "created"  # from a checkpoint: the freezer holds it
         if cgroup.is_frozen(self.record["cgroup"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.checkpoints import default_place
+from runtime.ownership import owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class Context:
     @classmethod
     def of(cls, values: dict[str, Any], reporter: Reporter) -> Context:
         """From the values of the global options."""
-        rootless = os.geteuid() != 0 if values["rootless"] == "auto" else values["rootless"] == "true"
         root = os.path.abspath(values["root"] or default_root())
+        unprivileged = os.geteuid() != 0 or owner_of(root) is not None
+        rootless = unprivileged if values["rootless"] == "auto" else values["rootless"] == "true"
         return cls(root, reporter, values["systemd_cgroup"], rootless, values["criu"], values["checkpoints"])
 
 

@@ -6,7 +6,7 @@ import os
 
 from cr.kernel import capabilities, prctl
 from oci.config import load_config, without_nulls
-from runtime import cgroup, check, checkpoints, launch, limits
+from runtime import cgroup, check, checkpoints, launch, limits, members
 from runtime.attributes import Attributes
 from runtime.container import FIFO, Container, new_record
 from runtime.errors import ContainerError
@@ -18,6 +18,7 @@ from runtime.init.identity import CapabilitySets
 from runtime.init.process import ProcessPlan
 from runtime.namespaces import Namespaces
 from runtime.namespaces import check as check_namespaces
+from runtime.ownership import acting_for
 from runtime.serve import serve
 from runtime.store import Store
 
@@ -100,7 +101,7 @@ def create(context: Context, name: str, request: Request, bundle: str, config: C
         container.save()
         return _make(container, manager, plan, request, context.reporter)
     except BaseException as err:
-        undo(container, manager, err)
+        undo(container, err)
         raise
 
 
@@ -144,7 +145,7 @@ def _pass_listen_fds(plan: ProcessPlan) -> None:
 
 def _make(container: Container, manager: Manager, plan: InitPlan, request: Request, reporter: Reporter) -> Created:
     config = container.config
-    make_cgroup(manager, config)
+    make_cgroup(container, manager)
     plan.cgroups = cgroup.for_mounts(manager)
     plan.fifo = _make_fifo(container, config)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
@@ -153,7 +154,7 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
         kind,
         "created" if kind == "startContainer" else "creating",
         os.getpid(),
-        plan.process.environment if kind == "startContainer" else None,  # it is one of the container's programs
+        plan.process.environment,  # these run among the container's own programs
     )
 
     if config.get("hooks"):
@@ -204,13 +205,14 @@ def others_in_cgroup(manager: Manager) -> int:
         raise ContainerError(str(err)) from err
 
 
-def make_cgroup(manager: Manager, config: Config) -> None:
+def make_cgroup(container: Container, manager: Manager) -> None:
     """Make the cgroup with its limits."""
     from cgroups import CgroupError
 
     try:
-        manager.create()
-        manager.apply(cgroup.resources_of(config))
+        with acting_for(container.store.owner):
+            manager.create()
+        manager.apply(cgroup.resources_of(container.config))
     except CgroupError as err:
         raise ContainerError(str(err)) from err
 
@@ -229,7 +231,8 @@ def _load_for_hooks() -> None:
 def _make_fifo(container: Container, config: Config) -> int:
     """The FIFO on which init waits.  Opened for both ends: no end of file while it waits."""
     path = container.store.path(FIFO)
-    os.mkfifo(path, 0o600)
+    with acting_for(container.store.owner):
+        os.mkfifo(path, 0o600)
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
@@ -289,12 +292,14 @@ def _kill(pid: int) -> None:
         return
 
 
-def undo(container: Container, manager: Manager, cause: BaseException) -> None:
+def undo(container: Container, cause: BaseException) -> None:
     """Take away what a failed create or restore has made; what cannot be taken away is told beside the cause."""
     from cgroups import CgroupError
 
     try:
-        manager.delete()
+        strangers = members.remove_cgroup(container)
+        if strangers:
+            raise CgroupError(f"processes of others are in the cgroup of container {container.id}: {strangers}")
     except CgroupError as err:
         raise ContainerError(f"{cause}; besides, {err}") from cause
     finally:

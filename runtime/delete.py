@@ -7,12 +7,11 @@ import os
 import time
 
 from cr.kernel.mounts import MNT_DETACH, umount2
-from runtime import cgroup
+from runtime import cgroup, members
 from runtime.errors import ContainerError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cgroups import Manager
     from runtime.container import Container
     from runtime.report import Reporter
     from runtime.store import Store
@@ -56,12 +55,13 @@ def destroy(container: Container, reporter: Reporter) -> None:
     """Remove everything of a container whose init has ended.  The caller holds the lock."""
     from cgroups import CgroupError
 
-    manager = container.manager()
     try:
-        _kill_rest(manager)
-        manager.delete()
+        members.end_rest(container)
+        strangers = members.remove_cgroup(container)
     except CgroupError as err:
         raise ContainerError(f"unable to remove the cgroup of container {container.id}: {err}") from err
+    if strangers:
+        reporter.warn(f"the cgroup of container {container.id} stays: processes of others are in it: {strangers}")
     unmount_restore_root(container.store)
     try:
         container.run_hooks("poststop", "stopped")
@@ -70,19 +70,19 @@ def destroy(container: Container, reporter: Reporter) -> None:
     container.store.remove()
 
 
-def _kill_rest(manager: Manager) -> None:
-    """Without a pid namespace of its own a container's other processes outlive init."""
-    if manager.pids():
-        manager.kill()
-
-
 def unmount_restore_root(store: Store) -> None:
-    """A restore binds the rootfs to a place in the state directory; EINVAL says that no mount is left there."""
+    """A restore binds the rootfs to a place in the state directory; EINVAL says that no mount is left there.
+
+    The place goes too: an ordinary user may not even ask.
+    """
     place = store.path(RESTORE_ROOT)
     while True:
         try:
             umount2(place, MNT_DETACH)
         except OSError as err:
-            if err.errno in (errno.EINVAL, errno.ENOENT):
+            if err.errno == errno.ENOENT:
+                return
+            if err.errno == errno.EINVAL:
+                os.rmdir(place)
                 return
             raise ContainerError(f"cannot unmount {place}: {reason(err)}") from err

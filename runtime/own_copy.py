@@ -28,7 +28,7 @@ def run_from_copy() -> None:
         copy = read_only_mount() if startup.woken else sealed_copy()
     except PermissionError:
         copy = sealed_copy()
-    os.execve(copy, words, {**os.environ, startup.FRESH: str(os.getpid())} if startup.woken else os.environ)
+    os.execve(copy, words, os.environ)
 
 
 def _out_of_reach() -> bool:

@@ -13,6 +13,7 @@ import re
 import time
 
 from runtime.errors import ContainerError
+from runtime.ownership import acting_for, owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Store:
         check_id(container)
         self.id = container
         self.directory = os.path.join(root, container)
+        self.owner = owner_of(root)
         self._lock = -1
 
     def path(self, name: str) -> str:
@@ -44,13 +46,14 @@ class Store:
 
     def make(self) -> None:
         """Make the directory and take the lock.  Raises ContainerError if the id is taken."""
-        try:
-            os.makedirs(os.path.dirname(self.directory), 0o711, exist_ok=True)
-            os.mkdir(self.directory, 0o711)
-        except FileExistsError as err:
-            raise ContainerError(TAKEN) from err
-        os.chmod(self.directory, 0o711)
-        self.lock()
+        with acting_for(self.owner):
+            try:
+                os.makedirs(os.path.dirname(self.directory), 0o711, exist_ok=True)
+                os.mkdir(self.directory, 0o711)
+            except FileExistsError as err:
+                raise ContainerError(TAKEN) from err
+            os.chmod(self.directory, 0o711)
+            self.lock()
 
     def exists(self) -> bool:
         """Whether there is such a directory, with or without a state."""
@@ -84,6 +87,10 @@ class Store:
 
         It is not made durable (fsync(2), some milliseconds on a disk): should the machine fail, no container is left.
         """
+        with acting_for(self.owner):
+            self._write(state)
+
+    def _write(self, state: dict[str, Any]) -> None:
         temporary = self.path(f".state.{os.getpid()}")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:

@@ -43,7 +43,12 @@ class Nesting:
         """The groups, as we count, that a tree has brought into the root task's user namespace, where it could not take
         them on in there; else None."""
         entry = self._entries.get(self.root_user)
-        return list(entry.group) if entry is not None else None
+        return list(entry.group) if entry is not None and entry.HasField("setgroups_denied") else None
+
+    def maker(self) -> int | None:
+        """Who made the root task's user namespace, as we count; None where that is not told."""
+        entry = self._entries.get(self.root_user)
+        return int(entry.owner_uid) if entry is not None and entry.HasField("owner_uid") else None
 
     def denies_groups(self) -> bool:
         """Whether nobody in the root task's user namespace may call setgroups(2)."""

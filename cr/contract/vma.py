@@ -31,9 +31,6 @@ UNSUPPORTED_PATHS = {
 """how the path of a mapping begins that no kind recognises, and why"""
 
 UNSUPPORTED_FLAGS = {
-    "um": "is registered with userfaultfd(2), whose handler cannot be moved: unregister it first",
-    "uw": "is write-protected by userfaultfd(2), whose handler cannot be moved: unregister it first",
-    "ui": "is registered with userfaultfd(2), whose handler cannot be moved: unregister it first",
     "pf": "is memory of a device, which the images cannot hold",
     "io": "is memory of a device, which the images cannot hold",
     "ss": "is a shadow stack (arch_prctl(2) ARCH_SHSTK_ENABLE), which cannot be rebuilt",

@@ -11,7 +11,7 @@ from cr import cpuinfo, log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, note
 from cr.contract.lineage import objection
-from cr.dump import destination, foresight, main_thread, nesting, snapshot, tracking
+from cr.dump import destination, foresight, main_thread, nesting, snapshot, tracking, user_faults
 from cr.dump.copier import Copier
 from cr.dump.files import FileTable
 from cr.dump.freeze import FrozenTree
@@ -159,6 +159,7 @@ def _collect(context: DumpContext) -> dict[str, int]:
             dumped_tables.add(task.ids["files_id"])
             table.dump_task(task)
     table.settle()
+    user_faults.settle(context)
     for task in context.tasks:
         with note(f"while dumping {task}"), log.about(task.pid):
             dump_task(task, context)

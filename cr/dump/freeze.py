@@ -10,20 +10,24 @@ from contextlib import contextmanager
 from functools import partial
 
 from cr.contract.dumping import DumpTask, DumpThread
-from cr.dump import vfork
-from cr.dump.context import inside_vdso, lead_out
+from cr.dump import user_faults, vfork
+from cr.dump.context import lead_out
+from cr.dump.seizing import WaitsInVfork, answer_by_another, leave_vdso, listed, seize, why_no_stop
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
 from cr.remote.critical import critical
 from cr.remote.janitor import Undo
 from cr.remote.letting_go import let_go
 from cr.remote.tracee import TaskGone, Tracee
-from cr.values import dataclass, field, replace
+from cr.values import dataclass, field
 
 _WALL = 0x40000000
-_NUDGES = 100
-_AT_ONCE = 0.005
-"""seconds in which a thread stops unless it waits in the kernel for something else"""
+_WAIT = (
+    "inside of the kernel, as it seems for whoever handles its page faults (userfaultfd(2)) to bring a page or to read "
+    "an event: try again later"
+)
+_AT_ONCE = 0.005  # seconds in which a thread stops that waits for nobody
+_SHORTLY = 0.1  # seconds in which nearly every thread stops
 
 
 def _reaped(tid: int) -> bool:
@@ -34,8 +38,8 @@ def _reaped(tid: int) -> bool:
         return True
 
 
-class WaitsInVfork(CheckpointError):
-    """A task that cannot be stopped before its child has called exec or ended."""
+class WaitsForPage(CheckpointError):
+    """A thread that waits inside of the kernel for a page which a task of the tree itself is to bring."""
 
 
 @dataclass
@@ -49,6 +53,8 @@ class FrozenTree:
     level: int = 0
     """depth of the root's pid namespace: index of its ids in NSpid and the like"""
     tasks: dict[int, DumpTask] = field(default_factory=dict)
+    _unstopped: list[Tracee] = field(default_factory=list)
+    """threads that were told to stop and let go before they did"""
     _refreeze: bool = False
     _safety: Undo = field(default_factory=Undo)
     """gives the cgroup its former state even if we are killed"""
@@ -57,6 +63,7 @@ class FrozenTree:
         """Seize until nothing new appears; on failure everything seized so far is let go.
 
         A task that waits in vfork(2) cannot be stopped; such waits are short as a rule, so it is tried again.
+        Nor can one in a system call that needs a page of a userfaultfd(2), until a task that we hold has brought it.
         """
         while True:
             try:
@@ -66,6 +73,23 @@ class FrozenTree:
                     raise
                 self.tasks.clear()
                 time.sleep(0.005)
+            except WaitsForPage:
+                if time.monotonic() > self.deadline:
+                    raise
+                self._see_off()
+                self.tasks.clear()
+
+    def _see_off(self) -> None:
+        """Everybody runs: those that did not stop come to it now, and are let go too."""
+        while self._unstopped:
+            tracee = self._unstopped.pop()
+            try:
+                tracee.settle(self.deadline)
+                tracee.detach()
+            except (TaskGone, ProcessLookupError):
+                continue
+            except TimeoutError:
+                raise CheckpointError(f"thread {tracee.tid} does not stop: it waits {_WAIT}") from None
 
     def _freeze_once(self) -> None:
         self.level = len(proc.ns_ids(proc.status(self.root_pid), "NSpid")) - 1
@@ -110,10 +134,10 @@ class FrozenTree:
         while left := [tid for tid in left if not _reaped(tid)]:
             time.sleep(0.0002)
 
-    @staticmethod
-    def _let_go(task: DumpTask, runs: bool = True) -> None:
+    def _let_go(self, task: DumpTask, runs: bool = True) -> None:
+        """What does not stop, the kernel lets go of when we end."""
         if tracees := [thread.tracee for thread in task.threads if thread.tracee.tid]:
-            let_go(tracees, runs=runs)
+            self._unstopped += let_go(tracees, runs=runs)
         task.threads.clear()
 
     @contextmanager
@@ -216,11 +240,11 @@ class FrozenTree:
         The main thread comes last: signals to the process go to it as long as it runs (see cr.remote.letting_go).
         """
         leader_ended, workers = bool(task.exited_main), set[int]()
-        while fresh := _listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads} - workers:
+        while fresh := listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads} - workers:
             workers |= {tid for tid in fresh - {task.tgid} if proc.is_worker(task.tgid, tid)}
             fresh -= workers
             held = [
-                thread for tid in sorted(fresh, key=lambda tid: (tid == task.pid, tid)) if (thread := _seize(task, tid))
+                thread for tid in sorted(fresh, key=lambda tid: (tid == task.pid, tid)) if (thread := seize(task, tid))
             ]
             leader_ended |= task.tgid in fresh and task.tgid not in {thread.tid for thread in held}
             task.threads += held
@@ -242,22 +266,27 @@ class FrozenTree:
     def _settle(self, task: DumpTask, threads: list[DumpThread]) -> None:
         for thread in list(threads):
             try:
-                self._stand_still(thread)
-                _leave_vdso(thread, self.deadline)
+                self._wait_for_stop(thread)
+                leave_vdso(thread, self.deadline)
             except TaskGone:
                 thread.tracee.tid = 0
                 task.threads.remove(thread)
             except TimeoutError:
-                raise _why_no_stop(thread) from None
+                raise why_no_stop(thread) from None
 
-    def _stand_still(self, thread: DumpThread) -> None:
-        """One that waits in vfork(2) for a child which we hold already never would: the child has to go on."""
+    def _wait_for_stop(self, thread: DumpThread) -> None:
+        """Sooner or later, unless it waits for somebody who stands still already."""
         try:
-            thread.tracee.settle(min(self.deadline, time.monotonic() + _AT_ONCE))
+            return thread.tracee.settle(min(self.deadline, time.monotonic() + _AT_ONCE))
         except TimeoutError:
             if vfork.waits(thread):
                 self._free_vfork_children(thread.task)
-            thread.tracee.settle(self.deadline)
+        try:
+            return thread.tracee.settle(min(self.deadline, time.monotonic() + _SHORTLY))
+        except TimeoutError:
+            if any(user_faults.holds_one(task.tgid) for task in self.tasks.values()):
+                raise WaitsForPage(f"{thread.task} does not stop: its thread {thread.tid} waits {_WAIT}") from None
+            return thread.tracee.settle(self.deadline)
 
     def _free_vfork_children(self, parent: DumpTask) -> None:
         """They are found again, as any other child, once they have called exec or ended."""
@@ -271,7 +300,7 @@ class FrozenTree:
         seen = self._describe(task.tgid, task.parent)
         task.stat, task.vpgid, task.vsid = seen.stat, seen.vpgid, seen.vsid
         if task.is_zombie and task.threads:
-            _answer_by_another(task)
+            answer_by_another(task)
         if task.is_zombie:
             task.threads = seen.threads
             return
@@ -289,89 +318,7 @@ class FrozenTree:
             lead_out(thread)
 
 
-def _listed(task: DumpTask, leader_ended: bool, stopped: bool) -> set[int]:
-    """Threads that /proc shows; a main thread that has exited stays there until all others have.
-
-    In a frozen cgroup those that SIGSTOP holds are left out: ptrace(PTRACE_SEIZE) wakes such a thread and waits until
-    it stands in a trap, but cgroup v1's freezer (v6.18, kernel/freezer.c) keeps it from getting there.
-    """
-    threads = set(proc.threads(task.tgid)) - ({task.tgid} if leader_ended else set())
-    return threads if stopped else {tid for tid in threads if not _is_held_by_stop(tid)}
-
-
-def _answer_by_another(task: DumpTask) -> None:
-    """The main thread has exited: /proc tells of the process under the tid of any other."""
-    task.exited_main, task.main_status, task.pid = task.tgid, task.stat.exit_code, task.threads[0].tid
-    task.stat = replace(proc.stat(task.pid), comm=task.stat.comm, exit_signal=task.stat.exit_signal)
-
-
 def _as_it_was(path: str, frozen: bool) -> None:
     from cgroups import freezer
 
     (freezer.freeze if frozen else freezer.thaw)(path)
-
-
-def _is_held_by_stop(tid: int) -> bool:
-    """By where it waits: its state says only that it is frozen."""
-    try:
-        return proc.read_text(tid, "wchan") == "do_signal_stop"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _seize(task: DumpTask, tid: int) -> DumpThread | None:
-    """The thread, told to stop; None where it has ended."""
-    try:
-        tracee = Tracee.seize(tid, ptrace.O_TRACESYSGOOD)
-    except ProcessLookupError:
-        return None
-    except PermissionError as error:
-        if _has_ended(tid):
-            return None
-        raise CheckpointError(_why_not(task, tid)) from error
-    try:
-        tracee.interrupt()
-    except ProcessLookupError:
-        os.waitpid(tid, _WALL)  # it ended in between; its real parent waits for us to have seen it
-        return None
-    return DumpThread(tid, tid, tid, tracee, task, {})
-
-
-def _leave_vdso(thread: DumpThread, deadline: float) -> None:
-    """Where a thread was stopped inside of the vDSO, let it go a few steps further: they take a microsecond."""
-    tracee = thread.tracee
-    for _ in range(_NUDGES):
-        if tracee.stopped_by or not inside_vdso(tracee.registers, thread.task.pid):
-            return
-        tracee.resume()
-        time.sleep(0.00002)  # stopped at once, it would not have made a step
-        tracee.interrupt()
-        tracee.settle(deadline)
-
-
-def _has_ended(tid: int) -> bool:
-    """ptrace(2) says EPERM of a zombie too."""
-    try:
-        return proc.stat(tid).state in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def _why_not(task: DumpTask, tid: int) -> str:
-    fields = proc.status(tid)
-    tracer = fields.get("TracerPid", "0")
-    if tracer != "0":
-        return f"{task} is traced by process {tracer}: detach that debugger first"
-    return f"{task} may not be traced by us: run as root with CAP_SYS_PTRACE"
-
-
-def _why_no_stop(thread: DumpThread) -> CheckpointError:
-    if vfork.waits(thread):
-        children = ", ".join(map(str, proc.children(thread.task.pid)))
-        return WaitsInVfork(
-            f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
-        )
-    state, where = proc.stat(thread.tid).state, proc.read_text(thread.tid, "wchan")
-    return CheckpointError(
-        f"{thread.task} does not stop: its thread {thread.tid} is in state {state}, waiting in {where}; try again later"
-    )

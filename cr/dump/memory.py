@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.vma import UPROBES, VmaResource, vma_resources, why_unclaimed
-from cr.dump import drafts, snapshot, tracking
+from cr.dump import drafts, snapshot, tracking, user_faults
 from cr.dump.copier import Copier
 from cr.dump.lending import lending
 from cr.dump.pages import PrivatePages, Span, clip, find, gaps
-from cr.kernel import mman, proc, vm
+from cr.kernel import faults, mman, proc, vm
 from cr.resources.memory import aio_ring, mapped_file
 from cr.resources.memory.anonymous_memory import HUGE
 from cr.values import dataclass, field
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _ADVICE = {"rr": 1, "sr": 2, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MAP_FLAGS = {"gd": mman.MAP_GROWSDOWN, "nr": mman.MAP_NORESERVE, "lo": mman.MAP_LOCKED, "ht": mman.MAP_HUGETLB}
 _WHOLE = int(VmaStatus.VDSO | VmaStatus.AIORING)
+_AT_ONCE = frozenset({"lo", "lf", *faults.FLAGS})
+"""VmFlags of mappings whose pages a restore may not bring later: locked, or the program's userfaultfd brings others"""
 _PROT = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
@@ -151,6 +153,8 @@ class AddressSpaceDump:
         if pages is None:
             self._pages = pages = private.find(self.task, self.context, source)
         pages.runs = sorted([*pages.runs, *private.whole])
+        if marks := user_faults.without_content(self.task, self.context):
+            pages.runs = list(clip(pages.runs, gaps(marks)))
         pages.lazy = private.lazy
         self.context.report.pages_scanned += private.size // vm.PAGE_SIZE
         write_pages(pages, self.task, self.context, source)
@@ -230,7 +234,7 @@ class Private:
             return
         plain = resource.status == VmaStatus.ANON_PRIVATE and not mapping.path.startswith(HUGE)
         (self.anonymous if plain else self.files).append(span)
-        if plain and "lo" not in mapping.flags and "lf" not in mapping.flags:
+        if plain and mapping.flags.isdisjoint(_AT_ONCE):
             self.lazy.append(span)
 
     @property

@@ -65,6 +65,7 @@ def record(context: DumpContext) -> None:
     if "mount survey" in context.shared:
         survey.look_at_views(cast("Survey", context.shared["mount survey"]))
     survey.look_at_groups()
+    survey.look_at_maker()
     if survey.found:
         context.images.write("woodfrog-namespaces", entries=survey.found.values())
 
@@ -181,6 +182,18 @@ class _Survey:
             entry = self._entry(fd, "user")
         entry.setgroups_denied = denied
         entry.group.extend(groups)
+
+    def look_at_maker(self) -> None:
+        """Whoever has made the root task's user namespace has all rights in it, from outside too (user_namespaces(7)).
+
+        root has them anyway.
+        """
+        if self._root["user"] == proc.namespace_inode("self", "user"):
+            return
+        with open_namespace(self.context.root.pid, "user") as fd:
+            maker = owner_uid(fd)
+            if maker not in (0, idmaps.OVERFLOW_ID):
+                self._entry(fd, "user").owner_uid = maker
 
     def _all_have(self, groups: list[int]) -> bool:
         here = self.context.root.ids["user_ns_id"]

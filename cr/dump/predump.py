@@ -9,7 +9,7 @@ import time
 
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, note
-from cr.dump import destination, memory, preflight, tracking
+from cr.dump import destination, memory, preflight, tracking, user_faults
 from cr.dump.copier import Copier
 from cr.dump.freeze import FrozenTree
 from cr.dump.objects import KernelObjects
@@ -64,6 +64,7 @@ def _look(context: DumpContext) -> None:
             continue  # it ended while we looked
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))
+    user_faults.look(tree, context)
     tracking.begin(context).report(tree)
 
 
@@ -87,10 +88,13 @@ def _freeze(tree: FrozenTree, context: DumpContext) -> list[tuple[DumpTask, Priv
 
 def _pages(task: DumpTask, context: DumpContext) -> PrivatePages:
     track, private = tracking.begin(context), memory.Private()
-    if task.leader.status["VmLck"] == "0 kB":  # all that the flags could tell us: smaps takes long for much memory
+    if user_faults.in_use(context):
+        track.recognise(task)
+    elif task.leader.status["VmLck"] == "0 kB":  # all that flags could tell us: smaps takes long for much memory
         task.mappings = proc.plain_mappings(task.pid)
     for mapping in task.mappings:
-        private.add(mapping, memory.claim(mapping))
+        if not user_faults.modes_of(mapping):  # whoever reads it, when the program runs, may have to wait for a page
+            private.add(mapping, memory.claim(mapping))
     pages = private.find(task, context)
     pages.lazy = private.lazy
     track.arm(task, private.anonymous)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cr.contract.cgroup_dump import warm_up
 from cr.contract.dumping import DumpContext, DumpTask
 from cr.contract.resource import namespace_resources
-from cr.dump import drafts, files, foresight, memory, open_files, preflight, rights, tracking
+from cr.dump import drafts, files, foresight, memory, open_files, preflight, rights, tracking, user_faults
 from cr.kernel import proc
 from cr.model import Refused
 from cr.remote import gadgets
@@ -40,6 +40,7 @@ def scout(context: DumpContext) -> None:
             reasons += _obstacles(task, context)
         except (ProcessLookupError, FileNotFoundError):
             continue  # it ended, or a descriptor was closed, while we looked
+    reasons += user_faults.objections(tree)
     warm_up(tree, context.options)
     if reasons:
         raise Refused(list(dict.fromkeys(reasons)))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from cr import log
 from cr.contract.dumping import DumpTask
-from cr.kernel import proc
+from cr.kernel import faults, proc
 from cr.kernel.numbers import NUMBERS
 from cr.model import CheckpointError
 from cr.remote import gadgets
@@ -27,13 +27,13 @@ _LIMITS = {
 
 
 @contextmanager
-def foothold(task: DumpTask, size: int) -> Iterator[Foothold]:
-    """`size` bytes of scratch memory, there as long as the block lasts; use inside of `critical`.
+def foothold(task: DumpTask, size: int, address: int = 0) -> Iterator[Foothold]:
+    """`size` bytes of scratch memory (at `address`, if given), as long as the block lasts; use inside of `critical`.
 
     Keep it short: whoever kills us there leaves the mapping behind.
     """
     site = call_site(task)
-    made = make(task, site, size)
+    made = make(task, site, size, address)
     try:
         yield made
     finally:
@@ -52,13 +52,18 @@ def _remove(made: Foothold, task: DumpTask, site: CallSite) -> None:
 def call_site(task: DumpTask) -> CallSite:
     """How the main thread makes a single call; where it can be, such that the thread finds home without us."""
     code = gadgets.find(task.pid, task.mappings)
-    stack = next(((each.start, each.end) for each in task.mappings if each.path == "[stack]"), (0, 0))
+    stack = next(((each.start, each.end) for each in task.mappings if _is_usable_stack(each)), (0, 0))
     if code and not _has_shadow_stack(task) and gadgets.are_there(task.pid, code):
         site = CallSite(code.call, code.restorer, stack)
         if site.has_room(task.leader.tracee):
             return site
     log.debug(f"{task} has no code, or no room on its stack, to find home by if we are killed at the wrong moment")
     return CallSite(_syscall_instruction(task))
+
+
+def _is_usable_stack(mapping: proc.Mapping) -> bool:
+    """Where pages are the affair of a userfaultfd(2) nothing may be written: we would wait for a frozen program."""
+    return mapping.path == "[stack]" and mapping.flags.isdisjoint(faults.FLAGS)
 
 
 def _has_shadow_stack(task: DumpTask) -> bool:
@@ -77,16 +82,16 @@ def _syscall_instruction(task: DumpTask) -> int:
     raise CheckpointError(f"{task} has no system call instruction in its memory to act by")
 
 
-def make(task: DumpTask, site: CallSite, size: int) -> Foothold:
+def make(task: DumpTask, site: CallSite, size: int, address: int = 0) -> Foothold:
     """Map `size` bytes."""
     try:
-        return Foothold.make(task.leader.tracee, site, size=size)
+        return Foothold.make(task.leader.tracee, site, address=address, size=size)
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.EAGAIN):
             raise
     with _raised(task, site):
         try:
-            return Foothold.make(task.leader.tracee, site, size=size)
+            return Foothold.make(task.leader.tracee, site, address=address, size=size)
         except OSError as error:
             raise CheckpointError(
                 f"{task} has no room for {size} bytes of scratch memory: raise its limits "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cr import log
 from cr.contract import plugins
 from cr.contract.dumping import DumpContext, DumpTask
-from cr.dump import reaper
+from cr.dump import reaper, user_faults
 from cr.kernel import mman, proc, ptrace
 from cr.kernel.clone import CLONE_FILES
 from cr.kernel.numbers import NUMBERS
@@ -130,6 +130,8 @@ class Copies:
             return
         if for_children(task.pid) != proc.namespace_inode(task.pid, "pid"):
             return  # the copy would be born in that pid namespace
+        if user_faults.report_forks(task, self.context):
+            return
         apart = [mapping for mapping in task.mappings if NOT_COPIED & mapping.flags and not mapping.shared]
         held = _hold(task, apart)
         if held is None:

@@ -15,10 +15,10 @@ from functools import partial
 
 from cr import log
 from cr.contract.dumping import DumpContext, DumpTask, identity
-from cr.dump import scratch, tracker
+from cr.dump import scratch, tracker, user_faults
 from cr.dump.pages import TRACKED, Span
 from cr.dump.parent import Parent
-from cr.kernel import pagemap, ptrace, userfaultfd
+from cr.kernel import pagemap, proc, ptrace, userfaultfd
 from cr.kernel.pidfd import pidfd_getfd
 from cr.options import Options
 from cr.remote.critical import critical
@@ -56,8 +56,24 @@ class Tracking:
         if not any(_OURS in mapping.flags for mapping in task.mappings):
             return
         self._registered = True
-        if self._tracker(task) is not None:
-            task.mappings = [replace(each, flags=each.flags - {_OURS}) for each in task.mappings]
+        if (found := self._tracker(task)) is not None:
+            theirs = self._of_the_program(task, found)
+            task.mappings = [
+                each if each in theirs else replace(each, flags=each.flags - {_OURS}) for each in task.mappings
+            ]
+
+    def _of_the_program(self, task: DumpTask, found: tracker.Tracker) -> set[proc.Mapping]:
+        """Of a frozen task: what is registered with a userfaultfd of the program's, and so not with the tracker's."""
+        if not self.context.tasks or not user_faults.in_use(self.context):
+            return set()
+        marked = {mapping for mapping in task.mappings if _OURS in mapping.flags}
+        fd = found.take(_identity(task))
+        if fd < 0:
+            return marked
+        try:
+            return {each for each in marked if not userfaultfd.has_registered(fd, each.start, each.end)}
+        finally:
+            os.close(fd)
 
     def knows(self, task: DumpTask) -> bool:
         """Whether it is known what the task has written since the parent snapshot."""
@@ -97,7 +113,7 @@ class Tracking:
 
     def written_since(self, task: DumpTask) -> int:
         """Categories of PAGEMAP_SCAN of which a page has one if it was written; 0 where nothing is known."""
-        if not self.knows(task):
+        if not self.knows(task) or user_faults.in_use(self.context):
             return 0
         found = self._tracker(task)
         assert found is not None
@@ -109,6 +125,9 @@ class Tracking:
         self._end_trackers()
         if any(mapping.path.startswith(_WRITTEN_UNSEEN) for mapping in task.mappings):
             log.info(f"{task} has memory that devices may write to without a page fault: it is not tracked")
+            return
+        if user_faults.in_use(self.context):
+            log.info(f"{task} is not tracked: what is registered for it cannot be with a userfaultfd of the program's")
             return
         key = ("tracked memory", task.ids["vm_id"])
         fd = self.context.once(key, partial(self._armed_fd, task, private))

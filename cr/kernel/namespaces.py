@@ -6,6 +6,7 @@ Sources: namespaces(7), unshare(2), setns(2), clone(2), ioctl_ns(2); numbers of 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -75,9 +76,21 @@ def inside(fd: int, name: str) -> Iterator[None]:
 
 
 @contextmanager
+def unless_ended(pid: int | str) -> Iterator[None]:
+    """In the block a look into /proc/PID/ns: of a task that ends meanwhile the kernel says EACCES, too; made ESRCH."""
+    try:
+        yield
+    except PermissionError as err:
+        if os.path.exists(f"/proc/{pid}"):
+            raise
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), err.filename) from err
+
+
+@contextmanager
 def open_namespace(pid: int | str, name: str) -> Iterator[int]:
     """In the block, a descriptor of the namespace that task `pid` is in; `name` as in /proc/PID/ns."""
-    fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    with unless_ended(pid):
+        fd = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:

@@ -75,6 +75,20 @@ def protect(fd: int, start: int, end: int, *, any_of: int) -> None:
     scan(fd, start, end, any_of=any_of, flags=_WP_MATCHING)
 
 
+MARKED_PROTECTED, MARKED_POISONED = 1, 2
+"""what stands for a page that is not there (PTE markers, include/linux/swapops.h, v6.18): bits of `markers`"""
+_MARKER_TYPE = 31  # the last swap type
+_TYPE_BITS, _ENTRY_BITS = 5, 55
+
+
+def markers(fd: int, start: int, end: int) -> list[int]:
+    """The marker of each page of [start, end), all PAGE_IS_SWAPPED; 0: it is really in swap.  Needs CAP_SYS_ADMIN."""
+    size = mmap.PAGESIZE
+    content = os.pread(fd, (end - start) // size * 8, start // size * 8)
+    entries = (word & (1 << _ENTRY_BITS) - 1 for (word,) in struct.iter_unpack("<Q", content))
+    return [entry >> _TYPE_BITS if entry & (1 << _TYPE_BITS) - 1 == _MARKER_TYPE else 0 for entry in entries]
+
+
 def clear_soft_dirty(pid: int | str) -> None:
     """No page is PAGE_IS_SOFT_DIRTY until it is written to (Documentation/admin-guide/mm/soft-dirty.rst)."""
     fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
+from cr.kernel.namespaces import unless_ended
 from cr.values import dataclass
 
 TYPE_CHECKING = False
@@ -177,7 +178,8 @@ def fdinfo(pid: int, fd: int) -> str:
 
 def namespace_inode(pid: int | str, name: str) -> int:
     """Inode of /proc/PID/ns/NAME, which names the namespace."""
-    return os.stat(f"/proc/{pid}/ns/{name}").st_ino
+    with unless_ended(pid):
+        return os.stat(f"/proc/{pid}/ns/{name}").st_ino
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Nobody ever waits for whoever holds the descriptor; when its last copy is closed
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import struct
 
@@ -29,3 +30,12 @@ def shake_hands(fd: int) -> None:
 def register(fd: int, start: int, end: int) -> None:
     """Track the mappings of [start, end), private memory; twice does no harm."""
     fcntl.ioctl(fd, _UFFDIO_REGISTER, bytearray(struct.pack("<4Q", start, end - start, _REGISTER_MODE_WP, 0)))
+
+
+def has_registered(fd: int, start: int, end: int) -> bool:
+    """Whether a tracked mapping is so with `fd`, and not with another userfaultfd."""
+    try:
+        register(fd, start, end)
+    except OSError as error:
+        return error.errno != errno.EBUSY
+    return True

@@ -16,8 +16,10 @@ _END = 0.02
 """seconds for a killed thread to end"""
 
 
-def let_go(tracees: Sequence[Tracee], *, runs: bool = True) -> None:
+def let_go(tracees: Sequence[Tracee], *, runs: bool = True) -> list[Tracee]:
     """Detach from the threads of one process, the main thread first in the list and first to go.
+
+    Those are given back that have not come to a stop yet, or whose end nobody has seen.
 
     A signal to a process goes to its main thread wherever that can take it (kernel/signal.c, complete_signal); programs
     rely on it.  One that came while all threads stood still would go to the first that gets a processor.
@@ -25,12 +27,10 @@ def let_go(tracees: Sequence[Tracee], *, runs: bool = True) -> None:
     """
     main, *others = tracees
     waits = bool(others) and runs and not main.stopped_by and _waiting_signals(main.tid)
-    _detach(main)
+    left = [] if _detach(main) else [main]
     if waits:
         _await_taking(main.tid)
-    for tracee in others:
-        if not _detach(tracee):
-            _bury(tracee.tid)
+    return left + [tracee for tracee in others if not _detach(tracee) and not _ends(tracee)]
 
 
 def _detach(tracee: Tracee) -> bool:
@@ -57,16 +57,15 @@ def _await_taking(tid: int) -> None:
         time.sleep(0)
 
 
-def _bury(tid: int) -> None:
-    """As its tracer, take notice of the end of a thread, without which its process cannot end.
-
-    One that never came to a stop is not about to end: the kernel lets go of it when we end.
-    """
+def _ends(tracee: Tracee) -> bool:
+    """As its tracer, take notice of the end of a thread, without which its process cannot end."""
     deadline = time.monotonic() + _END
     while time.monotonic() < deadline:
         try:
-            if os.waitpid(tid, WALL | os.WNOHANG)[0]:
-                return
+            found, status = os.waitpid(tracee.tid, WALL | os.WNOHANG)
         except ChildProcessError:
-            return
+            return True
+        if found:
+            return not os.WIFSTOPPED(status) or _detach(tracee)
         time.sleep(0.0002)
+    return False

@@ -93,6 +93,7 @@ def prepare_seed(context: RestoreContext, seed: Tracee) -> None:
         _take_ids(program, context)
     elif "user" not in handed_over(context):
         user_namespaces.take_groups(program, context)
+        user_namespaces.become_maker(program, context)
     if program.calls:
         context.foothold.run(seed, Identity(seed.tid, seed.tid), program)
 

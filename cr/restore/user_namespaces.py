@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING
 
+from cr import log
+from cr.contract import idmaps
 from cr.contract.idmaps import OVERFLOW_ID
 from cr.contract.nesting import nesting
-from cr.kernel import controls
+from cr.kernel import controls, proc
+from cr.kernel.capabilities import has
 from cr.kernel.namespaces import CLONE_NEWUSER
 from cr.remote.program import Program
 from cr.resources.namespaces.nested_users import descriptor
@@ -26,6 +30,26 @@ def take_groups(program: Program, context: RestoreContext) -> None:
     groups = nesting(context).outer_groups()
     if groups is not None:
         program.call("setgroups", len(groups), program.data(struct.pack(f"<{len(groups)}I", *groups)))
+
+
+def become_maker(program: Program, context: RestoreContext) -> None:
+    """The seed's effective uid will own the root task's user namespace: that of who made it then, who has rights in it.
+
+    Our own rights, which the births need, stay with it.
+    """
+    maker = nesting(context).maker()
+    if maker is None or maker == os.geteuid():
+        return
+    known = idmaps.parse(proc.read_text("self", "uid_map"))
+    if not (has("CAP_SETUID") and has("CAP_SETPCAP") and known.knows(maker)):
+        log.warning(
+            f"the user namespace of the tree was made by uid {maker}, whom we may not stand for: it will be ours, "
+            "and that user has no rights in it"
+        )
+        return
+    program.call("prctl", controls.PR_SET_SECUREBITS, controls.SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    program.call("setresuid", _KEEP, maker, _KEEP)
+    program.call("prctl", controls.PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def join(user: int, here: int, puppet: tuple[Tracee, Identity], task: RestoreTask, context: RestoreContext) -> None:

@@ -205,6 +205,8 @@ MODULES = {
     "woodfrog_link_setting": "woodfrog_netns_pb2",
     "woodfrog_membership": "woodfrog_sockets_pb2",
     "woodfrog_memory_name": "woodfrog_pb2",
+    "woodfrog_message_queue": "woodfrog_pb2",
+    "woodfrog_message_queue_file": "woodfrog_pb2",
     "woodfrog_namespace_entry": "woodfrog_pb2",
     "woodfrog_neighbour": "woodfrog_netns_pb2",
     "woodfrog_netns_entry": "woodfrog_netns_pb2",
@@ -213,6 +215,7 @@ MODULES = {
     "woodfrog_peer_credentials": "woodfrog_sockets_pb2",
     "woodfrog_pid_entry": "woodfrog_pb2",
     "woodfrog_plugin_entry": "woodfrog_pb2",
+    "woodfrog_queued_message": "woodfrog_pb2",
     "woodfrog_setting": "woodfrog_netns_pb2",
     "woodfrog_sk_backlog": "woodfrog_sockets_pb2",
     "woodfrog_sk_sender": "woodfrog_sockets_pb2",
@@ -222,4 +225,6 @@ MODULES = {
     "woodfrog_socket_option": "woodfrog_sockets_pb2",
     "woodfrog_span": "woodfrog_pb2",
     "woodfrog_task_entry": "woodfrog_pb2",
+    "woodfrog_userfaultfd_entry": "woodfrog_pb2",
+    "woodfrog_userfaultfd_range": "woodfrog_pb2",
 }

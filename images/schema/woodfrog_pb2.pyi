@@ -243,3 +243,85 @@ class woodfrog_io_uring_buffer(_message.Message):
     address: int
     length: int
     def __init__(self, index: _Optional[int] = ..., address: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class woodfrog_userfaultfd_entry(_message.Message):
+    __slots__ = ("id", "flags", "features", "user_mode_only", "owner", "range")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    USER_MODE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    flags: int
+    features: int
+    user_mode_only: bool
+    owner: int
+    range: _containers.RepeatedCompositeFieldContainer[woodfrog_userfaultfd_range]
+    def __init__(self, id: _Optional[int] = ..., flags: _Optional[int] = ..., features: _Optional[int] = ..., user_mode_only: _Optional[bool] = ..., owner: _Optional[int] = ..., range: _Optional[_Iterable[_Union[woodfrog_userfaultfd_range, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_userfaultfd_range(_message.Message):
+    __slots__ = ("start", "end", "modes", "zero", "protected", "poisoned", "mapped", "private", "present")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    MODES_FIELD_NUMBER: _ClassVar[int]
+    ZERO_FIELD_NUMBER: _ClassVar[int]
+    PROTECTED_FIELD_NUMBER: _ClassVar[int]
+    POISONED_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    modes: int
+    zero: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    protected: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    poisoned: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    mapped: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    private: bool
+    present: _containers.RepeatedCompositeFieldContainer[woodfrog_span]
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., modes: _Optional[int] = ..., zero: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., protected: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., poisoned: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., mapped: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ..., private: _Optional[bool] = ..., present: _Optional[_Iterable[_Union[woodfrog_span, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_message_queue(_message.Message):
+    __slots__ = ("device", "inode", "name", "uid", "gid", "mode", "most", "size", "unlinked", "message")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    INODE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    UNLINKED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    device: int
+    inode: int
+    name: bytes
+    uid: int
+    gid: int
+    mode: int
+    most: int
+    size: int
+    unlinked: bool
+    message: _containers.RepeatedCompositeFieldContainer[woodfrog_queued_message]
+    def __init__(self, device: _Optional[int] = ..., inode: _Optional[int] = ..., name: _Optional[bytes] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., mode: _Optional[int] = ..., most: _Optional[int] = ..., size: _Optional[int] = ..., unlinked: _Optional[bool] = ..., message: _Optional[_Iterable[_Union[woodfrog_queued_message, _Mapping]]] = ...) -> None: ...
+
+class woodfrog_queued_message(_message.Message):
+    __slots__ = ("priority", "content")
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    priority: int
+    content: bytes
+    def __init__(self, priority: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class woodfrog_message_queue_file(_message.Message):
+    __slots__ = ("id", "device", "inode", "flags")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    INODE_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    device: int
+    inode: int
+    flags: int
+    def __init__(self, id: _Optional[int] = ..., device: _Optional[int] = ..., inode: _Optional[int] = ..., flags: _Optional[int] = ...) -> None: ...

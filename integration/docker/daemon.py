@@ -109,3 +109,7 @@ class Docker:
             return int(self.file(name, "data/count").read_text())
         except FileNotFoundError:
             return 0
+
+    def counts_beyond(self, number: int, name: str) -> None:
+        """Wait until it has counted so far."""
+        wait_for(lambda: self.count(name) > number, f"{name} to count beyond {number}")

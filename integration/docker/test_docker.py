@@ -40,7 +40,7 @@ def test_checkpoint_and_start(docker: Docker) -> None:
         docker("checkpoint", "create", "counter", name)
         wait_for(lambda: docker("inspect", "--format", "{{.State.Running}}", "counter") == "false", "its end")
         docker.thaw("counter", name)
-        wait_for(lambda at=before: docker.count("counter") > at, f"the container to count beyond {before}")
+        docker.counts_beyond(before, "counter")
         assert docker("exec", "counter", "/bin/cat", "/data/starts") == "start"
 
 
@@ -106,5 +106,5 @@ def test_several_at_once(docker: Docker) -> None:
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(docker.run, names))
         for name in names:
-            wait_for(lambda name=name: docker.count(name) > 2, f"{name} to count")
+            docker.counts_beyond(2, name)
         list(pool.map(lambda name: docker("stop", "--time", "0", name), names))

@@ -1,7 +1,10 @@
 """A session of MariaDB with a temporary table and a variable of its own, that commits rows for ever."""
 
+from __future__ import annotations
+
 import os
 import subprocess
+import sys
 
 COMMAND = ["mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", "3306", "-u", "root", "-NBn", "--skip-reconnect"]
 
@@ -10,11 +13,18 @@ with open("/data/starts", "a") as starts:
 session = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
 
-def ask(question):
+def ask(question: str) -> list[str]:
     """The lines of the answer."""
+    assert session.stdin is not None
+    assert session.stdout is not None
     session.stdin.write(f"{question}; select 'end';\n")
     session.stdin.flush()
-    return [line.rstrip("\n") for line in iter(session.stdout.readline, "end\n") if line or exit("the session ended")]
+    lines: list[str] = []
+    while (line := session.stdout.readline()) != "end\n":
+        if not line:
+            sys.exit("the session has ended")
+        lines.append(line.rstrip("\n"))
+    return lines
 
 
 ask("create database woodfrog; use woodfrog; create table kept (n int primary key, text varchar(200)) engine=innodb")

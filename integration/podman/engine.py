@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from integration import shims
 from integration.containers import PATIENCE, PROJECT, wait_for
@@ -62,7 +62,7 @@ class Podman:
         """An address of the bridge's network."""
         return f"10.217.{os.getpid() % 250}.{number}"
 
-    def __enter__(self) -> Podman:
+    def __enter__(self) -> Self:
         tar = self.place / "image.tar"
         write_image(tar)
         self("import", str(tar), IMAGE)

@@ -1,5 +1,7 @@
 """Types into a shell of a tmux server for ever, and waits for what the shell does: /data/count."""
 
+from __future__ import annotations
+
 import os
 import pty
 import subprocess
@@ -8,11 +10,11 @@ import time
 TMUX = ["tmux", "-S", "/data/socket", "-f", "/dev/null"]
 
 
-def tmux(*words):
+def tmux(*words: str) -> str:
     return subprocess.run([*TMUX, *words], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def answered():
+def answered() -> int:
     """How often the shell has done what was typed."""
     try:
         with open("/data/answer") as answer:
@@ -21,7 +23,7 @@ def answered():
         return 0
 
 
-def attach():
+def attach() -> tuple[int, int]:
     """A client on a terminal of its own, whose output we read and forget."""
     pid, master = pty.fork()
     if pid == 0:

@@ -68,14 +68,14 @@ class Thaw:
         try:
             self.container.record["stdio"] = stdio.after_restore(directory)
             self.container.save()
-            make_cgroup(self.manager, self.config)
+            make_cgroup(self.container, self.manager)
             root = self._bind_root()
             pid = engine.restore(self._compose(root, directory, options), self.notify)
             unmount_restore_root(self.container.store)
             self.adopt(pid)
         except BaseException as err:
             unmount_restore_root(self.container.store)
-            undo(self.container, self.manager, err)
+            undo(self.container, err)
             raise
         return pid
 

@@ -6,8 +6,5 @@ which the kernel itself maps at the start of a program (`recorder.py`, `executab
 Where the machine or the sources are other ones by then, the command starts as an ordinary interpreter (`plain.py`).
 """
 
-FRESH = "_WOODFROG_FRESH"
-"""In the environment of an exec of ourselves: our pid, which says that all has been looked at a moment ago."""
-
 woken = False
 """Whether this process was started from a snapshot."""

@@ -27,12 +27,18 @@ PROGRAMS = {
 _OTHER_NAMES = {"criu": "woodfrog-criu"}
 
 
+def program_of(name: str) -> str:
+    """Which of our programs was started by this name; `woodfrog` by any other."""
+    own = os.path.basename(name)
+    own = _OTHER_NAMES.get(own, own)
+    return own if own in PROGRAMS else "woodfrog"
+
+
 def command_of(name: str) -> Callable[[], int]:
     """The function of a program, by the name that it was started by."""
     from importlib import import_module
 
-    own = os.path.basename(name)
-    module, function = PROGRAMS.get(_OTHER_NAMES.get(own, own), PROGRAMS["woodfrog"])
+    module, function = PROGRAMS[program_of(name)]
     found: Callable[[], int] = getattr(import_module(module), function)
     return found
 

@@ -10,9 +10,9 @@ import threading
 import time
 
 from cr.kernel import prefault
-from runtime import startup
+from runtime import own_copy, startup
 from runtime.startup import freshness, hot_pages
-from runtime.startup.layout import WORDS, command_of, fallback
+from runtime.startup.layout import WORDS, command_of, fallback, program_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ def wake(stamps: bytes) -> NoReturn:
     """Run the command of this process; never returns."""
     arguments, environment = _vector()
     _adopt_environment(environment)
-    known = os.environ.pop(startup.FRESH, "") == str(os.getpid())
-    if not (known or freshness.fresh(stamps)) or not _DEMANDING.isdisjoint(os.environ):
+    if not _DEMANDING.isdisjoint(os.environ):
         _run_plain(arguments)
     sys.argv = arguments
     startup.woken = True
+    if program_of(arguments[0]) == "woodfrog" and not own_copy.VERBS.isdisjoint(arguments):
+        own_copy.run_from_copy()  # what is done before it is done twice
+    if not freshness.fresh(stamps):
+        _run_plain(arguments)
     prefault.known = hot_pages.known
     _adopt_signals()
     _open_streams()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from runtime import members
 from runtime.checkpoints import CHECKPOINT
 from runtime.container import Container
 from runtime.delete import thaw
@@ -36,9 +37,8 @@ def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
 
         if freeze_instead(context, container, number):
             return 0
-    own_pids = any(n["type"] == "pid" for n in (container.config.get("linux") or {}).get("namespaces") or [])
-    if values["all"] or (number == signal.SIGKILL and not own_pids):
-        pids = container.manager().pids()
+    if values["all"] or (number == signal.SIGKILL and not members.has_own_pids(container)):
+        pids = members.processes(container)
         if not (pids or values["all"] or container.running()):
             raise ContainerError("container not running")
         for pid in pids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from runtime import members
 from runtime.container import Container
 from runtime.errors import ContainerError
 from runtime.options import Option, Verb
@@ -25,7 +26,7 @@ VERB = Verb(
 
 def run(context: Context, values: dict[str, Any], arguments: list[str]) -> int:
     """Print the pids as JSON, or those lines of ps(1) that show them."""
-    pids = Container.load(context, arguments[0]).manager().pids()
+    pids = members.processes(Container.load(context, arguments[0]))
     if values["format"] == "json":
         print(json.dumps(pids))
         return 0

@@ -47,6 +47,7 @@ KINDS: dict[str, tuple[Callable[[Path], int], str]] = {
     "inotify": (lambda _: call(294, 0), "Inotify"),
     "memfd": (lambda _: os.memfd_create("x"), "Memfd"),
     "pidfd": (lambda _: os.pidfd_open(os.getpid()), "PidFd"),
+    "userfaultfd": (lambda _: call(323, 1), "UserFaultFd"),
     "unix socket": (lambda _: socket.socket(socket.AF_UNIX).detach(), "UnixSocket"),
 }
 
@@ -64,7 +65,6 @@ def test_one_resource_claims_it(name: str, tmp_path: Path) -> None:
 
 
 UNSUPPORTED: dict[str, Callable[[], int]] = {
-    "anon_inode:[userfaultfd]": lambda: call(323, 0),
     "anon_inode:[landlock-ruleset]": lambda: call(444, struct.pack("<Q", 1), 8, 0),
     "anon_inode:[fscontext]": lambda: call(430, b"tmpfs", 0),
     "anon_inode:[perf_event]": lambda: call(

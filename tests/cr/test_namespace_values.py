@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cr.contract import idmaps, outside
 from cr.contract.net_images import OUTSIDE, link_message, link_of, settings_of, without_legacy_lock, without_lock
+from cr.kernel import proc
 from cr.model import CheckpointError
 from images import messages as m
 from netns.model import Link, MacvlanData, Sysctls, TunData
@@ -105,3 +109,17 @@ table inet CRIU-77 {
     assert left.count("{") == left.count("}") == 2
     saved = ":INPUT ACCEPT [0:0]\n:CRIU - [0:0]\n-A INPUT -j CRIU\n-A INPUT -j DROP\n-A CRIU -j DROP\n"
     assert without_legacy_lock(saved) == ":INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n"
+
+
+def test_a_task_that_ends_while_its_namespaces_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says EACCES of it, as of one that may not be looked at (proc_ns_get_link, fs/proc/namespaces.c)."""
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    for there, error in ((True, PermissionError), (False, ProcessLookupError)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os.path, "exists", lambda path, there=there: there)
+            patch.setattr(os, "stat", refuse)
+            with pytest.raises(error):
+                proc.namespace_inode(os.getpid(), "user")

@@ -15,7 +15,7 @@ from images.directory import ImageDirectory
 from tests.cr.harness import PYTHON, Workload, alive, wait_for
 
 pytestmark = pytest.mark.root
-STATES = ["signals", "many_signals", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
+STATES = ["signals", "many_signals", "overruns", "attributes", "credentials", "filters", "calls", "tree", "main_exits"]
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -52,7 +52,7 @@ def inner_root(workload: Workload) -> int:
     return int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
 
 
-@pytest.mark.parametrize("name", ["signals", "filters", "tree", "main_exits"])
+@pytest.mark.parametrize("name", ["signals", "overruns", "filters", "tree", "main_exits"])
 def test_state_in_a_container(name: str, tmp_path: Path) -> None:
     prefix = [*NEW_PID_NAMESPACE, "--mount", "--ipc", "--uts", "--mount-proc", "sh", "-c", ALONE + QUIETLY[2], "sh"]
     with Workload(name, tmp_path, prefix=prefix) as workload:

@@ -121,6 +121,11 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
     path.write_text("{bad")
     with pytest.raises(InvalidDocument, match=r"config\.json is not valid JSON: .*line 1 column 2"):
         load_config(str(tmp_path))
+    path.write_text('{"a": ["\\\\u0000"]}')
+    assert read_json(str(path)) == {"a": ["\\u0000"]}
+    path.write_text('{"a": ["\\u0000"]}')
+    with pytest.raises(InvalidDocument, match=r"config\.json has a string with a null byte"):
+        read_json(str(path))
     path.write_text("[" * 100_000)
     with pytest.raises(InvalidDocument, match="nested too deeply"):
         read_json(str(path))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest import MonkeyPatch
 
 from oci.features import features
 from oci.hooks import KINDS, HookFailed, run_hook, run_hooks
@@ -32,6 +34,20 @@ def test_a_hook_gets_the_state_its_arguments_and_only_its_environment(tmp_path: 
     first, second = out.read_text().split("\n", 1)
     assert first.split() == ["name", "arg", "1"]
     assert json.loads(second) == given
+
+
+@pytest.mark.parametrize(
+    ("env", "environment", "expected"),
+    [(None, None, "ours "), (None, {"B": "given"}, " given"), ([], {"B": "given"}, " "), (["A=own"], None, "own ")],
+)
+def test_the_environment_of_a_hook(
+    env: list[str] | None, environment: dict[str, str] | None, expected: str, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    """One without `env` has that of whoever runs it: scripts need a PATH."""
+    monkeypatch.setenv("A", "ours")
+    hook: Any = {"path": "/bin/sh", "args": ["sh", "-c", f'echo "$A $B" > {tmp_path}/out']}
+    run_hook(hook if env is None else {**hook, "env": env}, b"{}", environment)
+    assert (tmp_path / "out").read_text() == f"{expected}\n"
 
 
 def test_hooks_run_in_order_and_stop_at_a_failure(tmp_path: Path) -> None:

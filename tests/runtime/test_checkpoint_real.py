@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,28 @@ def test_twins_from_one_image_may_share_a_cgroup(bundle: Bundle) -> None:
         states = [json.loads(bundle.verb("state", name).stdout) for name in (bundle.id, twin)]
         assert [state["status"] for state in states] == ["running", "running"]
         assert states[0]["pid"] != states[1]["pid"]
+        for name, state in zip((bundle.id, twin), states, strict=True):
+            assert json.loads(bundle.ok("ps", "-f", "json", name)) == [state["pid"]]
+        bundle.ok("kill", "--all", bundle.id, "KILL")
+        wait_for(lambda: json.loads(bundle.ok("state", bundle.id))["status"] == "stopped", "the end of the first")
+        assert bundle.verb("delete", bundle.id).stderr == ""
+        assert json.loads(bundle.ok("state", twin)) == states[1], "the other runs on"
+        assert bundle.cgroups(), "in its cgroup"
     finally:
-        for name in (bundle.id, twin):
-            bundle.verb("kill", name, "KILL")
-        wait_for(lambda: bundle.verb("delete", twin).returncode == 0, "its removal")
+        bundle.ok("delete", "--force", twin)
+    assert not bundle.cgroups()
+
+
+def test_a_restore_that_fails_beside_a_twin_leaves_its_cgroup(bundle: Bundle) -> None:
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    checkpoint(bundle, "--leave-running")
+    (Path(images(bundle)) / "pages-1.img").write_bytes(b"")
+    began = time.monotonic()
+    message = bundle.fails("restore", "-d", "--image-path", images(bundle), f"{bundle.id}-twin")
+    assert "besides" not in message
+    assert time.monotonic() - began < 8, "it does not wait for the cgroup of the other"
+    assert bundle.state()["status"] == "running"
 
 
 def test_work_path_takes_log_and_statistics(bundle: Bundle, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -128,6 +129,57 @@ def test_kill_all_without_a_pid_namespace(bundle: Bundle) -> None:
     for pid in pids:
         wait_for(lambda pid=pid: gone(pid), f"the end of {pid}")
     bundle.ok("kill", "--all", bundle.id, "KILL")
+
+
+def test_who_else_is_in_the_cgroup_is_spared(bundle: Bundle) -> None:
+    """A stranger that somebody has put there: not of the container's pid namespace, so none of its processes."""
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        try:
+            for place in bundle.cgroups():
+                (place / "cgroup.procs").write_text(str(stranger.pid))
+            warning = bundle.verb("delete", "--force", bundle.id)
+            assert (warning.returncode, stranger.poll()) == (0, None)
+            assert f"stays: processes of others are in it: [{stranger.pid}]" in warning.stderr
+        finally:
+            stranger.kill()
+            stranger.wait()
+    for place in bundle.cgroups():
+        wait_for(lambda place=place: removed(place), "the removal of the cgroup")
+
+
+def removed(cgroup: Path) -> bool:
+    with contextlib.suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()
+
+
+def test_without_pid_namespaces_a_cgroup_is_shared_by_pid_namespaces(bundle: Bundle) -> None:
+    """Only a container with a pid namespace of its own can be told from one that has none."""
+    bundle.shell("sleep 1000 & exec sleep 1000")
+    bundle.config["linux"]["namespaces"].remove({"type": "pid"})
+    bundle.detached("run", "-d", bundle.id)
+    own = wait_for(lambda: len(found := json.loads(bundle.ok("ps", "-f", "json", bundle.id))) == 2 and found, "both")
+    other = Bundle(bundle.path.parent / "other")
+    other.root = bundle.root
+    other.shell("exec sleep 1000")
+    other.detached("run", "-d", other.id)
+    twin = other.state()["pid"]
+    record = other.root / other.id / "state.json"
+    state, shared = json.loads(record.read_text()), json.loads((bundle.root / bundle.id / "state.json").read_text())
+    left, state["cgroup"] = other.cgroups(), shared["cgroup"]  # as after a restore
+    record.write_text(json.dumps(state))
+    for place in bundle.cgroups():
+        (place / "cgroup.procs").write_text(str(twin))
+    for place in left:
+        wait_for(lambda place=place: removed(place), "the removal of the cgroup")
+    assert json.loads(bundle.ok("ps", "-f", "json", bundle.id)) == own
+    assert json.loads(other.ok("ps", "-f", "json", other.id)) == [twin]
+    bundle.ok("delete", "--force", bundle.id)
+    assert all(gone(pid) for pid in own)
+    assert other.state()["status"] == "running"
+    other.ok("delete", "--force", other.id)
 
 
 def gone(pid: int) -> bool:

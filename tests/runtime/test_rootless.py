@@ -19,7 +19,7 @@ from tests.runtime.bundle import ROOT, wait_for
 pytestmark = pytest.mark.root
 
 USER = 54321  # nobody has it
-LOOP = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+LOOP = "trap 'exit 3' TERM; sleep 1000 & echo ready; wait"
 
 
 class Ordinary:
@@ -166,6 +166,31 @@ def test_an_ordinary_user_with_capabilities_checkpoints_and_restores_its_contain
     finally:
         user.ok("delete", "--force", "own")
     assert not cgroups()
+
+
+def test_what_root_restores_is_its_user_s_again(place: Path) -> None:
+    """Who made a user namespace has rights in it (user_namespaces(7)); root makes it for them, and no cgroup."""
+    user = Ordinary(place)
+    user.prepare(LOOP)
+    user.start()
+    words = ("--image-path", str(place / "images"))
+    root = [sys.executable, "-m", "runtime.main", "--root", str(place / "woodfrog")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (place / "out").open("a") as out:
+        options: dict[str, Any] = {"env": environment, "cwd": place, "timeout": 60, "stdout": out, "stderr": out}
+        for verb in (["checkpoint"], ["restore", "-d", "--bundle", str(user.bundle)]):
+            done = subprocess.run([*root, *verb, *words, "own"], stdin=subprocess.DEVNULL, check=False, **options)
+            assert done.returncode == 0, (place / "out").read_text()
+    try:
+        assert user.status() == "running"
+        assert user.ok("exec", "own", "/usr/bin/id", "-u") == "0\n"
+        assert user.ok("exec", "own", "/bin/cat", "/proc/self/uid_map").split() == ["0", str(USER), "1"]
+        assert not cgroups(), "the user may not make any"
+        user.ok("kill", "own", "TERM")
+        wait_for(lambda: user.status() == "stopped", "the end")
+    finally:
+        user.ok("delete", "--force", "own")
+    assert not list((place / "woodfrog").iterdir())
 
 
 def test_clocks_that_it_may_not_set_are_named(place: Path) -> None:

@@ -11,7 +11,7 @@ from lib import DIRECTORY, answering, workload
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET = 0x20000, 0x8000000, 0x40000000
 MS_PRIVATE, MS_REC = 1 << 18, 1 << 14
-MQ_OPEN, MQ_UNLINK = 240, 241
+MQ_OPEN, MQ_UNLINK, MQ_SEND = 240, 241, 242
 QUEUES, SYSTEM = DIRECTORY / "queues", DIRECTORY / "system"
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,10 +27,11 @@ def faults() -> str:
     if "frog" not in links:
         return f"its sysfs shows {links}"
     queue = libc.syscall(MQ_OPEN, b"one", os.O_RDWR | os.O_CREAT, 0o600, None)
-    found = os.listdir(QUEUES)
+    found = sorted(os.listdir(QUEUES))
     os.close(queue)
     libc.syscall(MQ_UNLINK, b"one")
-    return "" if found == ["one"] else f"its mqueue shows {found}"
+    kept = (QUEUES / "kept").read_text().split()[0]
+    return "" if (found, kept) == (["kept", "one"], "QSIZE:7") else f"its mqueue shows {found}, and {kept} in one"
 
 
 def child(asked: int, answer: int) -> None:
@@ -39,6 +40,9 @@ def child(asked: int, answer: int) -> None:
     subprocess.run(["ip", "link", "add", "frog", "type", "bridge"], check=True)
     mount("mqueue", QUEUES)
     mount("sysfs", SYSTEM)
+    queue = libc.syscall(MQ_OPEN, b"kept", os.O_RDWR | os.O_CREAT, 0o600, None)
+    assert libc.syscall(MQ_SEND, queue, b"message", 7, 1, None) == 0
+    os.close(queue)
     os.write(answer, (faults() or "well").encode())
     os.read(asked, 1)
     os.write(answer, (faults() or "well").encode())

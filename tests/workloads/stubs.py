@@ -1,4 +1,4 @@
-"""Watches a userfaultfd, which nobody can dump, with epoll; or has the device open that is its argument."""
+"""Watches a userfaultfd that is not set up with epoll, or has the device open that is its argument."""
 
 from __future__ import annotations
 

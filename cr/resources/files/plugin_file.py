@@ -10,6 +10,8 @@ from cr.contract.owner import dump_owner, restore_owner
 from cr.contract.resource import FdResource
 from cr.model import CheckpointError
 from cr.resources.events.io_uring_build import is_ring
+from cr.resources.events.userfaultfd_build import is_userfaultfd
+from cr.resources.files.message_queue import has_queue
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -37,7 +39,7 @@ class PluginFile(FdResource):
     @classmethod
     def has(cls, file_id: int, context: RestoreContext) -> bool:
         """What no kind of ours has is a plug-in's, should it be there or not."""
-        return not is_ring(file_id, context)
+        return not any(has(file_id, context) for has in (is_ring, is_userfaultfd, has_queue))
 
     @classmethod
     def make(cls, entry: m.ext_file_entry, context: RestoreContext) -> int:

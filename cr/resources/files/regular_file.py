@@ -20,6 +20,7 @@ from cr.resources.files.file_name import DELETED, leads_to, name_beside, tree_ro
 from cr.resources.files.ghost_dump import dump_ghost, too_large
 from cr.resources.files.ghost_restore import ghost_file
 from cr.resources.files.link_remap import dump_link, linked_file, needs_link
+from cr.resources.files.message_queue import is_message_queue
 from cr.resources.files.proc_file import dump_dead, open_before_births, open_dead, open_fdinfo
 from cr.resources.files.remaps import LINKED, PROCFS, remaps, write_remaps
 from cr.resources.memory.memfd import is_memfd
@@ -45,7 +46,7 @@ class RegularFile(FdResource):
 
     @classmethod
     def recognises(cls, file: OpenFile) -> bool:
-        if not file.link.startswith("/") or is_memfd(file) or _is_secret(file):
+        if not file.link.startswith("/") or is_memfd(file) or _is_secret(file) or is_message_queue(file):
             return False
         if file.flags & os.O_PATH:
             return True

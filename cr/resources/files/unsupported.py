@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 # what the link of the descriptor begins with -> what it is, and why it stays
 REASONS = {
-    "anon_inode:[userfaultfd]": "a userfaultfd, whose pending page faults cannot be handed over: close it",
     "anon_inode:[perf_event]": "a performance counter (perf_event_open): stop profiling",
     "anon_inode:bpf-prog": "a loaded BPF program, which the kernel does not give back: unload it",
     "anon_inode:bpf_link": "an attached BPF program (bpf_link): detach it",
@@ -33,7 +32,6 @@ REASONS = {
     "anon_inode:[nstree]": "a namespace listing: close it",
     "/dmabuf:": "a buffer shared with hardware (dma-buf): let the program release its devices",
     "/secretmem": "secret memory (memfd_secret), which nobody else may read: close it",
-    "mqueue:": "a POSIX message queue",
 }
 
 

@@ -1,4 +1,4 @@
-"""Filesystems of which only an empty instance can be restored: mqueue (mq_overview(7)) and pstore."""
+"""Filesystems that can only be restored empty: pstore, and mqueue where its queues are not the tree's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cr.contract.filesystem import FilesystemResource
+from cr.resources.namespaces import posix_queues
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Mqueue(FilesystemResource):
-    """The POSIX message queues of an ipc namespace as files."""
+    """The POSIX message queues of an ipc namespace as files; in the images they are the namespace's."""
 
     names = ("mqueue",)
     code = 14
@@ -23,7 +24,9 @@ class Mqueue(FilesystemResource):
 
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
-        _demand_empty(mount, fd, context, "POSIX message queues cannot be dumped, remove them with mq_unlink(3) first")
+        if mount.device not in posix_queues.devices(context):
+            way_out = "run the tasks in an ipc namespace of theirs, or remove these queues with mq_unlink(3)"
+            _demand_empty(mount, fd, context, way_out)
 
 
 class Pstore(FilesystemResource):

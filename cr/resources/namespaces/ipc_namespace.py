@@ -1,7 +1,4 @@
-"""IPC namespaces (ipc_namespaces(7)): settings, and the objects of System V with their contents.
-
-POSIX message queues live in the mqueue file system, which is a mount's affair; their limits are settings here.
-"""
+"""IPC namespaces (ipc_namespaces(7)): settings, System V objects and POSIX message queues with their contents."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from cr.contract.resource import NamespaceResource
 from cr.contract.sysctls import read_numbers, write_numbers
 from cr.kernel.ids import acting_as
 from cr.kernel.namespaces import CLONE_NEWIPC, inside_of
-from cr.resources.namespaces import sysv_messages, sysv_semaphores, sysv_shm
+from cr.resources.namespaces import posix_queues, sysv_messages, sysv_semaphores, sysv_shm
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask
@@ -46,7 +43,7 @@ SWITCHES = frozenset({"auto_msgmni", "shm_rmid_forced"})
 
 
 class IpcNamespace(NamespaceResource):
-    """Everything that sysvipc(7) lists, under its old ids, and the limits."""
+    """Everything that sysvipc(7) lists, under its old ids, POSIX message queues, and the limits."""
 
     name = "ipc"
     clone_flag = CLONE_NEWIPC
@@ -59,12 +56,13 @@ class IpcNamespace(NamespaceResource):
             sysv_shm.dump(ns_id, context)
             sysv_messages.dump(ns_id, task.pid, context)
             sysv_semaphores.dump(ns_id, context)
+            posix_queues.dump(ns_id, task.pid, context)
 
     @classmethod
     def restore(cls, ns_id: int, context: RestoreContext) -> None:
         """Objects are made under limits that are wide enough, which then get their old values."""
         wanted = _wanted(context.images.read_one("ipcns-var", ns_id))
-        needs = sysv_messages.needs(ns_id, context)
+        needs = sysv_messages.needs(ns_id, context) | posix_queues.needs(ns_id, context)
         task = context.first_in(cls.ids_field, ns_id)
         known, owner = nesting(context), nesting(context).owner(ns_id)
         root = known.on_host(0, owner, "uid_map"), known.on_host(0, owner, "gid_map")
@@ -75,6 +73,7 @@ class IpcNamespace(NamespaceResource):
             sysv_shm.restore(ns_id, context)
             sysv_messages.restore(ns_id, context)
             sysv_semaphores.restore(ns_id, context)
+            posix_queues.restore(ns_id, context)
             with acting_as(*root):
                 write_numbers(SETTINGS, {name: wanted[name] for name in SETTINGS if name in wanted}, weak=weak)
             write_numbers(NEXT_IDS, {name: wanted[name] for name in NEXT_IDS if name in wanted}, weak=weak)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cr.contract.resource import ProcessResource, Stage, ThreadResource
 from cr.kernel import controls, proc
 from cr.model import CheckpointError
+from cr.resources.tasks import timer_overruns
 from cr.values import dataclass
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def parse_timers(text: str) -> list[TimerLine]:
 
 
 class PosixTimers(ProcessResource):
-    """What each timer does, and the time it has left.  How often it ran over is not kept by the kernel for us."""
+    """What each timer does, the time it has left, and how often it ran over."""
 
     stage = Stage.ARMED
 
@@ -96,6 +97,10 @@ class TimersOfThread(ThreadResource):
             _make_with_ids(program, timers, thread, context)
         else:
             _make_in_turn(program, timers, thread)
+        if any(entry.overrun for entry in timers):
+            context.run(thread, program)  # makes them
+            program.clear()
+            timers = [entry for entry in timers if not timer_overruns.arm(entry, thread, context)]
         for entry in timers:
             context.make_room(thread, program)
             _arm(program, entry)
