@@ -32,6 +32,8 @@ class Saboteur:
     def __init__(self, place: Path, pause: float) -> None:
         self.place, self.pause = str(place).encode(), pause
         self.kills: collections.Counter[str] = collections.Counter()  # by the last word of the command: the container
+        self.beginners: collections.Counter[str] = collections.Counter()
+        """first processes of containers among them, which may have become the container's program by then"""
         self._random = random.Random(7)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work)
@@ -55,8 +57,10 @@ class Saboteur:
         except ProcessLookupError:
             return
         try:
-            if pid in commands(self.place):
-                container = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-2]
+            if _is_command(words := Path(f"/proc/{pid}/cmdline").read_bytes(), self.place):
+                container = words.split(b"\0")[-2].decode()
+                inside = os.stat(f"/proc/{pid}/ns/pid").st_ino != os.stat("/proc/self/ns/pid").st_ino
+                self.beginners[container] += inside
                 self.kills[container] += 1  # first: the command may end at once
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
         except (ProcessLookupError, FileNotFoundError, IndexError):
@@ -82,9 +86,13 @@ def commands(place: bytes) -> list[int]:
             words = path.read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"runtime.main" in words and place in words:
+        if _is_command(words, place):
             found.append(int(path.parent.name))
     return found
+
+
+def _is_command(words: bytes, place: bytes) -> bool:
+    return b"runtime.main" in words and place in words
 
 
 class Sailor(Bundle):
@@ -101,10 +109,10 @@ class Sailor(Bundle):
     def sail(self, saboteur: Saboteur) -> None:
         """One round.  Whatever is killed on the way: nothing is lost, and `delete --force` recovers."""
         self.saboteur = saboteur
-        (self.rootfs / "tmp/count").unlink(missing_ok=True)
-        while not (self._try("run", "-d", self.id) and self._begins()):
+        for old in (self.rootfs / "tmp/count", self.images / COMMIT):
+            old.unlink(missing_ok=True)
+        while not (self._try("run", "-d", self.id) and self._begins() and self._freeze()):
             self._delete()
-        self._freeze()
         before = self._count()
         while not self._try("restore", "-d", "--image-path", str(self.images), self.id) and not self._runs():
             self._delete()
@@ -119,15 +127,19 @@ class Sailor(Bundle):
         assert self._count() or self.saboteur.kills[self.id], "it stopped by itself"
         return self._count() > 0
 
-    def _freeze(self) -> None:
+    def _freeze(self) -> bool:
+        """Whether it is frozen: not if its first process was killed in the moment of its exec."""
         while not self._try("checkpoint", "--image-path", str(self.images), self.id):
+            if self.saboteur.beginners[self.id] and self._status() == "stopped" and not self._complete():
+                return False
             wait_for(lambda: self._complete() or self._runs(), f"{self.id} to run on: {self._look()}")
             if self._complete():
                 self._delete()
-                return
+                return True
             self._goes_on(self._count())
         assert self._complete()
         assert not (self.root / self.id).exists()
+        return True
 
     def _look(self) -> str:
         """For whoever reads why a test failed."""
@@ -159,7 +171,8 @@ class Sailor(Bundle):
                 check=False,
             )
         if done.returncode and done.returncode != -signal.SIGKILL:
-            assert self.saboteur.kills[self.id] > kills, f"{words[0]}: {errors.read_text()}"
+            killed = self.saboteur.kills[self.id] > kills or self.saboteur.beginners[self.id]
+            assert killed, f"{words[0]}: {errors.read_text()}"
         return done.returncode == 0
 
     def _runs(self) -> bool:
