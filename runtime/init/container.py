@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runtime.init.channel import Channel
     from runtime.init.process import ProcessPlan
     from runtime.namespaces import Namespaces
+    from runtime.sources import Sources
 
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -41,7 +42,7 @@ class InitPlan:
         self.rootfs = rootfs
         self.spaces = spaces
         self.process: ProcessPlan
-        self.trees: dict[int, int] = {}
+        self.sources: Sources
         self.cgroups: Sequence[tuple[str, str]] = ()
         self.console = -1
         self.fifo = -1
@@ -88,8 +89,9 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     propagation = linux.get("rootfsPropagation", "")
     root_fd = rootfs.isolate(plan.rootfs, propagation)
     shared = propagation in ("shared", "rshared")
-    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared, "user" in plan.spaces)
+    mounter = Mounter(root_fd, plan.rootfs, plan.sources, plan.cgroups, shared, "user" in plan.spaces)
     mounter.mount_all(plan.config.get("mounts") or [])
+    plan.sources.done()
     _fill_dev(plan, root_fd)
     slave = -1
     process = plan.process.process
