@@ -27,7 +27,8 @@ packages() {
 
 # test_packages: the real programs that the end-to-end tests freeze; none of them is started as a service
 test_packages() {
-    packages redis-server redis-tools nginx curl postgresql nodejs iproute2 iptables nftables util-linux procps bubblewrap
+    packages redis-server redis-tools nginx curl postgresql nodejs mariadb-server-core mariadb-client-core tmux less \
+        iproute2 iptables nftables util-linux procps bubblewrap
 }
 
 # system_python: the interpreter to build the environment from

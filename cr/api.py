@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cr import log
 from cr.contract.plugins import plugged
@@ -12,7 +14,7 @@ from cr.options import Notify, Options
 from cr.progress import Progress
 from cr.scripts import with_scripts
 from cr.values import replace
-from cr.work import tell_status, write_dump_stats, write_pidfile, write_restore_stats
+from cr.work import remove_pidfile, tell_status, write_dump_stats, write_pidfile, write_restore_stats
 
 
 def dump_tree(options: Options) -> DumpReport:
@@ -80,16 +82,39 @@ def restore_tree(options: Options) -> RestoreReport:
     from cr.restore import flow
 
     _check("restore", options)
-    with plugged(options, "restore"):
-        report = flow.restore(replace(options, notify=with_scripts(options, options.notify)))
+    with plugged(options, "restore"), _pidfile(options, with_scripts(options, options.notify)) as notify:
+        report = flow.restore(replace(options, notify=notify))
     if not options.dry_run:
-        write_pidfile(options, report.pid)
         write_restore_stats(options, report)
     if options.auto_dedup and not options.dry_run and not options.lazy_pages:
         from cr.dedup import free_restored
 
         free_restored(options.images_dir)
     return report
+
+
+@contextmanager
+def _pidfile(options: Options, notify: Notify | None) -> Iterator[Notify | None]:
+    """Scripts that set up namespaces find the root's pid in the --pidfile already; a restore that fails leaves none."""
+    if not options.pidfile:
+        yield notify
+        return
+    written = False
+
+    def tell(event: str, pid: int = 0, fd: int | None = None) -> None:
+        nonlocal written
+        if event == "setup-namespaces":
+            write_pidfile(options, pid)
+            written = True
+        if notify is not None:
+            notify(event, pid, fd)
+
+    try:
+        yield tell
+    except BaseException:
+        if written:
+            remove_pidfile(options)
+        raise
 
 
 def _check(command: str, options: Options) -> None:

@@ -27,6 +27,17 @@ def write_pidfile(options: Options, pid: int) -> None:
         os.close(directory)
 
 
+def remove_pidfile(options: Options) -> None:
+    """What it named is gone, or never was."""
+    if not options.pidfile:
+        return
+    directory = work_directory(options)
+    try:
+        os.unlink(options.pidfile, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
 def write_dump_stats(options: Options, report: DumpReport) -> None:
     """stats-dump, as `crit show` and container managers read it; times in microseconds."""
     from images import messages as m

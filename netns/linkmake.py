@@ -48,9 +48,13 @@ class Maker:
     indexes: dict[int, int] = field(default_factory=dict)
     outside: list[MadeLink] = field(default_factory=list)
     parked: dict[int, str] = field(default_factory=dict)
+    there: dict[str, Link] = field(default_factory=dict)
+    """what a script has put into the namespace (--action-script at setup-namespaces)"""
 
     def make_all(self, links: tuple[Link, ...]) -> None:
         """Make every link, then put them into their bridges.  Raises NetnsError that names the link."""
+        if any(link.kind != "loopback" for link in links):
+            self.there = {found.name: found for found in dump(self.sock)}
         by_index = {link.index: link for link in links}
         for link in sorted(links, key=_order):
             if link.index not in self.indexes:
@@ -65,6 +69,10 @@ class Maker:
             "bridge": self._bridge,
             "macvlan": self._macvlan,
         }
+        found = self.there.get(link.name)
+        if found is not None and found.kind == link.kind:
+            self.indexes[link.index] = found.index
+            return
         if link.kind == "veth":
             self._veth(link, by_index)
         elif link.kind in SUPPORTED:

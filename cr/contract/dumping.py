@@ -138,7 +138,8 @@ class OpenFile:
             self._local = -1
 
     def __str__(self) -> str:
-        return f"fd {self.fd} ({self.link}) of {self.task}"
+        """A mapping's file, or a directory that the task is in, has no descriptor."""
+        return f"fd {self.fd} ({self.link}) of {self.task}" if self.fd >= 0 else f"{self.link}, in use by {self.task},"
 
 
 class FileRegistry(Protocol):

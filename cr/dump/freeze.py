@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from functools import partial
 
 from cr.contract.dumping import DumpTask, DumpThread
-from cr.dump import user_faults
+from cr.dump import user_faults, vfork
 from cr.dump.context import lead_out
 from cr.dump.seizing import WaitsInVfork, answer_by_another, leave_vdso, listed, seize, why_no_stop
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
 from cr.remote.critical import critical
 from cr.remote.janitor import Undo
+from cr.remote.letting_go import let_go
 from cr.remote.tracee import TaskGone, Tracee
 from cr.values import dataclass, field
 
@@ -25,6 +26,7 @@ _WAIT = (
     "inside of the kernel, as it seems for whoever handles its page faults (userfaultfd(2)) to bring a page or to read "
     "an event: try again later"
 )
+_AT_ONCE = 0.005  # seconds in which a thread stops that waits for nobody
 _SHORTLY = 0.1  # seconds in which nearly every thread stops
 
 
@@ -103,12 +105,10 @@ class FrozenTree:
 
     def release(self) -> None:
         """Let every thread go on as it was; tasks stopped by job control stay stopped, a frozen cgroup frozen."""
+        runs = not self._refreeze
         self._freeze_again()
         for task in self.tasks.values():
-            for thread in task.threads:
-                if thread.tracee.tid:
-                    self._let_go(thread.tracee)
-            task.threads.clear()
+            self._let_go(task, runs)
 
     def kill(self) -> None:
         """End every task, children last, so that nobody sees them die."""
@@ -134,11 +134,11 @@ class FrozenTree:
         while left := [tid for tid in left if not _reaped(tid)]:
             time.sleep(0.0002)
 
-    def _let_go(self, tracee: Tracee) -> None:
-        try:
-            tracee.detach()
-        except ProcessLookupError:
-            self._unstopped.append(tracee)  # or it was killed; the kernel lets go of it when we end
+    def _let_go(self, task: DumpTask, runs: bool = True) -> None:
+        """What does not stop, the kernel lets go of when we end."""
+        if tracees := [thread.tracee for thread in task.threads if thread.tracee.tid]:
+            self._unstopped += let_go(tracees, runs=runs)
+        task.threads.clear()
 
     @contextmanager
     def _cgroup_frozen(self) -> Iterator[None]:
@@ -235,13 +235,16 @@ class FrozenTree:
         return task
 
     def _seize_threads(self, task: DumpTask, settle: bool) -> None:
-        """Until no thread is new.  All are told to stop before any is waited for."""
+        """Until no thread is new.  All are told to stop before any is waited for.
+
+        The main thread comes last: signals to the process go to it as long as it runs (see cr.remote.letting_go).
+        """
         leader_ended, workers = bool(task.exited_main), set[int]()
         while fresh := listed(task, leader_ended, stopped=settle) - {thread.tid for thread in task.threads} - workers:
             workers |= {tid for tid in fresh - {task.tgid} if proc.is_worker(task.tgid, tid)}
             fresh -= workers
             held = [
-                thread for tid in sorted(fresh, key=lambda tid: (tid != task.pid, tid)) if (thread := seize(task, tid))
+                thread for tid in sorted(fresh, key=lambda tid: (tid == task.pid, tid)) if (thread := seize(task, tid))
             ]
             leader_ended |= task.tgid in fresh and task.tgid not in {thread.tid for thread in held}
             task.threads += held
@@ -254,6 +257,8 @@ class FrozenTree:
 
     def _settle_all(self) -> None:
         for task in list(self.tasks.values()):
+            if self.tasks.get(task.pid) is not task:
+                continue  # it was let go again
             if not task.is_zombie or any(thread.tracee.tid for thread in task.threads):
                 self._settle(task, task.threads)
                 self._seize_threads(task, settle=True)  # those that were stopped
@@ -272,11 +277,23 @@ class FrozenTree:
     def _wait_for_stop(self, thread: DumpThread) -> None:
         """Sooner or later, unless it waits for somebody who stands still already."""
         try:
-            thread.tracee.settle(min(self.deadline, time.monotonic() + _SHORTLY))
+            return thread.tracee.settle(min(self.deadline, time.monotonic() + _AT_ONCE))
+        except TimeoutError:
+            if vfork.waits(thread):
+                self._free_vfork_children(thread.task)
+        try:
+            return thread.tracee.settle(min(self.deadline, time.monotonic() + _SHORTLY))
         except TimeoutError:
             if any(user_faults.holds_one(task.tgid) for task in self.tasks.values()):
                 raise WaitsForPage(f"{thread.task} does not stop: its thread {thread.tid} waits {_WAIT}") from None
-            thread.tracee.settle(self.deadline)
+            return thread.tracee.settle(self.deadline)
+
+    def _free_vfork_children(self, parent: DumpTask) -> None:
+        """They are found again, as any other child, once they have called exec or ended."""
+        for child in [task for task in self.tasks.values() if vfork.is_vfork_child(task, parent)]:
+            self._settle(child, child.threads)
+            self._let_go(child)
+            del self.tasks[child.pid]
 
     def _look_again(self, task: DumpTask) -> None:
         """What was seen before the task stood still may have changed until then."""

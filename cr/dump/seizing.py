@@ -6,6 +6,7 @@ import os
 import time
 
 from cr.contract.dumping import DumpTask, DumpThread
+from cr.dump import vfork
 from cr.dump.context import inside_vdso
 from cr.kernel import proc, ptrace
 from cr.model import CheckpointError
@@ -91,13 +92,12 @@ def _why_not(task: DumpTask, tid: int) -> str:
 
 
 def why_no_stop(thread: DumpThread) -> CheckpointError:
-    state = proc.stat(thread.tid).state
-    where = proc.read_text(thread.tid, "wchan")
-    if where in ("kernel_clone", "wait_for_vfork_done", "wait_for_completion_state"):
+    if vfork.waits(thread):
         children = ", ".join(map(str, proc.children(thread.task.pid)))
         return WaitsInVfork(
             f"{thread.task} waits in vfork(2) for its child {children} to exec or exit: try again after that"
         )
+    state, where = proc.stat(thread.tid).state, proc.read_text(thread.tid, "wchan")
     return CheckpointError(
         f"{thread.task} does not stop: its thread {thread.tid} is in state {state}, waiting in {where}; try again later"
     )

@@ -108,7 +108,7 @@ class Tracking:
     def _warn(self, parent: Parent, task: DumpTask) -> None:
         log.warning(
             f"what {task} has written since the snapshot in {parent.link} is not known "
-            "(it is not the last one, or its tracker has ended): all memory is written"
+            "(it is not the last one, its tracker has ended, or a ring lets devices write there): all memory is written"
         )
 
     def written_since(self, task: DumpTask) -> int:

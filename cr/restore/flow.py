@@ -18,6 +18,7 @@ from cr.kernel.rlimit import many_descriptors
 from cr.model import RestoreReport
 from cr.options import Options
 from cr.remote import puppet
+from cr.remote.letting_go import let_go
 from cr.remote.program import Program
 from cr.remote.tracee import Tracee
 from cr.resources.namespaces import network_lock
@@ -201,8 +202,7 @@ class Builder:
         for task in context.live_tasks:
             if task.stop_signal:
                 continue
-            for thread in task.threads:
-                thread.puppet.detach()
+            let_go([thread.puppet for thread in task.threads])
         for action in context.when_done:
             action()
         plugins.resume(task.puppet.tid for task in context.live_tasks)

@@ -29,6 +29,13 @@ def is_left_running(container: CountingContainer) -> None:
     assert container.status() == "running"
 
 
+def is_left_running_too(container: CountingContainer, *options: str) -> None:
+    """Twice in a row, whatever its first process is."""
+    for _ in range(2):
+        container.snapshot("--leave-running", *options)
+        container.goes_on(container.count() + 2)
+
+
 def comes_back_from_a_chain(container: CountingContainer, pre_dumps: int) -> None:
     """With criu: not on a kernel that has no soft-dirty."""
     before, parent = container.count(), list[str]()

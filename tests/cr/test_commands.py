@@ -81,6 +81,27 @@ def test_a_script_that_fails_ends_the_dump(workload: Workload) -> None:
 
 
 @pytest.mark.root
+def test_the_pid_file_is_there_for_scripts_and_goes_with_a_restore_that_fails(
+    workload: Workload, tmp_path: Path
+) -> None:
+    engine("dump", "-t", str(workload.pid), "-D", str(workload.images))
+    workload._reap()
+    pidfile, line = (
+        tmp_path / "pidfile",
+        f"$CRTOOLS_SCRIPT_ACTION != setup-namespaces || kill -0 $(cat {tmp_path}/pidfile)",
+    )
+    common = ["restore", "-d", "-D", str(workload.images), "--pidfile", str(pidfile)]
+    engine(*common, "--action-script", f"test {line} && test $CRTOOLS_SCRIPT_ACTION != post-restore", status=1)
+    assert not pidfile.exists()
+    pidfile.write_text("somebody else's")
+    assert "File exists" in engine(*common, status=1).stderr
+    assert pidfile.read_text() == "somebody else's"
+    pidfile.unlink()
+    engine(*common, "--action-script", f"test {line}")
+    restored(workload, pidfile)
+
+
+@pytest.mark.root
 def test_the_command_becomes_the_parent(workload: Workload, tmp_path: Path) -> None:
     engine("dump", "-t", str(workload.pid), "-D", str(workload.images))
     workload._reap()
@@ -109,9 +130,10 @@ def test_a_restore_in_the_foreground_ends_with_the_root_task(workload: Workload,
     command = [*ENGINE, "restore", "-D", str(workload.images), "--pidfile", str(pidfile)]
     with subprocess.Popen(command) as running:
         try:
-            wait_for(lambda: pidfile.exists() and pidfile.read_text(), "the pid file")
+            root = int(wait_for(lambda: pidfile.exists() and pidfile.read_text(), "the pid file"))
+            wait_for(lambda: "TracerPid:\t0" in Path(f"/proc/{root}/status").read_text(), "the task to run")
             assert running.poll() is None
-            os.kill(int(pidfile.read_text()), signal.SIGKILL)
+            os.kill(root, signal.SIGKILL)
             assert running.wait(20) == 0
         finally:
             running.kill()

@@ -20,6 +20,13 @@ def test_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
         workload.cycle(link_remap=True, file_locks=True)
 
 
+@pytest.mark.parametrize("flavour", [(), *FLAVOURS], ids=["host", "namespaces", "user namespace"])
+def test_deleted_files_that_have_another_name_beside(flavour: tuple[str, ...], tmp_path: Path) -> None:
+    """Without --link-remap: what sem_open(3) leaves behind is found by its lasting name."""
+    with Workload("semaphores", tmp_path, prefix=unshare_fork(*flavour) if flavour else ()) as workload:
+        workload.cycle()
+
+
 def test_more_descriptors_than_one_program_places(tmp_path: Path) -> None:
     with Workload("many_descriptors", tmp_path) as workload:
         workload.cycle()

@@ -24,7 +24,7 @@ def test_every_reason_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     with Workload("refused", tmp_path) as workload:
         text = refusals(workload)
         assert "use --file-locks" in text
-        assert "has other names: use --link-remap" in text
+        assert "has other names elsewhere: use --link-remap" in text
         assert "use --ghost-limit 3145728" in text
         for kind in ("userfaultfd", "memfd_secret"):
             assert kind in text or not (tmp_path / kind).exists()

@@ -7,9 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from cgroups.errors import CgroupError
 from cr.contract.dumping import DumpTask
 from cr.dump import preflight
 from cr.dump.freeze import FrozenTree
+from cr.kernel import proc
 from cr.model import CheckpointError
+from cr.remote.tracee import Tracee
 from tests.cr.harness import PYTHON, Workload, alive, wait_for
 
 pytestmark = pytest.mark.root
@@ -53,6 +56,27 @@ if code.vfork() == 0:
     code.pause()
 """
 
+SPAWNS = """
+import os, sys
+fifo = sys.argv[1]
+print("ready", flush=True)
+opens = (os.POSIX_SPAWN_OPEN, 0, fifo, os.O_RDONLY, 0)
+child = os.posix_spawn("/bin/sleep", ["sleep", "100"], {}, file_actions=[opens])
+os.waitpid(child, 0)
+"""
+SIGNALS_ARE_FOR_MAIN = """
+import ctypes, os, signal, threading
+code = ctypes.CDLL(None)
+def other():
+    code.pause()  # comes back only when a handler ran in this very thread
+    os._exit(3)
+for _ in range(8):
+    threading.Thread(target=other, daemon=True).start()
+signal.signal(signal.SIGUSR1, lambda *_: print("main", flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
 
 LEADERLESS = """
 import ctypes, threading, time
@@ -63,15 +87,23 @@ ctypes.CDLL(None).syscall(60, 0)
 
 
 @contextmanager
-def running(code: str) -> Iterator[int]:
+def running(code: str, *arguments: str) -> Iterator[int]:
     """A program in a session of its own that has said "ready"; ended with all that it has made."""
-    process = subprocess.Popen([PYTHON, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    with talking(code, *arguments) as process:
+        yield process.pid
+
+
+@contextmanager
+def talking(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The same, to hear more of it."""
+    process = subprocess.Popen([PYTHON, "-c", code, *arguments], stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == b"ready\n"
-        yield process.pid
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         process.stdout.close()
 
@@ -103,6 +135,53 @@ def test_a_vfork_parent_is_refused_and_goes_on() -> None:
         tree = FrozenTree(pid, time.monotonic() + 0.5)
         with pytest.raises(CheckpointError, match=r"vfork\(2\)"):
             tree.freeze()
+
+
+def hears(process: subprocess.Popen[bytes]) -> bytes:
+    """The next line, or nothing where the program has ended."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_the_main_thread_takes_what_comes_while_all_stand_still() -> None:
+    with talking(SIGNALS_ARE_FOR_MAIN) as process:
+        for number in range(30):
+            tree = FrozenTree(process.pid, time.monotonic() + 5)
+            tree.freeze()
+            os.kill(process.pid, signal.SIGUSR1)
+            tree.release()
+            assert hears(process) == b"main\n", f"round {number}"
+
+
+def test_the_main_thread_takes_what_comes_while_threads_are_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking(SIGNALS_ARE_FOR_MAIN) as process:
+        told = []
+
+        def interrupt(self: Tracee) -> None:
+            real(self)
+            if not told:
+                os.kill(process.pid, signal.SIGUSR1)
+            told.append(self.tid)
+
+        real = Tracee.interrupt
+        monkeypatch.setattr(Tracee, "interrupt", interrupt)
+        tree = FrozenTree(process.pid, time.monotonic() + 5)
+        tree.freeze()
+        tree.release()
+        assert len(told) == 9
+        assert hears(process) == b"main\n"
+
+
+def test_threads_that_are_killed_while_they_stand_still() -> None:
+    """Nobody waits for them any more once they are let go: their process ends."""
+    with talking(SIGNALS_ARE_FOR_MAIN) as process:
+        tree = FrozenTree(process.pid, time.monotonic() + 5)
+        tree.freeze()
+        tids = threads(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        tree.release()
+        assert process.wait(10) == -signal.SIGKILL
+        assert not any(Path(f"/proc/{tid}").exists() for tid in tids)
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["root", "child"])
@@ -329,3 +408,24 @@ def test_a_cgroup_is_what_it_was_when_the_dump_is_killed(frozen_before: bool, ve
         os.waitpid(killed, 0)
         wait_for(lambda: group.frozen == frozen_before, "the cgroup to be what it was")
         group.set(False)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_vfork_child_that_is_stopped_with_its_parent_goes_on(version: int, tmp_path: Path) -> None:
+    """The cgroup is frozen between vfork(2) and exec: nobody would ever stop, if the child did not go on to exec."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    with freezer_group(version) as group, running(SPAWNS, fifo) as pid:
+        wait_for(lambda: state(pid) == "D", "the vfork")
+        (child,) = proc.children(pid)
+        group.add(pid)
+        group.add(child)
+        writer = threading.Timer(0.3, os.open, (fifo, os.O_WRONLY))
+        writer.start()
+        tree = FrozenTree(pid, time.monotonic() + 10, freezer=str(group.path))
+        tree.freeze()
+        assert list(tree.tasks) == [pid, child]
+        assert tree.tasks[child].stat.comm == "sleep"
+        tree.release()
+        wait_for(lambda: state(child) == "S", "it to go on")
+        writer.join()

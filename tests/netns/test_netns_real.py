@@ -177,6 +177,19 @@ def test_a_macvlan_needs_to_know_its_lower_link(namespace: Make, outside: int, s
     assert "macvlan mode vepa" in shell(new, "ip -d link show mv0")
 
 
+def test_a_link_that_a_script_has_put_there_is_taken(namespace: Make, outside: int, shell: Shell) -> None:
+    old, new = namespace(), namespace()
+    make = "ip link add mv0 link h0 type macvlan mode {}; ip link set mv0 netns /proc/{}/fd/{}"
+    shell(outside, make.format("vepa", os.getpid(), old))
+    shell(old, "ip addr add 10.9.0.1/24 dev mv0; ip link set mv0 up")
+    saved = state.dump(old)
+    shell(old, "ip link del mv0")
+    shell(outside, make.format("bridge", os.getpid(), new))
+    state.restore(saved, new)
+    assert "macvlan mode bridge" in shell(new, "ip -d link show mv0")
+    assert "10.9.0.1/24" in shell(new, "ip addr show mv0")
+
+
 def test_a_pair_between_two_restored_namespaces(namespace: Make, shell: Shell) -> None:
     one, two, new_one, new_two = (namespace() for _ in range(4))
     shell(one, f"ip link add left type veth peer name right netns /proc/{os.getpid()}/fd/{two}")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DELETED = " (deleted)"
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def root_path(file: OpenFile, context: DumpContext) -> str:
@@ -80,6 +81,22 @@ def existing_directory(path: str, file: OpenFile, context: DumpContext) -> int:
         return os.open(path.lstrip("/") or ".", _DIRECTORY, dir_fd=tree_root(file, context))
     except FileNotFoundError:
         return -1
+
+
+def name_beside(file: OpenFile, context: DumpContext) -> str | None:
+    """Another name of a deleted file in the directory of the one that /proc gives: sem_open(3) leaves it at that."""
+    directory = os.path.dirname(file.link.removesuffix(DELETED))
+    try:
+        fd = os.open(directory.lstrip("/") or ".", _LISTED, dir_fd=tree_root(file, context))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in entries if entry.inode() == file.stat.st_ino]
+    finally:
+        os.close(fd)
+    paths = (os.path.join(directory, name) for name in names)
+    return next((path for path in paths if leads_to(path, file, context)), None)
 
 
 def leads_to_inode(name: str, inode: int, root: int) -> bool:

@@ -34,7 +34,7 @@ def dump_link(name: str, file: OpenFile, context: DumpContext) -> None:
 
 
 def needs_link(file: OpenFile) -> str:
-    return f"{file} was deleted, but has other names: use --link-remap to give it one for the restore"
+    return f"{file} was deleted, but has other names elsewhere: use --link-remap to give it one for the restore"
 
 
 def _link(name: str, file: OpenFile, context: DumpContext) -> int:

@@ -16,7 +16,7 @@ from cr.kernel import files
 from cr.model import CheckpointError
 from cr.resources.files import device
 from cr.resources.files.file_identity import check_identity, describe_identity
-from cr.resources.files.file_name import DELETED, leads_to, tree_root
+from cr.resources.files.file_name import DELETED, leads_to, name_beside, tree_root
 from cr.resources.files.ghost_dump import dump_ghost, too_large
 from cr.resources.files.ghost_restore import ghost_file
 from cr.resources.files.link_remap import dump_link, linked_file, needs_link
@@ -134,7 +134,11 @@ def _deleted_obstacles(file: OpenFile, context: DumpContext) -> Iterable[str]:
         reason = too_large(file, context)
         if reason is not None:
             yield reason
-    elif not context.options.link_remap and not os.path.lexists(f"/proc/{file.task.pid}/root{file.link}"):
+    elif not (
+        context.options.link_remap
+        or os.path.lexists(f"/proc/{file.task.pid}/root{file.link}")
+        or name_beside(file, context)
+    ):
         yield needs_link(file)
 
 
@@ -155,6 +159,8 @@ def _find_name(file: OpenFile, context: DumpContext) -> str:
         )
     elif file.stat.st_nlink == 0 or stat.S_ISDIR(file.stat.st_mode):
         dump_ghost(file, context)
+    elif not context.options.link_remap and (other := name_beside(file, context)) is not None:
+        return other
     else:
         dump_link(name, file, context)
     return name
