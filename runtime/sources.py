@@ -51,6 +51,11 @@ class Source:
             os.close(root_fd)
         return self._mapped(tree)
 
+    def close(self) -> None:
+        """Nothing more is to be id-mapped for it."""
+        if self.mapping >= 0:
+            os.close(self.mapping)
+
     def _mapped(self, tree: int) -> int:
         if self.mapping >= 0:
             idmapped.map_tree(tree, self.mapping, self.mount, self.options)
@@ -68,14 +73,11 @@ class Sources:
         self.trees: dict[int, int] = {}
         self.late: dict[int, Source] = {}
         self._helper = 0
-        self._mappings: list[int] = []
         linux = config.get("linux") or {}
         foreign = os.geteuid() == 0 and any(entry["type"] == "user" for entry in linux.get("namespaces") or [])
         for index, mount in enumerate(config.get("mounts") or []):
             options = Options(mount.get("options") or [])
             mapping = idmapped.namespace_of(mount, options, linux)
-            if mapping >= 0:
-                self._mappings.append(mapping)
             if mapping >= 0 or (foreign and is_bind(mount)):
                 self._add(index, Source(mount, options, mapping))
         if self.late:
@@ -88,6 +90,7 @@ class Sources:
             self.late[index] = source
         else:
             self.trees[index] = source.open()
+            source.close()
 
     def tree(self, index: int) -> int:
         """A detached copy of the source, -1 where the child may open it itself.  Raises ContainerError."""
@@ -97,8 +100,8 @@ class Sources:
 
         self._answering.close()  # not ours: so that we see the helper end
         try:
-            self._asking.send(str(index).encode())
-            text, fds, _, _ = socket.recv_fds(self._asking, _LONGEST, 1)
+            self._asking.send(str(index).encode(), socket.MSG_NOSIGNAL)
+            text, fds, _, _ = socket.recv_fds(self._asking, _LONGEST, 1, socket.MSG_CMSG_CLOEXEC)
         except OSError as err:
             raise ContainerError(f"the process that opens the sources of mounts has ended: {reason(err)}") from err
         if not fds:
@@ -109,6 +112,8 @@ class Sources:
         """All mounts are made: the helper may end."""
         if self.late:
             self._asking.close()
+        for source in self.late.values():
+            source.close()
 
     def serve(self, pid: int) -> None:
         """Let a helper answer the process `pid`, which is in its namespaces; we give up our descriptors."""
@@ -118,8 +123,10 @@ class Sources:
                 self._help(pid)
             self._asking.close()
             self._answering.close()
-        for fd in (*self.trees.values(), *self._mappings):
-            os.close(fd)
+        for source in self.late.values():
+            source.close()
+        for tree in self.trees.values():
+            os.close(tree)
 
     def close(self) -> None:
         """End the helper: all mounts are made, or never will be."""
