@@ -147,7 +147,7 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     config = container.config
     make_cgroup(container, manager)
     plan.cgroups = cgroup.for_mounts(manager)
-    plan.fifo = _make_fifo(container, config)
+    plan.fifo, plan.bell = _make_fifo(container)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
     plan.sources = Sources(config, plan.rootfs)
     plan.run_hooks = lambda kind: container.run_hooks(
@@ -168,6 +168,7 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     reporter.debug(f"container {container.id}: first process {pid} in its namespaces")
     try:
         os.close(plan.fifo)
+        os.close(plan.bell)
         plan.sources.serve(pid)
         _talk(container, manager, pid, channel, plan.process)
         reporter.debug(f"container {container.id}: process {pid} waits for its start")
@@ -230,12 +231,12 @@ def _load_for_hooks() -> None:
     assert json and subprocess and oci.hooks and oci.state
 
 
-def _make_fifo(container: Container, config: Config) -> int:
-    """The FIFO on which init waits.  Opened for both ends: no end of file while it waits."""
+def _make_fifo(container: Container) -> tuple[int, int]:
+    """The FIFO on which init waits.  Opened for both ends: no end of file while it waits; and to write (Wait)."""
     path = container.store.path(FIFO)
     with acting_for(container.store.owner):
         os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC), os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _talk(container: Container, manager: Manager, pid: int, channel: Channel, plan: ProcessPlan) -> None:
