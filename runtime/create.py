@@ -11,7 +11,6 @@ from runtime.attributes import Attributes
 from runtime.container import FIFO, Container, new_record
 from runtime.errors import ContainerError
 from runtime.frozen import stdio
-from runtime.idmapped import open_trees
 from runtime.init.container import InitPlan
 from runtime.init.container import main as init_main
 from runtime.init.identity import CapabilitySets
@@ -20,6 +19,7 @@ from runtime.namespaces import Namespaces
 from runtime.namespaces import check as check_namespaces
 from runtime.ownership import acting_for
 from runtime.serve import serve
+from runtime.sources import Sources
 from runtime.store import Store
 
 TYPE_CHECKING = False
@@ -147,9 +147,9 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     config = container.config
     make_cgroup(container, manager)
     plan.cgroups = cgroup.for_mounts(manager)
-    plan.fifo = _make_fifo(container, config)
+    plan.fifo, plan.bell = _make_fifo(container)
     plan.console, plan.pivot, plan.keyring = request.console, request.pivot, request.keyring
-    plan.trees = open_trees(config)
+    plan.sources = Sources(config, plan.rootfs)
     plan.run_hooks = lambda kind: container.run_hooks(
         kind,
         "created" if kind == "startContainer" else "creating",
@@ -167,8 +167,9 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     pid, channel = launch.start(config, plan.spaces, body)
     reporter.debug(f"container {container.id}: first process {pid} in its namespaces")
     try:
-        for fd in (plan.fifo, *plan.trees.values()):
-            os.close(fd)
+        os.close(plan.fifo)
+        os.close(plan.bell)
+        plan.sources.serve(pid)
         _talk(container, manager, pid, channel, plan.process)
         reporter.debug(f"container {container.id}: process {pid} waits for its start")
         if request.pid_file:
@@ -180,6 +181,8 @@ def _make(container: Container, manager: Manager, plan: InitPlan, request: Reque
     except BaseException:
         _kill(pid)
         raise
+    finally:
+        plan.sources.close()
     return Created(container, pid, channel)
 
 
@@ -228,12 +231,12 @@ def _load_for_hooks() -> None:
     assert json and subprocess and oci.hooks and oci.state
 
 
-def _make_fifo(container: Container, config: Config) -> int:
-    """The FIFO on which init waits.  Opened for both ends: no end of file while it waits."""
+def _make_fifo(container: Container) -> tuple[int, int]:
+    """The FIFO on which init waits.  Opened for both ends: no end of file while it waits; and to write (Wait)."""
     path = container.store.path(FIFO)
     with acting_for(container.store.owner):
         os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC), os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _talk(container: Container, manager: Manager, pid: int, channel: Channel, plan: ProcessPlan) -> None:

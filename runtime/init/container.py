@@ -17,6 +17,7 @@ from runtime import paths
 from runtime.init import devices, rootfs, settings
 from runtime.init.mounting import Mounter
 from runtime.init.process import become, last_step, new_keyring, own_dev_null, reset_signals, seal
+from runtime.init.waiting import Wait
 from runtime.mount_options import is_bind
 
 TYPE_CHECKING = False
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from runtime.init.channel import Channel
     from runtime.init.process import ProcessPlan
     from runtime.namespaces import Namespaces
-
-
-_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    from runtime.sources import Sources
 
 
 class InitPlan:
@@ -41,10 +40,10 @@ class InitPlan:
         self.rootfs = rootfs
         self.spaces = spaces
         self.process: ProcessPlan
-        self.trees: dict[int, int] = {}
+        self.sources: Sources
         self.cgroups: Sequence[tuple[str, str]] = ()
         self.console = -1
-        self.fifo = -1
+        self.fifo = self.bell = -1  # see Wait
         self.pivot = True
         self.keyring = True
         self.run_hooks: Callable[[str], None]
@@ -75,8 +74,9 @@ def main(plan: InitPlan, channel: Channel) -> None:
         unshare(CLONE_NEWCGROUP)  # its root is our cgroup now
     program = become(plan.process, channel)
     prctl.set_parent_death_signal(0)
+    wait = Wait(plan.fifo, plan.bell)
     channel.send(kind="final")
-    wait_for_start(plan.fifo)
+    wait.until_start()
     seal(plan.process, channel)
     plan.run_hooks("startContainer")
     last_step(plan.process, program)
@@ -88,8 +88,9 @@ def _build_root(plan: InitPlan, channel: Channel) -> None:
     propagation = linux.get("rootfsPropagation", "")
     root_fd = rootfs.isolate(plan.rootfs, propagation)
     shared = propagation in ("shared", "rshared")
-    mounter = Mounter(root_fd, plan.rootfs, plan.trees, plan.cgroups, shared, "user" in plan.spaces)
+    mounter = Mounter(root_fd, plan.rootfs, plan.sources, plan.cgroups, shared, "user" in plan.spaces)
     mounter.mount_all(plan.config.get("mounts") or [])
+    plan.sources.done()
     _fill_dev(plan, root_fd)
     slave = -1
     process = plan.process.process
@@ -123,16 +124,3 @@ def _fill_dev(plan: InitPlan, root_fd: int) -> None:
     listed = devices.all_devices(linux.get("devices") or [])
     devices.make_devices(root_fd, listed, bind="user" in plan.spaces)
     devices.make_links(root_fd)
-
-
-def wait_for_start(fifo: int) -> None:
-    """Block until `start` writes to the FIFO.  Both ends are open here, so nobody's leaving ends the wait.
-
-    The first process of a pid namespace ignores signals without a handler; one that is told to end must end.
-    """
-    for number in _ENDING:
-        signal.signal(number, lambda number, _: os._exit(128 + number))
-    os.read(fifo, 1)
-    os.close(fifo)
-    for number in _ENDING:
-        signal.signal(number, signal.SIG_DFL)

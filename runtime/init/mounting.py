@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from oci.types import Mount
+    from runtime.sources import Sources
 
 # what may be mounted over below /proc: files that programs read to learn about their machine
 _PROC_FILES = (
@@ -27,7 +28,7 @@ _PROC_FILES = (
 class Mounter:
     """Mounts below `root_fd`.
 
-    `trees` holds, for bind mounts whose source only the parent may open, a detached copy by index;
+    `sources` gives those of bind mounts that this process may not open itself;
     `user`: in a user namespace;
     `cgroups` are (name, host directory) pairs of the container's v1 cgroups, or one ("", directory) for v2.
     """
@@ -36,14 +37,14 @@ class Mounter:
         self,
         root_fd: int,
         rootfs: str,
-        trees: dict[int, int],
+        sources: Sources,
         cgroups: Sequence[tuple[str, str]],
         shared: bool,
         user: bool,
     ) -> None:
         self.root_fd = root_fd
         self.rootfs = rootfs
-        self.trees = trees
+        self.sources = sources
         self.cgroups = cgroups
         self.shared = shared
         self.user = user
@@ -89,7 +90,7 @@ class Mounter:
     # -- kinds --
 
     def _bind(self, index: int, mount: Mount, options: Options) -> None:
-        tree = self.trees.get(index, -1)
+        tree = self.sources.tree(index)
         if tree < 0:
             tree = open_source(mount, options)
         target = paths.ensure(self.root_fd, mount["destination"], paths.is_directory(tree))
@@ -213,9 +214,14 @@ def _is_procfs(fd: int) -> bool:
 
 def open_source(mount: Mount, options: Options) -> int:
     """A detached copy of the source of a bind mount."""
-    recursive = m.AT_RECURSIVE if options.flags & m.MS_REC else 0
     source = mount.get("source", "")
     try:
-        return m.open_tree(m.AT_FDCWD, source, m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | recursive)
+        return tree_at(m.AT_FDCWD, source, options)
     except OSError as err:
         raise ContainerError(f"stat {source}: {os.strerror(err.errno or 0).lower()}") from err
+
+
+def tree_at(dir_fd: int, path: str, options: Options) -> int:
+    """A detached copy of the mount at a place, with the mounts below it if the options say so.  Raises OSError."""
+    flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | (0 if path else m.AT_EMPTY_PATH)
+    return m.open_tree(dir_fd, path, flags | (m.AT_RECURSIVE if options.flags & m.MS_REC else 0))

@@ -28,6 +28,13 @@ def test_hostname_sysctl_loopback_and_time(bundle: Bundle) -> None:
     assert all(line.endswith(":/") for line in out[6:])
 
 
+def test_the_sysctl_of_the_domain_name_has_the_last_word(bundle: Bundle) -> None:
+    """runc 1.5 allows both, whatever they say; crun refuses different names."""
+    bundle.config["domainname"] = "pond"
+    bundle.config["linux"]["sysctl"] = {"kernel.domainname": "lake"}
+    assert inside(bundle, "cat /proc/sys/kernel/domainname") == "lake\n"
+
+
 def test_a_user_namespace(bundle: Bundle, tmp_path: Path) -> None:
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == 0 and path != Path("/") and not path.stat().st_mode & 1:
