@@ -194,6 +194,8 @@ def test_namespaces_bound_to_paths_come_back_more_than_once(tmp_path: Path) -> N
 
 
 def test_a_namespace_bound_to_a_path_that_nobody_is_in_is_refused(tmp_path: Path) -> None:
-    with Workload("bound_namespaces", tmp_path, "lonely", prefix=NEW_NAMESPACE) as workload:
-        with pytest.raises(Refused, match="mount /ns/lonely .* keeps a net namespace that no task of the tree is in"):
-            workload.dump(**outside(tmp_path))
+    with (
+        Workload("bound_namespaces", tmp_path, "lonely", prefix=NEW_NAMESPACE) as workload,
+        pytest.raises(Refused, match=r"mount /ns/lonely .* keeps a net namespace that no task of the tree is in"),
+    ):
+        workload.dump(**outside(tmp_path))
