@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
+from cr.kernel import proc
 from cr.kernel.namespaces import open_namespace, within
 from runtime import cgroup
 from runtime.container import Container
 from runtime.errors import ContainerError
 from runtime.store import Store, all_ids
 
-PATIENCE = 1.0  # seconds in which a process on its way into the container, or out of it, is gone
+PATIENCE = 1.0  # seconds in which a process on its way into the container is there
+END_PATIENCE = 30.0  # seconds that a process which must end may take to: it needs a processor for that
 
 
 def has_own_pids(container: Container) -> bool:
@@ -79,12 +82,25 @@ def remove_cgroup(container: Container) -> list[int]:
     The pids of others that are no container's (0: one that we cannot see), for which it stays.  Raises CgroupError.
     """
     manager = container.manager()
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
     while strangers := manager.occupants():
         if sharers(container):
             return []
-        if time.monotonic() > deadline:
+        patience = END_PATIENCE if any(map(_must_end, strangers)) else PATIENCE
+        if time.monotonic() > began + patience:
             return strangers
         time.sleep(0.01)
     manager.delete()
     return []
+
+
+def _must_end(pid: int) -> bool:
+    """Whether a process is about to end, or has a SIGKILL to take; of one that we cannot see (0) nobody knows."""
+    if not pid:
+        return False
+    try:
+        status = proc.status(pid)
+        pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+        return bool(pending >> signal.SIGKILL - 1 & 1) or proc.stat(pid).is_ending
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -81,6 +81,8 @@ class RestoreTask:
     """its address space (cr.restore.memory), once that is built"""
     born_with: Any = None
     """the address space that its puppet was a copy of at birth, None where that was an empty puppet's"""
+    heritages: dict[int, Any] = field(default_factory=dict)
+    """what it could keep of the memory of another task (cr.restore.inheritance), by the vpid of that"""
 
     @property
     def vpid(self) -> int:

@@ -21,6 +21,7 @@ from images.kinds import VmaStatus
 if TYPE_CHECKING:
     from images import messages as m
 
+_AIORING = int(VmaStatus.AIORING)  # a plain number: an operation on a flag class takes a microsecond
 _BATCH = 256
 _HEAD_OFFSET = 8
 _PWRITE = 1
@@ -30,7 +31,7 @@ _IOCB = struct.Struct("<QIiHhIQQqQII")
 def restore(task: RestoreTask, context: RestoreContext) -> None:
     """All contexts of a task, once everything else is mapped: the kernel finds room for them elsewhere."""
     assert task.mm is not None
-    rings = {vma.start: vma.end for vma in task.mm.vmas if vma.status & VmaStatus.AIORING}
+    rings = {vma.start: vma.end for vma in task.mm.vmas if vma.status & _AIORING}
     for entry in task.mm.aios:
         if rings.get(entry.id) != entry.id + entry.ring_len:
             raise BadImages(f"mm-{task.vpid}.img has an asynchronous I/O ring at {entry.id:#x} that is not mapped")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 _GUARD = int(VmaStatus.GUARD)  # plain numbers: an operation on a flag class takes a microsecond
+_VDSO = int(VmaStatus.VDSO)
 _KERNEL_MADE = int(VmaStatus.VDSO | VmaStatus.VVAR)
 _PLACELESS = _KERNEL_MADE | int(VmaStatus.ANON_PRIVATE)
 _NOT_FORKED = 1 << mman.MADV_DONTFORK | 1 << mman.MADV_WIPEONFORK
@@ -81,7 +82,16 @@ def strangers(parent: RestoreTask, child: RestoreTask) -> bool:
         return True
     if parent.ids is not None and child.ids is not None and parent.ids.vm_id == child.ids.vm_id:
         return False
-    return heritage(parent.mm, child.mm) is None
+    return heritage_of(parent, child) is None
+
+
+def heritage_of(parent: RestoreTask, child: RestoreTask) -> Heritage | None:
+    """The same for two tasks, worked out once."""
+    if parent.vpid not in child.heritages:
+        assert parent.mm is not None and child.mm is not None
+        child.heritages[parent.vpid] = heritage(parent.mm, child.mm)
+    found: Heritage | None = child.heritages[parent.vpid]
+    return found
 
 
 def _kept_until(theirs: m.vma_entry, mine: m.vma_entry) -> int:
@@ -120,7 +130,7 @@ def kernel_made(mm: m.mm_entry) -> list[Span]:
 
 def has_vdso(mm: m.mm_entry) -> bool:
     """Whether there is code among what the kernel has made: a program may have unmapped it and left the variables."""
-    return any(vma.status & VmaStatus.VDSO for vma in mapped(mm))
+    return any(vma.status & _VDSO for vma in mapped(mm))
 
 
 def _description(parent: m.mm_entry, child: m.mm_entry) -> bool:

@@ -15,7 +15,7 @@ from cr.restore import aio, foreign_vdso, inheritance, io_uring, vdso
 from cr.restore.chain import Chain
 from cr.restore.fill import Filling
 from cr.restore.handover import MAX_PER_MESSAGE, Channel, lowest_free, receive
-from cr.restore.inheritance import Span, end_of, guards, heritage, mapped
+from cr.restore.inheritance import Span, end_of, guards, heritage_of, mapped
 from cr.restore.laziness import laziness
 from cr.restore.memory_check import TASK_SIZE, page_sources
 from cr.values import dataclass, field
@@ -82,7 +82,7 @@ class AddressSpace:
         self.task, self.mm, self.context, self.channel = task, task.mm, context, channel
         self.vmas = mapped(task.mm)
         self.born_with: AddressSpace | None = task.born_with
-        self.heritage = heritage(self.born_with.mm, self.mm) if self.born_with else None
+        self.heritage = heritage_of(self.born_with.task, task) if self.born_with else None
         self.kept = self.heritage.kept if self.heritage else {}
         self.sources: list[PageSource] = []
         self.fds = _Fds()

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,34 @@ def test_who_else_is_in_the_cgroup_is_spared(bundle: Bundle) -> None:
             stranger.wait()
     for place in bundle.cgroups():
         wait_for(lambda place=place: removed(place), "the removal of the cgroup")
+
+
+@pytest.mark.skipif(not os.path.isdir("/sys/fs/cgroup/freezer"), reason="needs the freezer of cgroup v1")
+def test_who_has_to_end_is_waited_for(bundle: Bundle) -> None:
+    """A killed process without a processor: on a busy machine it may stay for seconds.  Here a freezer holds it."""
+    bundle.shell("exec sleep 1000")
+    bundle.detached("run", "-d", bundle.id)
+    ice = Path(f"/sys/fs/cgroup/freezer/{bundle.id}-ice")
+    ice.mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as doomed:
+        try:
+            for place in bundle.cgroups():
+                if "freezer" not in place.parts:
+                    (place / "cgroup.procs").write_text(str(doomed.pid))
+            (ice / "cgroup.procs").write_text(str(doomed.pid))
+            (ice / "freezer.state").write_text("FROZEN")
+            doomed.kill()
+            deleting = threading.Thread(target=bundle.ok, args=("delete", "--force", bundle.id))
+            deleting.start()
+            time.sleep(2)
+            assert bundle.cgroups()
+        finally:
+            (ice / "freezer.state").write_text("THAWED")
+            doomed.kill()
+            doomed.wait()
+        deleting.join(20)
+    assert not bundle.cgroups()
+    wait_for(lambda: removed(ice), "the removal of the cgroup")
 
 
 def removed(cgroup: Path) -> bool:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cr.kernel.proc import Mapping
     from images import messages as m
 
+_ANON_SHARED = int(VmaStatus.ANON_SHARED)  # a plain number: an operation on a flag class takes a microsecond
+
 
 class SharedAnonymousMemory(VmaResource):
     """One object under several tasks: its inode number names it, its pages are written once.
@@ -61,7 +63,7 @@ def _make(shmid: int, context: RestoreContext) -> int:
     size = huge = 0
     for task in context.tasks:
         for vma in task.mm.vmas if task.mm is not None else ():
-            if vma.status & VmaStatus.ANON_SHARED and vma.shmid == shmid:
+            if vma.shmid == shmid and vma.status & _ANON_SHARED:
                 size = max(size, vma.pgoff + vma.end - vma.start)
                 huge = vma.flags & (mman.MAP_HUGETLB | 0x3F << mman.MAP_HUGE_SHIFT)
     fd = context.keep(shared_anonymous(size, huge))
