@@ -113,7 +113,8 @@ def _controllers(sets: list[CgroupSet], selection: Selection, layout: Layout) ->
     for hierarchy in layout.hierarchies:
         if not selection.wants(hierarchy):
             continue
-        paths = {m.path for s in sets for m in s.members if m.name == hierarchy.name}
+        members = [m for s in sets for m in s.members if m.name == hierarchy.name]
+        paths = {m.path[: m.cgns_prefix] or m.path for m in members}  # all that their namespace shows is theirs
         if root := selection.roots.of(hierarchy.name):
             paths = {root} if paths else set()
         controller = _controller(hierarchy, topmost(paths), selection)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import Enum
 
 from cgroups import freezer
@@ -30,8 +30,8 @@ from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupPrope
 from cgroups.node import Node
 from cgroups.roots import Roots, common_root, replant
 from cgroups.undo import UndoStep, undo
-from cgroups.writing import set_perms, write_property
-from values import dataclass, field
+from cgroups.writing import SUBTREE_CONTROL, set_perms, write_property
+from values import dataclass, field, replace
 
 
 class Mode(Enum):
@@ -56,11 +56,24 @@ def parse_mode(text: str) -> Mode:
 
 @dataclass
 class Restored:
-    """What a restore has made.  `late` is written by `finish`, once the tasks are in."""
+    """What a restore has made.
+
+    `held` is written by `settle`, once the cgroup namespaces are made; `late` by `finish`, once the tasks are in.
+    """
 
     tree: CgroupTree
     steps: list[UndoStep] = field(default_factory=list)
+    held: list[tuple[str, str, CgroupDir]] = field(default_factory=list)
+    """(the root of a namespace, directory, what was saved of it)"""
     late: list[tuple[str, CgroupProperty]] = field(default_factory=list)
+
+    def settle(self, waiting: Container[str] = ()) -> list[UndoStep]:
+        """Write what was held back but below the roots that are `waiting`; the steps that take it back."""
+        done, before = [entry for entry in self.held if entry[0] not in waiting], len(self.steps)
+        self.held = [entry for entry in self.held if entry[0] in waiting]
+        for _, path, directory in done:
+            _restore_properties(path, directory, self)
+        return self.steps[before:]
 
     def finish(self) -> None:
         """Write the properties that must wait for the tasks: freezer states."""
@@ -150,13 +163,47 @@ def _restore_controller(controller: CgroupController, mode: Mode, layout: Layout
             "mount; mount it, or restore with --manage-cgroups=ignore"
         )
     tops = {d.name for d in controller.dirs}
+    roots = namespace_roots(result.tree, name) if hierarchy.version == 2 else set()
     for path, directory in walk(controller):
         place = hierarchy.directory("/" + path)
         if place != hierarchy.mountpoint:  # that is always there, and belongs to the host
             _check_dir(place, hierarchy, mode)
+            lacking = any(not os.path.exists(posixpath.join(place, child.name)) for child in directory.children)
             made = _make(place, hierarchy, result.steps, path in tops)
             if mode in (Mode.PROPS, Mode.FULL, Mode.STRICT) or (mode is Mode.SOFT and made):
-                _restore_properties(place, directory, result)
+                _give(place, directory, _holder("/" + path, roots), "/" + path in roots, result)
+            elif mode is Mode.SOFT and lacking:  # children that are made get what they had
+                _give(place, _handing_down(directory), _holder("/" + path, roots), "/" + path in roots, result)
+
+
+def _give(place: str, directory: CgroupDir, holder: str, is_root: bool, result: Restored) -> None:
+    """Write the properties, some of them later where there is a `holder`."""
+    if holder:
+        result.held.append((holder, place, directory))
+    _restore_properties(place, _without_held(directory, is_root) if holder else directory, result)
+
+
+def _handing_down(directory: CgroupDir) -> CgroupDir:
+    """Only the controllers that its children have."""
+    kept = tuple(prop for prop in directory.properties if prop.name == SUBTREE_CONTROL)
+    return replace(directory, properties=tuple(replace(prop, perms=None) for prop in kept), perms=None)
+
+
+def namespace_roots(tree: CgroupTree, name: str) -> set[str]:
+    """The cgroups of a hierarchy that are roots of cgroup namespaces."""
+    members = (member for place in tree.sets for member in place.members)
+    return {member.path[: member.cgns_prefix] for member in members if member.name == name and member.cgns_prefix}
+
+
+def _holder(path: str, roots: set[str]) -> str:
+    """The innermost root of a namespace that a cgroup is in, "" for none."""
+    return max((root for root in roots if path == root or path.startswith(root + "/")), key=len, default="")
+
+
+def _without_held(directory: CgroupDir, is_root: bool) -> CgroupDir:
+    """What does not keep a task out of the root, whose maker has to stand in it (cgroup.subtree_control does)."""
+    kept = [p for p in directory.properties if (p.name != SUBTREE_CONTROL if is_root else p.name == "cgroup.type")]
+    return replace(directory, properties=tuple(kept))
 
 
 def _make_members(layout: Layout, result: Restored) -> None:

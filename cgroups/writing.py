@@ -13,6 +13,8 @@ from cgroups.node import Node
 from cgroups.properties import OWNER_ONLY
 from cgroups.undo import UndoStep
 
+SUBTREE_CONTROL = "cgroup.subtree_control"
+
 
 def _devices(node: Node, value: str, steps: list[UndoStep]) -> None:
     """devices.list is read-only: take everything away, then allow line by line."""
@@ -29,7 +31,7 @@ def _devices(node: Node, value: str, steps: list[UndoStep]) -> None:
 
 def _words_with_plus(node: Node, value: str, steps: list[UndoStep]) -> None:
     """cgroup.subtree_control is read as names and written as "+name"."""
-    name = "cgroup.subtree_control"
+    name = SUBTREE_CONTROL
     missing = [word for word in value.split() if word not in node.read(name).split()]
     if missing:
         node.write(name, " ".join(f"+{word}" for word in missing))
@@ -74,7 +76,7 @@ def _type(node: Node, value: str, steps: list[UndoStep]) -> None:
 
 _SPECIAL: dict[str, Callable[[Node, str, list[UndoStep]], None]] = {
     "devices.list": _devices,
-    "cgroup.subtree_control": _words_with_plus,
+    SUBTREE_CONTROL: _words_with_plus,
     "freezer.state": _freezer,
     "memory.oom_control": _oom_control,
     "cgroup.type": _type,

@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from cgroups.hierarchies import Layout
     from cgroups.model import CgroupSet, CgroupTree
     from cgroups.restore import Restored
@@ -37,9 +39,27 @@ def _restore(context: RestoreContext) -> Restored | None:
     restored = restore(tree, mode, parse_roots(context.options.cgroup_root), cgroup_layout(context, tree))
     if restored.steps:
         context.undo.append(partial(take_back, tuple(restored.steps)))
-    if restored.late:
-        context.before_release.append(restored.finish)
+    context.before_release.append(restored.finish)
+    context.when_grown.append(lambda: _settle(restored, (), context))
     return restored
+
+
+def settle(context: RestoreContext) -> None:
+    """A cgroup namespace stands: what kept its maker out of its root is written, unless others are to stand there."""
+    restored = restored_cgroups(context)
+    if restored is None or not restored.held:
+        return
+    waiting: set[str] = set()
+    for task in context.live_tasks:
+        place = set_of(task.leader, context)
+        if task.ids is not None and place is not None and not context.is_made("cgroup_ns_id", task.ids.cgroup_ns_id):
+            waiting |= {member.path[: member.cgns_prefix] for member in place.members}
+    _settle(restored, waiting, context)
+
+
+def _settle(restored: Restored, waiting: Container[str], context: RestoreContext) -> None:
+    if steps := restored.settle(waiting):
+        context.undo.append(partial(take_back, tuple(steps)))
 
 
 def cgroup_layout(context: RestoreContext, tree: CgroupTree | None = None) -> Layout:

@@ -30,7 +30,7 @@ class FilesystemResource(ABC):
     names: ClassVar[tuple[str, ...]]
     """as /proc/PID/mountinfo shows it; the first one is what is mounted at restore"""
     code: ClassVar[int]
-    """mnt_entry.fstype"""
+    """mnt_entry.fstype; AUTO where the format has no number for it"""
     everywhere: ClassVar[bool] = False
     """the kernel fills it: a part of it can be bound even where its root is mounted nowhere in the container"""
     has_content: ClassVar[bool] = False
@@ -81,5 +81,5 @@ def filesystem(name: str) -> type[FilesystemResource] | None:
 
 
 def filesystem_of_code(code: int) -> type[FilesystemResource] | None:
-    """The resource for mnt_entry.fstype."""
-    return next((cls for cls in filesystems() if cls.code == code), None)
+    """The resource for mnt_entry.fstype, of a type that has a number."""
+    return next((cls for cls in filesystems() if cls.code == code != AUTO), None)

@@ -64,8 +64,12 @@ def fanotify_mark(fd: int, flags: int, mask: int, path: str | bytes) -> None:
 
 def epoll_add(epoll: int, fd: int, events: int, data: int) -> None:
     """EPOLL_CTL_ADD; `data` is the 64-bit word that epoll_wait(2) gives back."""
-    record = struct.pack("<IQ", events, data)  # packed on x86-64
-    syscall("epoll_ctl", 233, epoll, EPOLL_CTL_ADD, fd, record)
+    syscall("epoll_ctl", 233, epoll, EPOLL_CTL_ADD, fd, epoll_record(events, data))
+
+
+def epoll_record(events: int, data: int) -> bytes:
+    """struct epoll_event."""
+    return struct.pack("<IQ", events, data)  # packed on x86-64
 
 
 def pending(fd: int) -> int:

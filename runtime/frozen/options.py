@@ -26,6 +26,7 @@ SHARED = (
     Option("file-locks", "handle file locks, for safety", "flag"),
     Option("manage-cgroups-mode", "cgroups mode: 'soft' (default), 'full', 'strict' and 'ignore'"),
     Option("empty-ns", "create a namespace, but don't restore its properties", "list"),
+    Option("own-network", "links, addresses and rules are the container's own: nobody outside makes them anew", "flag"),
     Option("auto-dedup", "deduplicate memory images", "flag"),
     Option("lazy-pages", "restore memory pages lazily by userfaultfd", "flag"),
 )
@@ -63,7 +64,7 @@ def shared_options(values: dict[str, Any]) -> dict[str, Any]:
     if os.geteuid() != 0:
         options["unprivileged"] = True
     options["manage_cgroups"] = cgroup_mode(values["manage_cgroups_mode"])
-    options["empty_ns"] = empty_namespaces(values["empty_ns"])
+    options["empty_ns"] = empty_namespaces(values["empty_ns"], values["own_network"])
     for name in ("lsm_profile", "lsm_mount_context", "remap_ip", "remap_port", "hostname"):
         if values.get(name):
             options[name] = values[name]
@@ -114,12 +115,14 @@ def cgroup_mode(text: str) -> str:
     return text or "soft"
 
 
-def empty_namespaces(names: list[str]) -> list[str]:
-    """The network namespace is always filled from outside: engines above us configure it."""
+def empty_namespaces(names: list[str], own_network: bool) -> list[str]:
+    """The network namespace is filled from outside, by hooks or engines above us, unless it is the container's own."""
     unknown = [name for name in names if name not in EMPTY_NS]
     if unknown:
         raise ContainerError(f"namespace {unknown[0]!r} is not supported by --empty-ns; only network is")
-    return ["net"]
+    if names and own_network:
+        raise ContainerError("--own-network and --empty-ns network contradict each other")
+    return [] if own_network else ["net"]
 
 
 def page_server(text: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cgroups.delegation import enable_controllers
 from cgroups.errors import CgroupError
 from cgroups.hierarchies import Hierarchy, layout, membership
 from cgroups.model import CgroupController, CgroupDir, CgroupMember, CgroupProperty, CgroupSet, CgroupTree, Perms
@@ -132,11 +133,53 @@ def test_a_tree_in_a_cgroup_namespace(tmp_path: Path, top: Path) -> None:
         wait_for(lambda: not alive(pid), "it to be gone")
 
 
-def _seen_from_inside(pid: int) -> str:
+@pytest.fixture
+def delegated() -> Iterator[Path]:
+    """A cgroup of version 2, which is going to be the root of a namespace, without processes of its own."""
+    hierarchy = layout().named("")
+    if hierarchy is None:
+        pytest.skip("nobody has mounted cgroup v2")
+    enable_controllers(hierarchy.mountpoint)
+    path = Path(hierarchy.directory(f"/woodfrog-test-{os.urandom(4).hex()}"))
+    path.mkdir()
+    yield path
+    if path.exists():
+        remove_tree(str(path))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("there", [False, True], ids=["gone", "there"])
+def test_a_namespace_whose_root_hands_its_controllers_down(tmp_path: Path, delegated: Path, there: bool) -> None:
+    """As an init system inside of a container leaves it: processes in the leaves only, and empty cgroups."""
+    script = f'echo $$ > {delegated}/cgroup.procs && exec unshare --cgroup "$@"'
+    with Workload("plain", tmp_path, prefix=["/bin/sh", "-c", script, "sh"]) as workload:
+        for name in ("leaf", "slice/inner", "empty"):
+            (delegated / name).mkdir(parents=True)
+        put(workload.pid, delegated / "leaf")
+        for place in (delegated, delegated / "slice"):
+            enable_controllers(str(place))
+        controllers = (delegated / "cgroup.subtree_control").read_text()
+        assert controllers.strip(), "this kernel has no controller left for cgroup v2"
+        (delegated / "empty/cgroup.max.depth").write_text("7")
+        workload.dump()
+        remove_tree(str(delegated))
+        if there:
+            delegated.mkdir()  # as runtimes do, who give it the limits of their own
+        pid = workload.restore(cgroup_root=[f":/{delegated.name}"])
+        assert membership(pid)[""] == f"/{delegated.name}/leaf"
+        assert _seen_from_inside(pid, "") == "/leaf"
+        assert (delegated / "cgroup.subtree_control").read_text() == controllers
+        assert (delegated / "slice/inner/cgroup.controllers").read_text() == controllers
+        assert (delegated / "empty/cgroup.max.depth").read_text() == "7\n"
+        workload.check()
+        wait_for(lambda: not alive(pid), "it to be gone")
+
+
+def _seen_from_inside(pid: int, hierarchy: str | None = None) -> str:
     from cr.kernel.namespaces import inside_of
 
     with inside_of(pid, "cgroup"):
-        return where(pid)
+        return membership(pid)[pids_hierarchy().name if hierarchy is None else hierarchy]
 
 
 def test_images_hold_what_was_saved() -> None:

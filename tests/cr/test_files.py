@@ -14,7 +14,9 @@ KINDS = ("net", "ipc", "uts")
 FLAVOURS = [("pid", *KINDS), ("user", "map-root-user", "pid", *KINDS)]
 
 
-@pytest.mark.parametrize("name", ["pipes", "events", "files", "locks", "memory_files", "processes", "bpf_maps"])
+@pytest.mark.parametrize(
+    "name", ["pipes", "events", "files", "locks", "memory_files", "processes", "bpf_maps", "epoll_signals"]
+)
 def test_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     with Workload(name, tmp_path) as workload:
         workload.cycle(link_remap=True, file_locks=True)
@@ -33,7 +35,7 @@ def test_more_descriptors_than_one_program_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=["namespaces", "user namespace"])
-@pytest.mark.parametrize("name", ["pipes", "events", "locks", "terminals", "memory_files"])
+@pytest.mark.parametrize("name", ["pipes", "events", "locks", "terminals", "memory_files", "epoll_signals"])
 def test_comes_back_in_namespaces_of_its_own(name: str, flavour: tuple[str, ...], tmp_path: Path) -> None:
     with Workload(name, tmp_path, prefix=unshare_fork(*flavour)) as workload:
         workload.cycle(link_remap=True, file_locks=True)

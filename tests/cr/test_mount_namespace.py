@@ -183,3 +183,19 @@ def test_a_block_device_is_named_and_handed_over(tmp_path: Path) -> None:
             workload.restore(**there)
         workload.restore(root=there["root"], external=[*there["external"], f"dev[DISK]:{device}"])  # type: ignore[misc]
         workload.check()
+
+
+def test_namespaces_bound_to_paths_come_back_more_than_once(tmp_path: Path) -> None:
+    with Workload("bound_namespaces", tmp_path, prefix=NEW_NAMESPACE) as workload:
+        for _ in range(2):
+            workload.dump(**outside(tmp_path))
+            workload.restore(**inside(tmp_path))
+        workload.check()
+
+
+def test_a_namespace_bound_to_a_path_that_nobody_is_in_is_refused(tmp_path: Path) -> None:
+    with (
+        Workload("bound_namespaces", tmp_path, "lonely", prefix=NEW_NAMESPACE) as workload,
+        pytest.raises(Refused, match=r"mount /ns/lonely .* keeps a net namespace that no task of the tree is in"),
+    ):
+        workload.dump(**outside(tmp_path))

@@ -75,6 +75,7 @@ def test_other_filesystems_have_other_ways_out() -> None:
     found = survey(ROOT, disk, ram)
     assert "--external dev[7/3]:NAME" in found.obstacles[0]
     assert "--enable-fs ramfs" in found.obstacles[1]
+    assert "what is in a ramfs is not saved" in found.obstacles[1]
     found = survey(ROOT, disk, ram, devices={"7/3": "DISK"}, enabled=frozenset({"ramfs"}))
     assert not found.obstacles
     assert kinds(found) == {"/": Kind.ROOT, "/disk": Kind.DEVICE, "/ram": Kind.ENABLED}

@@ -64,6 +64,11 @@ def test_every_option_of_a_dump() -> None:
     }
 
 
+def test_a_network_of_the_containers_own_is_not_left_empty() -> None:
+    for rows in (CHECKPOINT, RESTORE):
+        assert shared_options(values("--own-network", rows))["empty_ns"] == []
+
+
 def test_every_option_of_a_restore() -> None:
     words = "--lsm-profile apparmor:x --lsm-mount-context y --tcp-established --lazy-pages"
     options = shared_options(values(words, RESTORE))
@@ -77,6 +82,7 @@ def test_every_option_of_a_restore() -> None:
     [
         ("--manage-cgroups-mode odd", "Invalid manage cgroups mode 'odd'"),
         ("--empty-ns pid", "'pid' is not supported by --empty-ns"),
+        ("--empty-ns network --own-network", "contradict each other"),
         ("--page-server host", "--page-server ADDRESS:PORT"),
         ("--page-server host:http", "--page-server ADDRESS:PORT"),
     ],

@@ -85,13 +85,13 @@ def test_every_verb_declares_itself(name: str) -> None:
         (
             "checkpoint",
             "image-path work-path parent-path leave-running tcp-established ext-unix-sk shell-job lazy-pages "
-            "status-fd page-server file-locks pre-dump manage-cgroups-mode empty-ns auto-dedup",
+            "status-fd page-server file-locks pre-dump manage-cgroups-mode empty-ns own-network auto-dedup",
         ),
         (
             "restore",
             "console-socket image-path work-path tcp-established ext-unix-sk shell-job file-locks "
-            "manage-cgroups-mode bundle detach pid-file no-subreaper no-pivot empty-ns auto-dedup lazy-pages "
-            "lsm-profile lsm-mount-context remap-ip remap-port hostname",
+            "manage-cgroups-mode bundle detach pid-file no-subreaper no-pivot empty-ns own-network auto-dedup "
+            "lazy-pages lsm-profile lsm-mount-context remap-ip remap-port hostname",
         ),
         ("create", "bundle console-socket pid-file no-pivot no-new-keyring preserve-fds pidfd-socket"),
         (

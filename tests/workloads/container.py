@@ -48,11 +48,12 @@ def mount_filesystems() -> None:
     mount("-t", "tmpfs", "-o", "size=8m,mode=755", "dev", "dev")
     os.mknod("dev/null", 0o20666, os.makedev(1, 3))
     os.chmod("dev/null", 0o666)
-    for name in ("pts", "pts2", "shm", "mqueue"):
+    for name in ("pts", "pts2", "shm", "mqueue", "hugepages"):
         os.mkdir(f"dev/{name}")
     mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts")
     mount("-t", "devpts", "-o", "newinstance,ptmxmode=666,mode=620", "devpts", "dev/pts2")
     mount("-t", "tmpfs", "-o", "nosuid,nodev,noatime", "shm", "dev/shm")
+    mount("-t", "hugetlbfs", "-o", "pagesize=2M,mode=700", "huge", "dev/hugepages")
     mount("-t", "tmpfs", "run", "run")
     mount("-t", "tmpfs", "-o", "ro", "masked", "proc/fs")
     mount("--bind", "dev/null", "proc/interrupts")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cr.contract.resource import FdResource
+from cr.contract.resource import FdResource, fd_resource
 from cr.kernel.events import epoll_add, epoll_slot
 from cr.kernel.patterns import pattern
 from cr.kernel.pidfd import KCMP_EPOLL_TFD, kcmp
 from cr.model import BadImages
 from cr.resources.events.anonymous_inode import common, finish
+from cr.resources.events.epoll_signals import add, adder, is_signalfd
 from cr.values import dataclass
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, DumpTask, OpenFile
-    from cr.contract.restoring import RestoreContext
+    from cr.contract.restoring import RestoreContext, RestoreTask
     from images import messages as m
 
 _WATCH = pattern(
@@ -65,6 +67,12 @@ class Epoll(FdResource):
                 index = seen.get(watch.tfd, 0)
                 seen[watch.tfd] = index + 1
                 _describe(watch, index, file, entry, context)
+
+    @classmethod
+    def prepare(cls, context: RestoreContext) -> None:
+        for record in context.file_entries.values():
+            if fd_resource(record, context) is cls:
+                _watch_signals(record.epfd, context)
 
     @classmethod
     def make(cls, entry: m.eventpoll_file_entry, context: RestoreContext) -> int:
@@ -122,13 +130,33 @@ def _find(watch: _Watch, index: int, file: OpenFile, context: DumpContext) -> tu
 
 
 def _watch_all(epoll: int, entry: m.eventpoll_file_entry, context: RestoreContext) -> None:
+    for number, file_id, watch in _targets(entry, context):
+        if _adder(entry.id, file_id, context) is None:
+            _watch(epoll, number, context.file(file_id), watch)
+
+
+def _watch_signals(entry: m.eventpoll_file_entry, context: RestoreContext) -> None:
+    for number, file_id, watch in _targets(entry, context):
+        if (task := _adder(entry.id, file_id, context)) is not None:
+            add(context.file(entry.id), number, context.file(file_id), watch, task, context)
+
+
+def _adder(epoll_id: int, file_id: int, context: RestoreContext) -> RestoreTask | None:
+    """The task that has to add the watch itself, if any."""
+    return adder(epoll_id, file_id, context) if is_signalfd(file_id, context) else None
+
+
+def _targets(
+    entry: m.eventpoll_file_entry, context: RestoreContext
+) -> Iterator[tuple[int, int, m.eventpoll_tfd_entry]]:
+    """Of each watch the number that the tasks know, the file, and the record."""
     extra = context.extra(entry.id)
     targets = extra.target if extra is not None else ()
     for index, watch in enumerate(entry.tfd):
         number, file_id = watch.tfd, 0
         if index < len(targets):
             number, file_id = targets[index].tfd, targets[index].file_id
-        _watch(epoll, number, context.file(file_id or _file_of(entry.id, number, context)), watch)
+        yield number, file_id or _file_of(entry.id, number, context), watch
 
 
 def _file_of(epoll_id: int, fd: int, context: RestoreContext) -> int:

@@ -55,20 +55,20 @@ class NamespaceFile(FdResource):
         kind = KINDS.get(entry.ns_cflag)
         if kind is None:
             raise BadImages(f"file {entry.id:#x} is of a namespace of the unknown kind {entry.ns_cflag:#x}")
-        path = f"/proc/{_holder(kind, entry, context)}/ns/{kind}"
+        path = f"/proc/{holder(kind, entry.ns_id, f'file {entry.id:#x}', context)}/ns/{kind}"
         try:
             return os.open(path, entry.flags | os.O_CLOEXEC)
         except OSError as error:
             raise CheckpointError(f"cannot open the {kind} namespace {entry.ns_id}: {error.strerror}") from error
 
 
-def _holder(kind: str, entry: m.ns_file_entry, context: RestoreContext) -> int | str:
-    """A process that is in the namespace: a puppet, or we ourselves for the host's."""
+def holder(kind: str, ns_id: int, what: str, context: RestoreContext) -> int | str:
+    """A process that is in the namespace: a puppet, or we ourselves for the host's.  `what` is of it."""
     field = f"{kind}_ns_id"
     for task in context.tasks:
-        if task.ids is not None and getattr(task.ids, field) == entry.ns_id:
+        if task.ids is not None and getattr(task.ids, field) == ns_id:
             return task.puppet.tid
     host = context.inventory.root_ids if context.inventory is not None else None
-    if host is not None and getattr(host, field) == entry.ns_id:
+    if host is not None and getattr(host, field) == ns_id:
         return "self"
-    raise BadImages(f"file {entry.id:#x} is of the {kind} namespace {entry.ns_id}, which no task is in")
+    raise BadImages(f"{what} is of the {kind} namespace {ns_id}, which no task is in")

@@ -1,11 +1,11 @@
-"""Filesystems that can only be restored empty: pstore, and mqueue where its queues are not the tree's."""
+"""Filesystems that can only be restored empty: pstore, hugetlbfs, and mqueue where its queues are not the tree's."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from cr.contract.filesystem import FilesystemResource
+from cr.contract.filesystem import AUTO, FilesystemResource
 from cr.resources.namespaces import posix_queues
 
 if TYPE_CHECKING:
@@ -40,6 +40,18 @@ class Pstore(FilesystemResource):
     @classmethod
     def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
         _demand_empty(mount, fd, context, f"move its files away, or leave it out with --skip-mnt {mount.mountpoint}")
+
+
+class Hugetlbfs(FilesystemResource):
+    """Files of huge pages (Documentation/admin-guide/mm/hugetlbpage.rst), which write(2) does not reach."""
+
+    names = ("hugetlbfs",)
+    code = AUTO
+    has_content = True
+
+    @classmethod
+    def dump(cls, mount: Mount, fd: int, context: DumpContext) -> None:
+        _demand_empty(mount, fd, context, "remove these files of huge pages")
 
 
 def _demand_empty(mount: Mount, fd: int, context: DumpContext, way_out: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cr.contract.cgroup_dump import set_numbers
-from cr.contract.cgroup_restore import move_task
+from cr.contract.cgroup_restore import move_task, settle
 from cr.contract.resource import NamespaceResource
 from cr.kernel.namespaces import CLONE_NEWCGROUP
 from cr.remote.program import Program
@@ -51,3 +51,4 @@ class CgroupNamespace(NamespaceResource):
             program.call("unshare", CLONE_NEWCGROUP)
             context.run(task.leader, program)
         move_task(task, context)
+        settle(context)

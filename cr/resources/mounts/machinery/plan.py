@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr.contract import plugins
-from cr.contract.filesystem import AUTO, filesystem_of_code
+from cr.contract.filesystem import AUTO, filesystem, filesystem_of_code
 from cr.model import BadImages, CheckpointError
 from cr.resources.mounts.machinery.external import AUTODETECTED, DEVICE, NO_ROOT, MountOptions, below
 from cr.resources.mounts.machinery.groups import plan_groups
@@ -122,7 +122,7 @@ class _Planner:
         for source in self.plan.sources:
             if source.device == entry.root_dev and source.inside(entry.root) is not None:
                 return source
-        resource = None if entry.fstype == AUTO else filesystem_of_code(entry.fstype)
+        resource = filesystem(entry.fsname) if entry.fstype == AUTO else filesystem_of_code(entry.fstype)
         fsname = entry.fsname if resource is None else resource.names[0]
         if not fsname:
             raise BadImages(f"mount {entry.mountpoint}: the images say nothing of what is mounted there")

@@ -68,7 +68,7 @@ def entry(found: Found, context: DumpContext) -> m.mnt_entry:
         master_id=mount.master,
         sb_flags=mount.sb_flags,
     )
-    if found.kind in (Kind.DEVICE, Kind.ENABLED):
+    if record.fstype == AUTO:
         record.fsname = mount.fsname
     if found.kind in (Kind.DEVICE, Kind.EXTERNAL):
         record.ext_key = DEVICE if found.kind is Kind.DEVICE else found.key

@@ -13,6 +13,7 @@ from cr.kernel.mountinfo import mountinfo
 from cr.kernel.mounts import MNT_DETACH
 from cr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from cr.resources.mounts.machinery.assembly import Assembly
+from cr.resources.mounts.machinery.bound_namespaces import set_aside
 from cr.resources.mounts.machinery.deleted import DeletedParts
 from cr.resources.mounts.machinery.external import MountOptions
 from cr.resources.mounts.machinery.hands import Hands
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def restore(ns_id: int, context: RestoreContext) -> None:
     """Fill the root puppet's namespace, and prepare the others."""
-    tables = {number: _read(number, context) for number in _namespaces(context)}
+    tables = set_aside({number: _read(number, context) for number in _namespaces(context)}, context)
     directory = context.options.root or _own_root(tables[ns_id])
     plan = make_plan(tables, MountOptions.of(context.options), directory)
     workshop = Workshop(plan, context, Hands(context))

@@ -133,7 +133,7 @@ class Survey:
 
     def _refuse(self, mount: Mount, why: str = "") -> Found | None:
         if not why:
-            why = "it is idmapped" if mount.idmapped else "it comes from outside of the container"
+            why = "it is idmapped" if mount.idmapped else _foreign(mount)
         self.obstacles.append(
             f"{mount} on device {mount.device_name} cannot be dumped: {why}; "
             f"leave it outside with --external mnt[{mount.mountpoint}]:NAME{_other_way(mount)}"
@@ -148,6 +148,13 @@ class Survey:
             master = found.mount.master
             if master and master not in groups and found.kind not in (Kind.ROOT, Kind.EXTERNAL):
                 self._refuse(found.mount, f"it is slave to a mount outside of the container (master:{master})")
+
+
+def _foreign(mount: Mount) -> str:
+    """Why a mount cannot be made anew: part of what is mounted nowhere inside, or of a type that no resource knows."""
+    if filesystem(mount.fsname) is None and mount.whole and not mount.device >> 20:
+        return f"what is in a {mount.fsname} is not saved"
+    return "it comes from outside of the container"
 
 
 def _other_way(mount: Mount) -> str:

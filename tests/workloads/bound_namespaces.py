@@ -1,0 +1,113 @@
+"""In a mount namespace of its own: namespaces of a child, and one of our own, that are bound to paths.
+
+With an argument, also one in which there is no process any more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from lib import DIRECTORY, workload
+
+ROOT = DIRECTORY / "root"
+MS_REMOUNT, MS_BIND, MS_NOEXEC = 0x20, 0x1000, 8
+CLONE_NEWUTS, CLONE_NEWNET = 0x4000000, 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(result: int) -> None:
+    assert result == 0, os.strerror(ctypes.get_errno())
+
+
+def bind(source: str, target: str) -> None:
+    Path(target).touch()
+    call(libc.mount(source.encode(), target.encode(), None, MS_BIND, None))
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def root() -> None:
+    for name in ("proc", "usr", "ns", "old", "dev", str(DIRECTORY).lstrip("/")):
+        (ROOT / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (ROOT / name).symlink_to(f"usr/{name}")
+    mount("--bind", str(ROOT), str(ROOT))
+    os.chdir(ROOT)
+    mount("--bind", "/usr", "usr")
+    mount("--bind", str(DIRECTORY), str(DIRECTORY).lstrip("/"))
+    mount("-t", "proc", "proc", "proc")
+    mount("-t", "tmpfs", "-o", "size=1m", "dev", "dev")
+    mount("-t", "tmpfs", "-o", "size=1m", "ns", "ns")
+    mount("--make-shared", "ns")  # as `ip netns add` does
+    os.mknod("dev/null", 0o20666, os.makedev(1, 3))
+    subprocess.run(["pivot_root", ".", "old"], check=True)
+    os.chdir("/")
+    subprocess.run(["umount", "-l", "/old"], check=True)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def elsewhere() -> int:
+    """A child in namespaces of its own; its pid."""
+    ready, told = os.pipe()
+    if (child := os.fork()) == 0:
+        call(libc.unshare(CLONE_NEWUTS | CLONE_NEWNET))
+        socket.sethostname("elsewhere")
+        os.write(told, b".")
+        signal.pause()
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(told)
+    return child
+
+
+def hostname(path: str) -> str:
+    """As it is in the namespace at a path."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        with open(path) as namespace:
+            call(libc.setns(namespace.fileno(), CLONE_NEWUTS))
+        os.write(writing, socket.gethostname().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(reading, 100).decode()
+
+
+lonely = sys.argv[2] if len(sys.argv) > 2 else ""
+with workload() as check:
+    os.environ["WORKLOAD_PID"] = os.readlink("/proc/self")
+    root()
+    child = elsewhere()
+    for name in ("net", "uts"):
+        bind(f"/proc/{child}/ns/{name}", f"/ns/{name}")
+    bind("/proc/self/ns/net", "/ns/own")
+    call(libc.mount(None, b"/ns/own", None, MS_REMOUNT | MS_BIND | MS_NOEXEC, None))
+    before = [line.split()[4:6] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " nsfs " in line]
+    if lonely:
+        helper = elsewhere()
+        bind(f"/proc/{helper}/ns/net", "/ns/lonely")
+        os.kill(helper, signal.SIGKILL)
+        os.waitpid(helper, 0)
+    check.wait()
+
+    after = [line.split()[4:6] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " nsfs " in line]
+    check.equal(sorted(after), sorted(before), "the mounts with their flags")
+    for name, owner in (("net", child), ("uts", child), ("own", "self")):
+        there, here = os.stat(f"/ns/{name}"), os.stat(f"/proc/{owner}/ns/{name.replace('own', 'net')}")
+        check.equal((there.st_dev, there.st_ino), (here.st_dev, here.st_ino), f"the namespace at /ns/{name}")
+    check.equal(hostname("/ns/uts"), "elsewhere", "the name in there")
+    check.that(os.stat("/ns/net").st_ino != os.stat("/ns/own").st_ino, "two networks")
+    call(libc.umount2(b"/ns/net", 0))
+    check.equal(os.stat("/ns/net").st_size, 0, "the file below")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
