@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,25 +19,42 @@ if TYPE_CHECKING:
 NAME = "woodfrog-stdio.json"
 
 
+LOOKS, PAUSE = 8, 0.001
+"""how often a running process is looked at, and the seconds in between"""
+
+
 def host_files(pid: int | str) -> list[str]:
-    """For each of 0 to 2 of a process: "file[mnt_id:inode]" if it is a regular file of the host, else ""."""
+    """For each of 0 to 2 of a process: "file[mnt_id:inode]" if it is a regular file of the host, else "".
+
+    A shell has other files there while a built-in command of it is redirected, and its own aside: who has a regular
+    file of the container's is looked at again.
+    """
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
         mounts = {int(line.split(" ", 1)[0]) for line in stream}
-    return [host_file(pid, fd, mounts) for fd in range(3)]
+    found: list[str | None] = [None] * 3
+    for _ in range(LOOKS):
+        seen = [host_file(pid, fd, mounts) for fd in range(3)]
+        found = [old or new for old, new in zip(found, seen, strict=True)]
+        if None not in found:
+            break
+        time.sleep(PAUSE)
+    return [name or "" for name in found]
 
 
-def host_file(pid: int | str, fd: int, mounts: set[int]) -> str:
-    """The name of one descriptor's file if that is a regular one and none of these mounts holds it, else ""."""
+def host_file(pid: int | str, fd: int, mounts: set[int]) -> str | None:
+    """The name of one descriptor's file if that is a regular one of the host; None if it is a regular one that one of
+    these mounts holds, "" if it is none.
+    """
     try:
         info = os.stat(f"/proc/{pid}/fd/{fd}")
         with open(f"/proc/{pid}/fdinfo/{fd}") as stream:
             fields = dict(line.split(":", 1) for line in stream if ":" in line)
     except FileNotFoundError:
         return ""
-    mount = int(fields["mnt_id"])
-    if mount in mounts or not stat.S_ISREG(info.st_mode):
+    if not stat.S_ISREG(info.st_mode):
         return ""
-    return f"file[{mount:x}:{info.st_ino:x}]"
+    mount = int(fields["mnt_id"])
+    return None if mount in mounts else f"file[{mount:x}:{info.st_ino:x}]"
 
 
 def write(directory: str, names: Sequence[str]) -> list[str]:

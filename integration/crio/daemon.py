@@ -136,6 +136,9 @@ class Crio:
     def _forget_cgroups(self) -> bool:
         """CRI-O leaves those of conmon, and the parent that the pods name."""
         for parent in CGROUPS.glob(f"*/{self.cgroup}"):
+            if parent.stat().st_dev == CGROUPS.stat().st_dev:  # plain directories, where no hierarchy is mounted
+                shutil.rmtree(parent)
+                continue
             for place in (*parent.glob("crio-conmon-*"), parent):
                 with contextlib.suppress(OSError):  # one is in it yet
                     place.rmdir()

@@ -43,7 +43,7 @@ def after_restore(directory: str) -> dict[str, list[str]]:
     """The record of a container that is restored from `directory`: our own descriptors took the outer ones' place."""
     paths = _read(os.path.join(directory, NAME))
     inherited = read(directory)
-    ours, files = _paths("self"), [outside.host_file("self", fd, set()) for fd in range(3)]
+    ours, files = _paths("self"), [outside.host_file("self", fd, set()) or "" for fd in range(3)]
     taken = [bool(name) for name in inherited]
     return {
         "paths": [mine if took else old for took, mine, old in zip(taken, ours, paths, strict=False)],

@@ -7,11 +7,13 @@ import pty
 import signal
 import subprocess
 import tty
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import cr
+from cr import stdio
 from cr.contract.outside import FORMS, Outside, parse_external
 from cr.kernel import proc
 from cr.model import CheckpointError
@@ -152,3 +154,20 @@ def test_a_memfd_that_is_handed_over_stays_where_its_giver_has_it(tmp_path: Path
 def memfd_of(pid: int) -> str:
     directory = f"/proc/{pid}/fd"
     return next(fd for fd in os.listdir(directory) if os.readlink(f"{directory}/{fd}").startswith("/memfd:"))
+
+
+def test_a_shell_in_the_middle_of_a_redirection_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own standard output, a file of the host, is set aside while a built-in command writes into a file."""
+    looks: Iterator[list[str | None]] = iter([["", None, ""], ["", None, ""], ["", "file[1:2]", ""], []])
+    now: list[str | None] = []
+
+    def host_file(_pid: int | str, fd: int, _mounts: set[int]) -> str | None:
+        if fd == 0:
+            now[:] = next(looks)
+        return now[fd]
+
+    monkeypatch.setattr(stdio, "host_file", host_file)
+    assert stdio.host_files("self") == ["", "file[1:2]", ""]
+    assert next(looks) == []
+    monkeypatch.setattr(stdio, "host_file", lambda *_: None)
+    assert stdio.host_files("self") == [""] * 3
