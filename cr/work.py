@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cr.model import DumpReport, RestoreReport
+from cr.model import CheckpointError, DumpReport, RestoreReport
 from cr.options import Options
 from images.directory import ImageDirectory
 
@@ -23,6 +23,10 @@ def write_pidfile(options: Options, pid: int) -> None:
         fd = os.open(options.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
         os.write(fd, str(pid).encode())
         os.close(fd)
+    except FileExistsError as error:
+        raise CheckpointError(
+            f"--pidfile {options.pidfile}: there is such a file; remove it, or name another"
+        ) from error
     finally:
         os.close(directory)
 

@@ -94,7 +94,7 @@ def test_the_pid_file_is_there_for_scripts_and_goes_with_a_restore_that_fails(
     engine(*common, "--action-script", f"test {line} && test $CRTOOLS_SCRIPT_ACTION != post-restore", status=1)
     assert not pidfile.exists()
     pidfile.write_text("somebody else's")
-    assert "File exists" in engine(*common, status=1).stderr
+    assert "there is such a file; remove it" in engine(*common, status=1).stderr
     assert pidfile.read_text() == "somebody else's"
     pidfile.unlink()
     engine(*common, "--action-script", f"test {line}")

@@ -71,6 +71,7 @@ def test_a_job_comes_back_to_the_controlling_terminal_of_the_restore(tmp_path: P
     restored = int((tmp_path / "images/pid").read_text())
     assert os.readlink(f"/proc/{restored}/fd/0") == os.ttyname(slave)
     os.kill(restored, 9)
+    (tmp_path / "images/pid").unlink()
     done = subprocess.run(command, stdin=null, capture_output=True, text=True, start_new_session=True, check=False)
     assert done.returncode == 1
     assert "--shell-job needs a terminal" in done.stderr
