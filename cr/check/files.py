@@ -60,6 +60,7 @@ def _autofs() -> None:
 
     unshare(CLONE_NEWNS)
     mount(None, "/", None, MS_REC | MS_PRIVATE)
+    os.setpgid(0, 0)  # ours may be led outside of our pid namespace, and have no number here
     _, writing = os.pipe()
     options = f"fd={writing},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct"
     mount("woodfrog", "/dev", "autofs", 0, options)

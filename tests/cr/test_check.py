@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -100,3 +102,14 @@ def test_a_probe_in_a_child() -> None:
     assert problem(Feature("lacking", apart(lacking))) == "it is not there"
     assert problem(Feature("fine", apart(lambda: None))) == ""
     assert Options().feature == []
+
+
+@pytest.mark.root
+def test_autofs_is_tried_where_our_process_group_has_no_number() -> None:
+    """As in a pid namespace whose first process is of its parent's group."""
+    command = [sys.executable, "-m", "cr.cli", "check", "--feature", "autofs"]
+    inside = ["unshare", "--pid", "--fork", "--mount-proc"]
+    codes = [
+        subprocess.run(words, capture_output=True, check=False).returncode for words in (command, inside + command)
+    ]
+    assert codes[0] == codes[1]
