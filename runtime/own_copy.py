@@ -7,9 +7,11 @@ writing.  So the verbs that make such processes run from a sealed copy in memory
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
+import time
 
 from cr.kernel import mounts
 from runtime import startup
@@ -17,6 +19,7 @@ from runtime import startup
 VERBS = frozenset({"create", "run", "exec"})
 NAME = "woodfrog"
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_TRIES = 100
 
 
 def run_from_copy() -> None:
@@ -56,5 +59,18 @@ def sealed_copy() -> int:
     while os.lseek(copy, 0, os.SEEK_CUR) < size:
         os.sendfile(copy, own, None, size)
     os.close(own)
-    fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+    _seal(copy)
     return copy
+
+
+def _seal(copy: int) -> None:
+    """EBUSY says that the kernel still holds a page of it (mm/memfd.c, memfd_wait_for_pins): that passes."""
+    for last in (*[False] * _TRIES, True):
+        try:
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+        except OSError as error:
+            if last or error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.01)
+        else:
+            return
