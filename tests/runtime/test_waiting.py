@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,19 +44,20 @@ def blocked_in_read() -> bool:
     return Path(f"/proc/self/task/{os.getpid()}/syscall").read_text().startswith("0 ")
 
 
-def test_a_signal_that_does_not_interrupt_the_read(tmp_path: Path) -> None:
-    """As one that comes just before it: here another thread takes it."""
-    os.mkfifo(tmp_path / "fifo")
-    fifo = os.open(tmp_path / "fifo", os.O_RDWR)
-    bell = os.open(tmp_path / "fifo", os.O_WRONLY | os.O_NONBLOCK)
+def fate_of(place: Path, wait_in: Callable[[Wait], int], said: bytes = b"") -> int:
+    """The exit code of a child that waits on a FIFO, in which `said` is."""
+    os.mkfifo(place / "fifo")
+    fifo = os.open(place / "fifo", os.O_RDWR)
+    bell = os.open(place / "fifo", os.O_WRONLY | os.O_NONBLOCK)
+    if said:
+        os.write(fifo, said)
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
-            wait = Wait(fifo, bell)
-            threading.Thread(target=signal_once_it_reads, daemon=True).start()
-            wait.until_start()
+            code = wait_in(Wait(fifo, bell))
         finally:
-            os._exit(1)
+            os._exit(code)
     try:
         wait_for(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the end")
     finally:
@@ -63,7 +65,7 @@ def test_a_signal_that_does_not_interrupt_the_read(tmp_path: Path) -> None:
         status = os.waitpid(pid, 0)[1]
         os.close(fifo)
         os.close(bell)
-    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
+    return os.waitstatus_to_exitcode(status)
 
 
 def signal_once_it_reads() -> None:
@@ -71,20 +73,22 @@ def signal_once_it_reads() -> None:
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 
+def test_a_signal_that_does_not_interrupt_the_read(tmp_path: Path) -> None:
+    """As one that comes just before it: here another thread takes it."""
+
+    def wait_in(wait: Wait) -> int:
+        threading.Thread(target=signal_once_it_reads, daemon=True).start()
+        wait.until_start()
+        return 1
+
+    assert fate_of(tmp_path, wait_in) == 128 + signal.SIGTERM
+
+
 def test_the_start_ends_the_wait_and_its_handlers(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    fifo = os.open(tmp_path / "fifo", os.O_RDWR)
-    bell = os.open(tmp_path / "fifo", os.O_WRONLY | os.O_NONBLOCK)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            wait = Wait(fifo, bell)
-            os.write(fifo, b"0")
-            wait.until_start()
-            defaults = all(signal.getsignal(number) is signal.SIG_DFL for number in (1, 2, 15))
-            os._exit(0 if defaults and not Path(f"/proc/self/fd/{bell}").exists() else 2)
-        finally:
-            os._exit(1)
-    os.close(fifo)
-    os.close(bell)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    def wait_in(wait: Wait) -> int:
+        before = len(os.listdir("/proc/self/fd"))
+        wait.until_start()
+        defaults = all(signal.getsignal(number) is signal.SIG_DFL for number in (1, 2, 15))
+        return 0 if defaults and len(os.listdir("/proc/self/fd")) < before else 2
+
+    assert fate_of(tmp_path, wait_in, b"0") == 0

@@ -9,13 +9,12 @@ import ctypes
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
-from lib import DIRECTORY, workload
+from lib import workload
+from own_root import enter, lay_out, mount
 
-ROOT = DIRECTORY / "root"
 MS_REMOUNT, MS_BIND, MS_NOEXEC = 0x20, 0x1000, 8
 CLONE_NEWUTS, CLONE_NEWNET = 0x4000000, 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
@@ -30,31 +29,11 @@ def bind(source: str, target: str) -> None:
     call(libc.mount(source.encode(), target.encode(), None, MS_BIND, None))
 
 
-def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
-
-
 def root() -> None:
-    for name in ("proc", "usr", "ns", "old", "dev", str(DIRECTORY).lstrip("/")):
-        (ROOT / name).mkdir(parents=True)
-    for name in ("bin", "lib", "lib64"):
-        (ROOT / name).symlink_to(f"usr/{name}")
-    mount("--bind", str(ROOT), str(ROOT))
-    os.chdir(ROOT)
-    mount("--bind", "/usr", "usr")
-    mount("--bind", str(DIRECTORY), str(DIRECTORY).lstrip("/"))
-    mount("-t", "proc", "proc", "proc")
-    mount("-t", "tmpfs", "-o", "size=1m", "dev", "dev")
+    lay_out("ns")
     mount("-t", "tmpfs", "-o", "size=1m", "ns", "ns")
     mount("--make-shared", "ns")  # as `ip netns add` does
-    os.mknod("dev/null", 0o20666, os.makedev(1, 3))
-    subprocess.run(["pivot_root", ".", "old"], check=True)
-    os.chdir("/")
-    subprocess.run(["umount", "-l", "/old"], check=True)
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)
+    enter()
 
 
 def elsewhere() -> int:

@@ -6,17 +6,11 @@ With an argument, that block device is mounted where the first one is otherwise.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from lib import DIRECTORY, workload
-
-ROOT = DIRECTORY / "root"
-
-
-def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
+from lib import workload
+from own_root import enter, lay_out, mount
 
 
 def types() -> dict[str, str]:
@@ -28,32 +22,16 @@ def types() -> dict[str, str]:
 device = sys.argv[2] if len(sys.argv) > 2 else ""
 with workload() as check:
     os.environ["WORKLOAD_PID"] = os.readlink("/proc/self")
-    for name in ("proc", "usr", "odd", "aside", "old", "dev", str(DIRECTORY).lstrip("/")):
-        (ROOT / name).mkdir(parents=True)
-    for name in ("bin", "lib", "lib64"):
-        (ROOT / name).symlink_to(f"usr/{name}")
-    mount("--bind", str(ROOT), str(ROOT))
-    os.chdir(ROOT)
-    mount("--bind", "/usr", "usr")
-    mount("--bind", str(DIRECTORY), str(DIRECTORY).lstrip("/"))
-    mount("-t", "proc", "proc", "proc")
+    lay_out("odd", "aside")
     if device:
         mount("-t", "ext2", device, "odd")
         Path("odd/file").write_text("on the device")
     else:
         mount("-t", "ramfs", "odd", "odd")
     mount("-t", "tmpfs", "aside", "aside")
-    mount("-t", "tmpfs", "-o", "size=1m", "dev", "dev")
     os.mkdir("aside/below")
     mount("-t", "tmpfs", "aside", "aside/below")
-    os.mknod("dev/null", 0o20666, os.makedev(1, 3))
-    subprocess.run(["pivot_root", ".", "old"], check=True)
-    os.chdir("/")
-    subprocess.run(["umount", "-l", "/old"], check=True)
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)
+    enter()
     held = open("/odd/file") if device else None  # noqa: SIM115 (held over the dump)
     before = types()["/odd"]
     check.wait()

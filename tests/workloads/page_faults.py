@@ -7,7 +7,7 @@ import os
 import select
 import threading
 
-from lib import workload
+from lib import Check, workload
 from uffd import (
     MINOR,
     MINOR_SHMEM,
@@ -29,6 +29,37 @@ from uffd import (
 )
 
 PAGES = 16
+
+
+def written(check: Check, both: Context, some: int) -> None:
+    """A protected page, one that was marked without a page, and a missing one are written to."""
+    for page, finish in (
+        (some + 2 * PAGE, lambda page: both.protect(page, on=False)),
+        (some + 3 * PAGE, lambda page: both.copy(page, b"3")),
+        (some + 9 * PAGE, lambda page: both.copy(page, b"9")),
+    ):
+        writer = Touch(page, b"w")
+        check.equal(both.wait_for(1), [page], "a fault of a write")
+        finish(page)
+        writer.result()
+        check.equal(ctypes.string_at(page, 1), b"w", "what was written")
+
+
+def touched_by_the_kernel(check: Check, both: Context, page: int) -> None:
+    failed: list[bool] = []
+    inside = threading.Thread(target=lambda: failed.append(unreadable(page)), daemon=True)
+    inside.start()
+    check.equal(both.wait_for(1), [page], "a fault of the kernel's own")
+    both.copy(page, b"k")
+    inside.join(10)
+    check.equal(failed, [False], "whether a system call failed, without UFFD_USER_MODE_ONLY")
+
+
+def minor_fault(check: Check, minor: Context, page: int) -> None:
+    reader = Touch(page)
+    check.equal(minor.wait_for(1), [page], "a minor fault")
+    minor.map_again(page)
+    check.equal(reader.result(), ord("C"), "what is in the cache")
 
 
 def main() -> None:
@@ -93,30 +124,10 @@ def main() -> None:
         content = ctypes.string_at(some, 1) + ctypes.string_at(some + 2 * PAGE, 1) + ctypes.string_at(tracked, 1)
         check.equal(content + ctypes.string_at(other + 3 * PAGE, 1), b"AB\1C", "what is there")
         check.equal(ctypes.string_at(some + PAGE, PAGE), bytes(PAGE), "zeros")
-        for page, finish in (
-            (some + 2 * PAGE, lambda page: both.protect(page, on=False)),
-            (some + 3 * PAGE, lambda page: both.copy(page, b"3")),
-            (some + 9 * PAGE, lambda page: both.copy(page, b"9")),
-        ):
-            writer = Touch(page, b"w")
-            check.equal(both.wait_for(1), [page], "a fault of a write")
-            finish(page)
-            writer.result()
-            check.equal(ctypes.string_at(page, 1), b"w", "what was written")
-
-        failed: list[bool] = []
-        inside = threading.Thread(target=lambda: failed.append(unreadable(some + 10 * PAGE)), daemon=True)
-        inside.start()
-        check.equal(both.wait_for(1), [some + 10 * PAGE], "a fault of the kernel's own")
-        both.copy(some + 10 * PAGE, b"k")
-        inside.join(10)
-        check.equal(failed, [False], "whether a system call failed, without UFFD_USER_MODE_ONLY")
-
+        written(check, both, some)
+        touched_by_the_kernel(check, both, some + 10 * PAGE)
         check.equal(ctypes.string_at(shared, 6), b"CACHED", "a page that is mapped")
-        reader = Touch(shared + PAGE)
-        check.equal(minor.wait_for(1), [shared + PAGE], "a minor fault")
-        minor.map_again(shared + PAGE)
-        check.equal(reader.result(), ord("C"), "what is in the cache")
+        minor_fault(check, minor, shared + PAGE)
         check.equal(both.events() + user.events() + minor.events(), [], "more events")
         ctypes.memset(tracked + PAGE, 2, 1)
         check.equal(states(tracked, 2), ["p", "p"], "written pages are noted")
