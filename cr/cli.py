@@ -117,14 +117,10 @@ def _look_at_inherited(options: Options) -> None:
     """--inherit-fd: what is not open now is going to be a file of ours, which nobody meant."""
     if not options.inherit_fd:
         return
-    from cr.contract.outside import inherited
-    from cr.model import CheckpointError
+    from cr.contract.outside import demand_open, inherited
 
     for name, number in inherited(options.inherit_fd).items():
-        try:
-            os.fstat(number)
-        except OSError as error:
-            raise CheckpointError(f"--inherit-fd fd[{number}]:{name}: that descriptor is not open") from error
+        demand_open(name, number)
 
 
 def _report(command: Command, error: BaseException) -> None:

@@ -157,6 +157,14 @@ def inherited(options: Iterable[str]) -> dict[str, int]:
     return found
 
 
+def demand_open(name: str, number: int) -> None:
+    """CheckpointError where --inherit-fd names a descriptor that is none."""
+    try:
+        os.fstat(number)
+    except OSError as error:
+        raise CheckpointError(f"--inherit-fd fd[{number}]:{name}: that descriptor is not open") from error
+
+
 def joined(options: Iterable[str]) -> list[Joined]:
     """--join-ns KIND:PID or KIND:FILE, for a user namespace user:FILE,UID,GID."""
     found: list[Joined] = []

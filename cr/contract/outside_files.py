@@ -7,9 +7,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cr.contract.outside import outside
+from cr.contract.outside import demand_open, outside
 from cr.kernel import files
-from cr.model import CheckpointError
 
 if TYPE_CHECKING:
     from cr.contract.dumping import DumpContext, OpenFile
@@ -34,10 +33,7 @@ def inherited(name: str, context: RestoreContext, *others: str) -> int | None:
         return None
     number = next((table[each] for each in (name, name.lstrip("/"), *others) if each in table), None)
     if number is not None:
-        try:
-            os.fstat(number)
-        except OSError as error:
-            raise CheckpointError(f"--inherit-fd fd[{number}]:{name}: that descriptor is not open") from error
+        demand_open(name, number)
     return number
 
 
