@@ -38,7 +38,8 @@ def main() -> int:
     os.environ.setdefault("TMPDIR", place_for_files())
     child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a shell would start it, not as an interpreter runs
+        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT):  # as a shell starts it in the foreground:
+            signal.signal(number, signal.SIG_DFL)  # interpreters ignore the first, shells the others in the background
         os.execvp(sys.argv[1], sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda signo, _: os.kill(child, signo))
